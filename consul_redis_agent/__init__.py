@@ -1,0 +1,1 @@
+"""Keeps Consul DNS true about which Redis node is the master."""
