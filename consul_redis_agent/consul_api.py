@@ -1,0 +1,250 @@
+"""What this agent asks of Consul: few typed calls, each checked for shape.
+
+Everything that python-consul2 can say is said with its own endpoint methods; :mod:`~consul_redis_agent.consul_http`
+delivers. Dictionaries have the keys and the values of Consul's HTTP API.
+"""
+# ruff: noqa: ASYNC109 - a passed deadline is an answer of its own here (ConsulUnreachable), not a cancellation
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+from consul import base
+
+from consul_redis_agent.consul_http import Call, Consul, plain
+from consul_redis_agent.errors import ConsulError
+
+if TYPE_CHECKING:
+    from consul_redis_agent.config import ConsulConfig
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+Consistency = Literal["default", "consistent", "stale"]
+Status = Literal["passing", "critical"]
+
+LOOK_PERIOD = 1.0  # seconds between two looks at the token file
+MAX_TOKEN = 4096  # characters; a UUID has 36, a login token of a cloud some thousand
+
+# python-consul2's argument for each key of Consul's service definition
+SERVICE_ARGUMENTS = {
+    "Name": "name",
+    "ID": "service_id",
+    "Address": "address",
+    "Port": "port",
+    "Tags": "tags",
+    "Meta": "meta",
+    "Check": "check",
+}
+
+
+class ConsulAPI:
+    """The local Consul agent at ``url`` (``http://host:port`` or ``unix:///path``).
+
+    Every method raises ConsulUnreachable, ConsulDenied, ConsulUnknown or ConsulError, and takes ``timeout`` in seconds
+    (default: the one given here) as its deadline.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 2.0, token: Callable[[], str | None] = lambda: None) -> None:
+        self._consul = Consul(url, timeout=timeout, token=token)
+        self._http = self._consul.http
+        self.timeout = timeout
+
+    async def register(self, service: Mapping[str, Any], *, timeout: float | None = None) -> None:
+        """Register a service and its ``Check`` in one call; keys as in :data:`SERVICE_ARGUMENTS`.
+
+        Consul heeds the check's ``Status`` only while it does not know the check id.
+        """
+        arguments = {SERVICE_ARGUMENTS[key]: value for key, value in service.items()}
+        await self._http.send(self._consul.agent.service.register(**arguments), timeout=timeout, repeatable=True)
+
+    async def deregister(self, service_id: str, *, timeout: float | None = None) -> None:
+        """Remove a service and its checks from the local agent. Raises ConsulUnknown if it is not there."""
+        call = self._consul.agent.service.deregister(_segment(service_id))
+        await self._http.send(call, timeout=timeout, repeatable=True)
+
+    async def check_update(self, check_id: str, status: Status, output: str, *, timeout: float | None = None) -> None:
+        """Set a TTL check and begin its TTL anew. Raises ConsulUnknown if it has to be registered first.
+
+        python-consul2's ``ttl_pass`` and ``ttl_fail`` put the output in the URL; this call has it in the body.
+        """
+        body = json.dumps({"Status": status, "Output": output})
+        call = self._http.put(base.CB.bool(), f"/v1/agent/check/update/{_segment(check_id)}", data=body)
+        await self._http.send(call, timeout=timeout, repeatable=True)
+
+    async def services(self, *, timeout: float | None = None) -> dict[str, Json]:
+        """The local agent's services by id."""
+        return _by_id(await self._http.send(self._consul.agent.services(), timeout=timeout), "agent/services", "ID")
+
+    async def checks(self, *, timeout: float | None = None) -> dict[str, Json]:
+        """The local agent's checks by id."""
+        return _by_id(await self._http.send(self._consul.agent.checks(), timeout=timeout), "agent/checks", "CheckID")
+
+    async def health(
+        self,
+        service: str,
+        index: int | None = None,
+        wait: float | None = None,
+        consistency: Consistency = "default",
+        *,
+        timeout: float | None = None,
+    ) -> tuple[int, list[Json]]:
+        """The catalog's instances of a service, each with ``Node``, ``Service`` and ``Checks``, and their index.
+
+        With ``index`` (from an earlier answer) and ``wait`` (seconds) it waits until something changes: for ``wait``
+        and the sixteenth of it that Consul adds at most; ``timeout`` comes on top. The index that is returned is the one
+        to ask with next; it is 0 (ask without waiting) after Consul's own went backwards.
+        """
+        blocking = bool(index and wait)
+        call: Call = self._consul.health.service(
+            _segment(service), index=index if blocking else None, wait=f"{round((wait or 0) * 1000)}ms"
+        )
+        if consistency != "default":
+            call = call.flagged(consistency)
+        limit = self.timeout if timeout is None else timeout
+        if blocking and wait:
+            limit += wait + wait / 16
+        header, entries = await self._http.send(call, timeout=limit)
+        return _next_index(header, index or 0), _entries(entries)
+
+    async def txn(self, operations: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> list[Json]:
+        """Do all ``operations`` in one step, or none; returns Consul's ``Results``.
+
+        Raises TransactionConflict if one was refused. After ConsulUnreachable it may have been done or not: it is never
+        sent twice.
+        """
+        answer = await self._http.send(self._consul.txn.put(list(operations)), timeout=timeout, repeatable=False)
+        if not isinstance(answer, dict) or not isinstance(answer.get("Results") or [], list):
+            raise _misshapen("txn", answer)
+        return answer.get("Results") or []
+
+    async def agent_self(self, *, timeout: float | None = None) -> Json:
+        """The local agent's configuration and member record."""
+        answer = await self._http.send(self._consul.agent.self(), timeout=timeout)
+        if not isinstance(answer, dict) or not isinstance(answer.get("Config"), dict):
+            raise _misshapen("agent/self", answer)
+        return answer
+
+    async def leader(self, *, timeout: float | None = None) -> str:
+        """The address of the servers' leader, ``""`` while they have none."""
+        answer = await self._http.send(self._consul.status.leader(), timeout=timeout)
+        if not isinstance(answer, str):
+            raise _misshapen("status/leader", answer)
+        return answer
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.close()
+
+
+class TokenSource:
+    """Consul's ACL token at this moment: the one given, or the file's, read again within a second of its change.
+
+    A file that cannot be read any more leaves the last token in use (it may be half way through its replacement) and
+    says so once; without any token it raises ConsulError.
+    """
+
+    def __init__(self, config: ConsulConfig) -> None:
+        self._token = config.token.reveal() if config.token else None
+        self._path = None if config.token else config.token_file
+        self._looked = -LOOK_PERIOD
+        self._seen: tuple[int, ...] = ()
+        self._problem: str | None = None
+
+    def __call__(self) -> str | None:
+        now = time.monotonic()
+        if self._path and now - self._looked >= LOOK_PERIOD:
+            self._look(self._path)
+            self._looked = now
+        if self._path and self._token is None:
+            raise ConsulError(f"no token for Consul: {self._problem}")
+        return self._token
+
+    def _look(self, path: Path) -> None:
+        try:
+            stat = path.stat()
+            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if seen == self._seen and not self._problem:
+                return
+            self._token = _token_in(path)
+            self._seen, self._problem = seen, None
+        except (OSError, ValueError) as error:
+            problem = f"token_file {path}: {error.strerror if isinstance(error, OSError) else error}"
+            if problem != self._problem and self._token is not None:
+                log.warning("%s; the token read before stays in use", problem)
+            self._problem = problem
+
+
+def _token_in(path: Path) -> str:
+    token = path.read_bytes()[: MAX_TOKEN + 1].removesuffix(b"\n").decode("ascii", "replace")
+    if not token:
+        raise ValueError("is empty")
+    if len(token) > MAX_TOKEN or not (token.isascii() and token.isprintable()) or " " in token:
+        raise ValueError("does not hold one token on one line")
+    return token
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _misshapen(what: str, answer: object) -> ConsulError:
+    return ConsulError(f"Consul answered {what} with what is not its API: {plain(repr(answer))}")
+
+
+def _by_id(answer: object, what: str, key: str) -> dict[str, Json]:
+    if isinstance(answer, dict) and all(
+        isinstance(entry, dict) and isinstance(entry.get(key), str) for entry in answer.values()
+    ):
+        return answer
+    raise _misshapen(what, answer)
+
+
+def _next_index(header: str, asked: int) -> int:
+    """The index for the next blocking query, by Consul's own rules: never below 1, except 0 after it went backwards."""
+    if not (header.isascii() and header.isdigit() and len(header) <= 20):
+        raise _misshapen("a query with X-Consul-Index", header)
+    index = max(int(header), 1)
+    return 0 if index < asked else index
+
+
+def _entries(answer: object) -> list[Json]:
+    if not isinstance(answer, list):
+        raise _misshapen("health/service", answer)
+    for entry in answer:
+        if not _is_entry(entry):
+            raise _misshapen("health/service", entry)
+        entry["Service"]["Tags"] = entry["Service"].get("Tags") or []
+        entry["Service"]["Meta"] = entry["Service"].get("Meta") or {}
+    return answer
+
+
+def _is_entry(entry: object) -> bool:
+    match entry:
+        case {
+            "Node": {"Node": str()},
+            "Service": {"ID": str(), "Service": str(), "Address": str(), "Port": int()} as service,
+            "Checks": [*checks],
+        }:
+            tags, meta = service.get("Tags") or [], service.get("Meta") or {}
+            return (
+                isinstance(tags, list)
+                and all(isinstance(tag, str) for tag in tags)
+                and isinstance(meta, dict)
+                and all(isinstance(value, str) for value in meta.values())
+                and all(_is_check(check) for check in checks)
+            )
+    return False
+
+
+def _is_check(check: object) -> bool:
+    match check:
+        case {"Node": str(), "CheckID": str(), "Status": str(), "ServiceID": str()}:
+            return True
+    return False

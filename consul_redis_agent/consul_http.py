@@ -1,0 +1,349 @@
+"""python-consul2 over asyncio.
+
+The library builds each request and leaves its delivery to an HTTP client of the user's choice. This is that client: an
+HTTP/1.1 client (h11) with keep-alive, a deadline for every request, bounded answers, unix sockets, and the token in its
+header. It also closes the library's traps: the environment does not override what was asked for, an answer that is not
+2xx is always an exception (of :mod:`~consul_redis_agent.errors`), and a path is never quoted twice.
+
+    consul = Consul("http://127.0.0.1:8500", timeout=2.0, token=lambda: None)
+    services = await consul.agent.services()
+"""
+# ruff: noqa: ASYNC109 - a passed deadline is an answer of its own here (ConsulUnreachable), not a cancellation
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import h11
+from consul import base
+
+from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnknown, ConsulUnreachable
+from consul_redis_agent.facts import Address
+
+MAX_BODY = 8 * 1024 * 1024  # bytes; some ten thousand instances of one service
+MAX_IDLE = 4  # connections: more than one node's requests are seldom under way together
+IDLE_LIFE = 30.0  # seconds: shorter than firewalls forget a connection
+READ_SIZE = 64 * 1024
+REASON_LENGTH = 200  # characters of an answer that a message repeats
+
+Token = Callable[[], "str | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as python-consul2 built it. Awaiting it sends it with the client's own timeout."""
+
+    client: HTTPClient
+    callback: Callable[[Any], Any]
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.client.send(self).__await__()
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target.partition('?')[0]}"
+
+    def flagged(self, flag: str) -> Call:
+        """The same request with one more parameter that has no value (``stale``, ``consistent``)."""
+        return replace(self, target=f"{self.target}{'&' if '?' in self.target else '?'}{flag}")
+
+
+class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyped
+    """Sends requests to the one Consul agent at ``url`` (``http://host:port`` or ``unix:///path``).
+
+    A blocking query holds a connection of its own; whatever is idle is used again. Safe for any number of tasks of one
+    event loop. A cancelled request closes its connection, so no answer can be taken for another's.
+    """
+
+    def __init__(self, url: str, *, timeout: float, token: Token) -> None:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and parts.hostname:
+            self._address: Address | str = Address(parts.hostname, parts.port or 8500)
+        elif parts.scheme == "unix" and parts.path:
+            self._address = parts.path
+        else:
+            raise ValueError(f"{url!r} is neither http://host:port nor unix:///path")
+        self.timeout = timeout
+        self._token = token
+        self._idle: list[_Connection] = []
+        self._open_connections: set[_Connection] = set()
+        self._closed = False
+
+    def __str__(self) -> str:
+        return f"Consul at {self._address}"
+
+    # What python-consul2 calls: each gives a Call, and does nothing yet.
+
+    def uri(self, path: str, params: Sequence[tuple[str, object]] | None = None) -> str:
+        """The request target. Whoever puts an id into ``path`` quotes it; the library would quote it again."""
+        target = quote(path, safe="/:%")
+        return f"{target}?{urlencode(params)}" if params else target
+
+    def get(self, callback: Any, path: str, params: Any = None, headers: Any = None) -> Call:
+        return self._call(callback, "GET", path, params, "", headers)
+
+    def put(self, callback: Any, path: str, params: Any = None, data: str = "", headers: Any = None) -> Call:
+        return self._call(callback, "PUT", path, params, data, headers)
+
+    def delete(self, callback: Any, path: str, params: Any = None, data: str = "", headers: Any = None) -> Call:
+        return self._call(callback, "DELETE", path, params, data, headers)
+
+    def post(self, callback: Any, path: str, params: Any = None, data: str = "", headers: Any = None) -> Call:
+        return self._call(callback, "POST", path, params, data, headers)
+
+    def _call(self, callback: Any, method: str, path: str, params: Any, data: str, headers: Any) -> Call:
+        return Call(self, callback, method, self.uri(path, params), tuple((headers or {}).items()), data.encode())
+
+    # Delivery.
+
+    async def send(self, call: Call, *, timeout: float | None = None, repeatable: bool | None = None) -> Any:
+        """Send ``call`` and return what the library makes of the answer.
+
+        ``timeout`` (seconds, default the client's) is the deadline from connecting to the last byte. ``repeatable``
+        says that the request may reach Consul twice (default: GET only). Raises ConsulUnreachable, ConsulDenied,
+        ConsulUnknown, TransactionConflict or ConsulError.
+        """
+        if timeout is None:
+            timeout = self.timeout
+        if repeatable is None:
+            repeatable = call.method == "GET"
+        try:
+            async with asyncio.timeout(timeout):
+                response = await self._deliver(call, repeatable)
+        except TimeoutError:
+            raise ConsulUnreachable(f"{self} did not answer {call} within {timeout:g} s") from None
+        except OSError as error:
+            raise ConsulUnreachable(f"{self} cannot be reached for {call}: {_why(error)}") from error
+        except h11.RemoteProtocolError as error:
+            raise ConsulUnreachable(f"{self} did not answer {call} in HTTP: {plain(str(error))}") from error
+        _raise_unless_ok(self, call, response)
+        try:
+            return call.callback(response)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ConsulError(f"{self} answered {call} with what is not its API: {plain(response.body)}") from error
+
+    async def _deliver(self, call: Call, repeatable: bool) -> Any:
+        if connection := self._take():
+            try:
+                return await self._exchange(connection, call)
+            except _Unanswered:
+                if not repeatable:
+                    raise
+        return await self._exchange(await self._connect(), call)
+
+    async def _exchange(self, connection: _Connection, call: Call) -> Any:
+        headers = [("Host", "localhost" if isinstance(self._address, str) else str(self._address)), *call.headers]
+        if call.body:
+            headers += [("Content-Type", "application/json"), ("Content-Length", str(len(call.body)))]
+        elif call.method != "GET":
+            headers.append(("Content-Length", "0"))
+        reusable = False
+        try:
+            if not any(name == "X-Consul-Token" for name, _ in headers) and (token := self._token()):
+                headers.append(("X-Consul-Token", token))
+            request = h11.Request(method=call.method, target=call.target, headers=headers)
+            response, reusable = await connection.exchange(request, call.body, name=f"{self} {call}")
+        finally:
+            if reusable and not self._closed:
+                self._keep(connection)
+            else:
+                self._drop(connection)
+        return response
+
+    async def _connect(self) -> _Connection:
+        if self._closed:
+            raise ConsulUnreachable(f"{self} is not asked any more: this client is closed")
+        try:
+            async with asyncio.timeout(self.timeout):  # a blocking query's own deadline is too long for this
+                reader, writer = await self._open()
+        except TimeoutError:
+            raise ConsulUnreachable(f"{self} took no connection within {self.timeout:g} s") from None
+        connection = _Connection(reader, writer)
+        self._open_connections.add(connection)
+        return connection
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        # asyncio sets TCP_NODELAY by itself, and looks nothing up when the host is an IP address
+        if isinstance(self._address, str):
+            return await asyncio.open_unix_connection(self._address)
+        return await asyncio.open_connection(*self._address)
+
+    def _take(self) -> _Connection | None:
+        oldest = asyncio.get_running_loop().time() - IDLE_LIFE
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.idle_since > oldest and connection.alive:
+                return connection
+            self._drop(connection)
+        return None
+
+    def _keep(self, connection: _Connection) -> None:
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.append(connection)
+        if len(self._idle) > MAX_IDLE:
+            self._drop(self._idle.pop(0))
+
+    def _drop(self, connection: _Connection) -> None:
+        self._open_connections.discard(connection)
+        connection.abort()
+
+    async def close(self) -> None:
+        """Close every connection; a request under way fails with ConsulUnreachable."""
+        self._closed = True
+        self._idle.clear()
+        for connection in list(self._open_connections):
+            self._drop(connection)
+        await asyncio.sleep(0)  # the transports close their sockets in the loop's next turn
+
+
+class _Unanswered(ConsulUnreachable):
+    """The connection ended before the first byte of an answer: perhaps Consul closed it while it was idle."""
+
+
+class _Connection:
+    """One connection, used by one request at a time."""
+
+    __slots__ = ("_http", "_reader", "_writer", "idle_since")
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(h11.CLIENT)
+        self.idle_since = 0.0
+
+    @property
+    def alive(self) -> bool:
+        return not (self._reader.at_eof() or self._reader.exception() or self._writer.is_closing())
+
+    def abort(self) -> None:
+        self._writer.transport.abort()
+
+    async def exchange(self, request: h11.Request, body: bytes, name: str) -> tuple[Any, bool]:
+        """Send one request and read its answer. Returns it, and whether the connection may be used again."""
+        events = [request, h11.Data(data=body), h11.EndOfMessage()] if body else [request, h11.EndOfMessage()]
+        data = b"".join(self._http.send(event) or b"" for event in events)
+        status, headers, content, answered = 0, {}, bytearray(), False
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+            while True:
+                event = self._http.next_event()
+                if event is h11.NEED_DATA:
+                    received = await self._reader.read(READ_SIZE)
+                    if not received and not answered:
+                        raise ConnectionResetError
+                    answered = True
+                    self._http.receive_data(received)
+                elif isinstance(event, h11.Response):
+                    status = event.status_code
+                    headers = {key.decode("latin-1").title(): value.decode("latin-1") for key, value in event.headers}
+                elif isinstance(event, h11.Data):
+                    content += event.data
+                    if len(content) > MAX_BODY:
+                        raise ConsulError(f"{name}: the answer is longer than {MAX_BODY >> 20} MiB")
+                elif isinstance(event, h11.EndOfMessage):
+                    break
+        except ConnectionError:
+            if answered:
+                raise
+            raise _Unanswered(f"{name}: the connection was closed without an answer") from None
+        reusable = self._http.their_state is h11.DONE and not self._http.trailing_data[0]
+        if reusable:
+            self._http.start_next_cycle()
+        text = content.decode("utf-8", "replace")
+        return base.Response(status, headers, text, bytes(content)), reusable
+
+
+class TransactionConflict(ConsulConflict):
+    """Consul refused a transaction and did nothing of it. ``errors``: (index of the operation, Consul's reason)."""
+
+    def __init__(self, message: str, errors: tuple[tuple[int, str], ...]) -> None:
+        super().__init__(message)
+        self.errors = errors
+
+
+class Consul(base.Consul):  # type: ignore[misc]  # the library is untyped
+    """python-consul2's API on the client above; each of its methods gives a :class:`Call` to await."""
+
+    http: HTTPClient
+
+    def __init__(self, url: str, *, timeout: float, token: Token) -> None:
+        self._client = HTTPClient(url, timeout=timeout, token=token)
+        with _no_consul_variables():
+            super().__init__()
+
+    def http_connect(self, *_: object, **__: object) -> HTTPClient:
+        """The library's hook for another HTTP client."""
+        return self._client
+
+
+@contextmanager
+def _no_consul_variables() -> Iterator[None]:
+    # python-consul2 lets these override its arguments, and fails on addresses that Consul itself accepts
+    names = [name for name in os.environ if name.startswith("CONSUL_HTTP_")]
+    saved = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(saved)
+
+
+def plain(text: str, limit: int = REASON_LENGTH) -> str:
+    """``text`` from outside as one bounded line without control characters."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 4 * limit]).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return plain(error.strerror or str(error) or type(error).__name__)
+    return os.strerror(error.errno)
+
+
+def _raise_unless_ok(client: HTTPClient, call: Call, response: Any) -> None:
+    """Name the fault of an answer that is not 2xx, by its status and by what Consul says in the body."""
+    status: int = response.code
+    if 200 <= status < 300:
+        return
+    reason = plain(response.body) or "no reason given"
+    said = f"{client} answered {call} with {status}: {reason}"
+    lower = reason.lower()
+    if status in (401, 403) or (status == 409 and "permission denied" in lower):
+        raise ConsulDenied(f"{client} refused {call}: {reason}; {_remedy(reason)}")
+    if status == 409:
+        raise TransactionConflict(said, _transaction_errors(response.body))
+    if status == 404 or (status >= 500 and ("unknown check" in lower or "unknown service" in lower)):
+        raise ConsulUnknown(said)
+    if "no cluster leader" in lower:
+        raise ConsulError(f"{said}; Consul's servers have no leader or cannot be reached")
+    if status == 429:
+        raise ConsulError(f"{said}; Consul limits the rate of requests")
+    raise ConsulError(said)
+
+
+def _transaction_errors(body: str) -> tuple[tuple[int, str], ...]:
+    try:
+        errors = json.loads(body)["Errors"]
+        return tuple((int(error["OpIndex"]), plain(str(error["What"]))) for error in errors)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ()
+
+
+def _remedy(reason: str) -> str:
+    if missing := re.search(r"Missing (\w+:\w+) on (\S+)", reason):
+        return f"give the token {missing[1]} on {missing[2]}"
+    if "ACL not found" in reason:
+        return "the token is unknown to Consul: it was deleted, or has not reached it yet"
+    return "give the token the rights of the policy in the manual"
