@@ -1,0 +1,138 @@
+"""The command line: what can be asked for, and the exit code of each ending."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from consul_redis_agent import __version__
+from consul_redis_agent.config.schema import INHERITED, KEYS, TABLES, Key
+from consul_redis_agent.errors import AgentError, ConfigError
+
+FAILED = 1
+BAD_CONFIG = 78  # EX_CONFIG of sysexits.h
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+DESCRIPTION = """\
+Keeps Consul's DNS true about which Redis node is the master: redis.service.consul
+always answers the current master and nothing else. One agent runs beside each
+Redis (or Valkey) node; it asks the node, the Sentinels and Consul, and needs no
+configuration where all of them are at their usual ports."""
+
+EPILOG = """\
+exit codes:
+  0   well
+  1   failed, or not well
+  2   wrong usage
+  78  bad configuration; every mistake is named on standard error
+
+examples:
+  consul-redis-agent check                 is everything in place on this host?
+  consul-redis-agent run --config agent.toml
+  consul-redis-agent status                what the running agent decided, and why
+  consul-redis-agent resolve --watch       the master that applications see, as it moves
+  consul-redis-agent COMMAND --help        the flags of a command"""
+
+CONFIG_EPILOG = """\
+A flag beats the environment, which beats the file, which beats the default. Of the
+environment these names are read: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN,
+CONSUL_HTTP_TOKEN_FILE, REDISCLI_AUTH."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        code: int = importlib.import_module(f"consul_redis_agent.commands.{args.command}").main(args)
+        sys.stdout.flush()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_CONFIG
+    except AgentError as error:
+        sys.stderr.write(f"consul-redis-agent: {error}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output left (`| head`). The interpreter flushes once more at its end; let that succeed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="consul-redis-agent",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+
+    def command(name: str, summary: str, *, config: bool = True, usage: str = "") -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = commands.add_parser(
+            name,
+            help=summary[0].lower() + summary[1:].rstrip("."),
+            usage=f"%(prog)s [--config FILE] [flags]{usage}" if config else None,
+            description=summary,
+            epilog=CONFIG_EPILOG if config else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if config:
+            _add_config(sub)
+        return sub
+
+    _add_socket(command("run", "Run the agent in the foreground."))
+    command("check", "Check configuration, Redis, Sentinels, Consul and DNS, and say how to mend what is wrong.")
+    status = command("status", "Show what the running agent knows, decided, and why.", config=False)
+    _add_socket(status)
+    status.add_argument("--json", action="store_true", help="as JSON, for programs")
+    resolve = command(
+        "resolve", "Ask DNS for the master as an application would, and verify the answer.", usage=" [NAME]"
+    )
+    resolve.add_argument("name", nargs="?", metavar="NAME", help="name to ask for (default: SERVICE.service.consul)")
+    resolve.add_argument("--watch", action="store_true", help="keep asking; print each change with its time")
+    command("deregister", "Take this host's entries out of Consul.")
+    command("demo", "Start a whole fleet on this machine, kill its master and show DNS follow.", config=False)
+    return parser
+
+
+def _add_socket(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--socket",
+        type=Path,
+        metavar="PATH",
+        help="unix socket between run and status (default: status.sock in this user's runtime directory)",
+    )
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    """``--config``, and a flag for each key of the schema that fits into one."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration in TOML (default: none is needed)")
+    for table, about in TABLES.items():
+        group = parser.add_argument_group(f"[{table}]", about)
+        for key in KEYS:
+            if key.table == table and key.has_flag:
+                group.add_argument(
+                    key.flag,
+                    dest=key.dotted,
+                    type=_items if key.is_list else str,
+                    metavar="A,B" if key.is_list else key.name.rpartition("_")[2].upper(),
+                    help=_help(key),
+                )
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _help(key: Key) -> str:
+    default = "" if key.default in (INHERITED, "", []) else f" (default: {key.default})"
+    return (key.doc.rstrip(".") + default).replace("%", "%%")

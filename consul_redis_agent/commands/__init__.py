@@ -1,0 +1,31 @@
+"""The commands: one module each, with ``main(args) -> exit code``. Here is what they share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from consul_redis_agent import paths
+from consul_redis_agent.config import Config, load
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The configuration as it is now, from ``--config``, the environment and the flags; may be called again.
+
+    Raises ConfigError with every mistake.
+    """
+    flags = {name: value for name, value in vars(args).items() if "." in name and value is not None}
+    return load(args.config, os.environ, flags)
+
+
+def socket_path(args: argparse.Namespace, *, make_directory: bool = False) -> Path:
+    """Where ``status`` finds the running agent: ``--socket``, else this user's own place.
+
+    ``make_directory`` is for the side that listens; raises LocalError if that place belongs to somebody else.
+    """
+    given: Path | None = args.socket
+    path = given or paths.status_socket(os.environ, os.geteuid())
+    if make_directory and not given:
+        paths.make_private_directory(path.parent)
+    return path

@@ -1,0 +1,269 @@
+"""From file, environment and flags to a checked :class:`Config`, or to every mistake at once.
+
+What is beaten (a value in the file, by a flag) is checked all the same.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from consul_redis_agent.config.durations import format_duration
+from consul_redis_agent.config.schema import INHERITED, KEYS, REPEATED, TABLES, Key
+from consul_redis_agent.config.shape import (
+    Config,
+    ConsulConfig,
+    HttpConfig,
+    LogConfig,
+    RedisConfig,
+    ReplicaConfig,
+    SentinelConfig,
+    ServiceConfig,
+)
+from consul_redis_agent.errors import ConfigError
+from consul_redis_agent.facts import Address
+
+_BARE = re.compile(r"[A-Za-z0-9_-]{1,80}", re.ASCII)
+_PLACE = re.compile(r"(.*) \(at (.*)\)", re.DOTALL)
+
+Table = dict[str, object]
+
+
+class _Source(IntEnum):
+    """Where a value comes from; the higher wins."""
+
+    DEFAULT = 0
+    FILE = 1
+    ENVIRONMENT = 2
+    FLAG = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """The value that won, and where it was written. ``value`` means nothing when it was wrong."""
+
+    value: Any
+    source: _Source
+    where: str
+    wrong: bool = False
+
+
+_Settings = dict[str, _Setting]
+
+
+def load(path: Path | None, env: Mapping[str, str], flags: Mapping[str, object]) -> Config:
+    """Read the file (None for none), ``env`` and ``flags`` (by dotted key, as ``consul.url``).
+
+    Raises ConfigError with every mistake, as ``FILE: KEY: reason``, ``environment: NAME: reason`` or
+    ``command line: --flag: reason``.
+    """
+    return _Loader(str(path), env, flags).load(path)
+
+
+class _Loader:
+    """One reading; collects the problems."""
+
+    def __init__(self, file: str, env: Mapping[str, str], flags: Mapping[str, object]) -> None:
+        self.file = file
+        self.env = env
+        self.flags = flags
+        self.problems: list[str] = []
+
+    def load(self, path: Path | None) -> Config:
+        document = self.read_file(path) if path else {}
+        single, nodes = self.split(document)
+        settings = {table: self.settle(table, raw) for table, raw in single.items()}
+        if len(nodes) > 1:
+            self.refuse_node_flags(len(nodes))
+        redis = [
+            self.settle(REPEATED, raw, f" of node {number}" if len(nodes) > 1 else "", flags=len(nodes) == 1)
+            for number, raw in enumerate(nodes, start=1)
+        ]
+        self.check_together(settings, redis)
+        if self.problems:
+            raise ConfigError(list(dict.fromkeys(self.problems)))
+        return _build(settings, redis)
+
+    def read_file(self, path: Path) -> Table:
+        try:
+            return tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            self.problems.append(f"{self.file}: cannot be read: {error.strerror}")
+        except UnicodeDecodeError:
+            self.problems.append(f"{self.file}: is not UTF-8 text")
+        except tomllib.TOMLDecodeError as error:
+            place = _PLACE.fullmatch(str(error))
+            reason, at = (place[1], f"{place[2]}: ") if place else (str(error), "")
+            self.problems.append(f"{self.file}: {at}{reason}")
+        raise ConfigError(self.problems)  # without the file, nothing that follows could be trusted
+
+    def split(self, document: Table) -> tuple[dict[str, Table], list[Table]]:
+        """The tables by name, and the nodes, of which there is always one."""
+        single: dict[str, Table] = {table: {} for table in TABLES if table != REPEATED}
+        nodes: list[Table] = [{}]
+        for name, raw in document.items():
+            if name == REPEATED:
+                if isinstance(raw, list) and raw and all(isinstance(node, dict) for node in raw):
+                    nodes = raw
+                else:
+                    self.problems.append(f"{self.file}: {name}: write [[{name}]], once for each node")
+            elif name in single:
+                if isinstance(raw, dict):
+                    single[name] = raw
+                else:
+                    self.problems.append(f"{self.file}: {name}: write [{name}], once")
+            else:
+                self.problems.append(f"{self.file}: {_name(name)}: unknown {_kind(raw)}; {_nearest(name)}")
+        return single, nodes
+
+    def settle(self, table: str, raw: Table, suffix: str = "", *, flags: bool = True) -> _Settings:
+        """The value of each key of one table, from wherever it is written with the most weight."""
+        settings = {}
+        known = {key.name: key for key in KEYS if key.table == table}
+        for name in raw:
+            if name not in known or not known[name].in_file:
+                where = f"{self.file}: {table}.{_name(name)}{suffix}"
+                self.problems.append(f"{where}: unknown key; {_nearest(name, table)}")
+        for key in known.values():
+            default = None if key.default is INHERITED else key.read(key.default)
+            setting = _Setting(default, _Source.DEFAULT, f"{table}.{key.name}{suffix}")
+            if key.in_file and key.name in raw:
+                where = f"{self.file}: {key.dotted}{suffix}"
+                setting = self.read(key, raw[key.name], _Source.FILE, where)
+            if self.env.get(key.env):
+                setting = self.read(key, self.env[key.env], _Source.ENVIRONMENT, f"environment: {key.env}")
+            if flags and key.dotted in self.flags:
+                setting = self.read(key, self.flags[key.dotted], _Source.FLAG, f"command line: {key.flag}")
+            settings[key.name] = setting
+        return settings
+
+    def read(self, key: Key, raw: object, source: _Source, where: str) -> _Setting:
+        try:
+            return _Setting(key.read(raw), source, where)
+        except ValueError as error:
+            self.problems.append(f"{where}: {error}")
+            return _Setting(None, source, where, wrong=True)
+
+    def refuse_node_flags(self, count: int) -> None:
+        for key in KEYS:
+            if key.table == REPEATED and key.dotted in self.flags:
+                self.problems.append(f"command line: {key.flag}: the file has {count} [[redis]] nodes; write it there")
+
+    def check_together(self, settings: dict[str, _Settings], redis: list[_Settings]) -> None:
+        """What is right alone and wrong together. A value that is wrong alone takes no part."""
+        consul, service, sentinel = settings["consul"], settings["service"], settings["sentinel"]
+        self.check_shorter(consul["timeout"], "consul.timeout", service["ttl"], "service.ttl", 1)
+        for node in redis:
+            # A node that hangs once must not cost it its entry: there is time to ask again before the TTL ends.
+            self.check_shorter(node["timeout"], "redis.timeout", service["ttl"], "half of service.ttl", 2)
+        if sentinel["mode"].value == "off" and sentinel["hosts"].value:
+            self.problems.append(f'{sentinel["hosts"].where}: named, but sentinel.mode is "off"')
+        self.check_distinct(redis, "url")
+        self.check_distinct(redis, "announce")
+        if service["mode"].value == "services":
+            self.check_names(service["name"], settings["replica"]["name"], redis)
+
+    def check_shorter(self, short: _Setting, short_name: str, long: _Setting, long_name: str, part: int) -> None:
+        if short.wrong or long.wrong or short.value < long.value / part:
+            return
+        blamed = short if short.source else long
+        self.problems.append(
+            f"{blamed.where}: {short_name} ({format_duration(short.value)}) must be shorter than "
+            f"{long_name} ({format_duration(long.value / part)})"
+        )
+
+    def check_distinct(self, redis: list[_Settings], name: str) -> None:
+        first: dict[object, int] = {}
+        for number, node in enumerate(redis, start=1):
+            setting = node[name]
+            if setting.wrong or setting.value is None:
+                continue
+            if setting.value in first:
+                self.problems.append(f"{setting.where}: is the same as that of node {first[setting.value]}")
+            first.setdefault(setting.value, number)
+
+    def check_names(self, service: _Setting, replica: _Setting, redis: list[_Settings]) -> None:
+        """One name cannot list both masters and replicas. Consul takes upper and lower case for the same."""
+        masters = [_inherit(node["service"], service) for node in redis]
+        replicas = [_inherit(node["replica"], replica) for node in redis]
+        for written in replicas:
+            for other in masters:
+                if written.wrong or other.wrong or written.value.lower() != other.value.lower():
+                    continue
+                blamed = written if written.source else other
+                self.problems.append(
+                    f"{blamed.where}: masters and replicas would share the name {written.value!r}; "
+                    'service.mode "services" needs two'
+                )
+
+
+def _inherit(own: _Setting, common: _Setting) -> _Setting:
+    return own if own.source else common
+
+
+def _build(settings: dict[str, _Settings], redis: list[_Settings]) -> Config:
+    value = {table: {name: setting.value for name, setting in items.items()} for table, items in settings.items()}
+    consul = settings["consul"]
+    # Of equals, the file wins, as in Consul's own tools.
+    by_token = consul["token"].source > consul["token_file"].source
+    return Config(
+        consul=ConsulConfig(
+            url=value["consul"]["url"],
+            token=value["consul"]["token"] if by_token else None,
+            token_file=None if by_token else value["consul"]["token_file"],
+            timeout=value["consul"]["timeout"],
+            dns=value["consul"]["dns"],
+        ),
+        service=ServiceConfig(**value["service"]),
+        replica=ReplicaConfig(**value["replica"]),
+        sentinel=SentinelConfig(
+            **{name: value["sentinel"][name] for name in ("mode", "hosts", "username", "password_file")}
+        ),
+        redis=tuple(_build_node(node, settings) for node in redis),
+        http=HttpConfig(**value["http"]),
+        log=LogConfig(**value["log"]),
+    )
+
+
+def _build_node(node: _Settings, settings: dict[str, _Settings]) -> RedisConfig:
+    url: str = node["url"].value
+    path = url.removeprefix("unix://") if url.startswith("unix:") else None
+    address = None if path else Address.parse(url.removeprefix("redis://"))
+    by_password = node["password"].source > node["password_file"].source
+    return RedisConfig(
+        url=url,
+        host=address.host if address else None,
+        port=address.port if address else None,
+        path=path,
+        password=node["password"].value if by_password else None,
+        password_file=None if by_password else node["password_file"].value,
+        service=_inherit(node["service"], settings["service"]["name"]).value,
+        replica=_inherit(node["replica"], settings["replica"]["name"]).value,
+        **{name: node[name].value for name in ("username", "master_name", "announce", "timeout")},
+    )
+
+
+def _kind(raw: object) -> str:
+    return "table" if isinstance(raw, dict | list) else "key"
+
+
+def _name(name: str) -> str:
+    return name if _BARE.fullmatch(name) else repr(name[:80])
+
+
+def _nearest(name: str, table: str | None = None) -> str:
+    """What the writer of an unknown name may have meant: a name of the same table, else of another, else the list."""
+    from difflib import get_close_matches
+
+    own = [key.name for key in KEYS if key.table == table and key.in_file] if table else list(TABLES)
+    others = {key.name: key.dotted for key in reversed(KEYS) if key.in_file}
+    if near := get_close_matches(name, own, 1):
+        return f"did you mean {f'{table}.' if table else ''}{near[0]}?"
+    if near := get_close_matches(name, others, 1, 0.8):
+        return f"did you mean {others[near[0]]}?"
+    return f"known are {', '.join(own)}"

@@ -1,0 +1,101 @@
+"""The configuration once it is read and checked: immutable, every default filled in. Durations are seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from consul_redis_agent.config.secret import Secret
+from consul_redis_agent.facts import Address
+
+
+@dataclass(frozen=True, slots=True)
+class ConsulConfig:
+    """The local Consul agent. At most one of ``token`` and ``token_file`` is set."""
+
+    url: str  # http://host:port or unix:///path
+    token: Secret | None
+    token_file: Path | None
+    timeout: float
+    dns: Address
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """The entry of the master, and what all entries share. ``meta`` is sorted by key."""
+
+    name: str
+    mode: Literal["services", "check", "tags"]
+    ttl: float
+    tags: tuple[str, ...]
+    meta: tuple[tuple[str, str], ...]
+    on_stop: Literal["keep", "deregister"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaConfig:
+    """The entries of replicas; an empty ``name`` publishes none."""
+
+    name: str
+    max_lag: float
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelConfig:
+    """Whether and which Sentinels are asked; with no ``hosts`` they are discovered."""
+
+    mode: Literal["auto", "required", "off"]
+    hosts: tuple[Address, ...]
+    username: str
+    password_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class RedisConfig:
+    """One Redis node: reached at ``path`` (a unix socket) or at ``host`` and ``port``.
+
+    ``service`` and ``replica`` are the names that hold for this node. At most one of ``password`` and
+    ``password_file`` is set.
+    """
+
+    url: str  # redis://host:port or unix:///path
+    host: str | None
+    port: int | None
+    path: str | None
+    username: str
+    password: Secret | None
+    password_file: Path | None
+    master_name: str | None
+    announce: Address | None
+    service: str
+    replica: str
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """Where /metrics, /status and /healthz are served; None serves nothing."""
+
+    listen: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """How much is logged (debug, info, warning, error), and in which form."""
+
+    level: str
+    format: Literal["auto", "text", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that the operator decided."""
+
+    consul: ConsulConfig
+    service: ServiceConfig
+    replica: ReplicaConfig
+    sentinel: SentinelConfig
+    redis: tuple[RedisConfig, ...]  # never empty
+    http: HttpConfig
+    log: LogConfig
