@@ -1,0 +1,136 @@
+"""From a decision and the configuration to the entries that Consul should hold. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from consul_redis_agent.claim import FORMAT, MARKER, MASTER_NAME, NODE
+from consul_redis_agent.facts import Address
+from consul_redis_agent.rules import Decision, Verdict
+
+OUTPUT = "kept by consul-redis-agent"
+"""The check's output. Constant: Consul writes every change of it to its raft log and wakes all watchers."""
+
+
+class Mode(StrEnum):
+    """``service.mode`` of the configuration."""
+
+    SERVICES = "services"
+    CHECK = "check"
+    TAGS = "tags"
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How one Redis node is to be named in Consul."""
+
+    mode: Mode
+    service: str
+    replica: str
+    """Empty: replicas are not published. Of use in mode ``services`` only."""
+    ttl: float
+    node: str
+    """The node as configured, without credentials: says in Meta which node an entry was made for."""
+    master_id: str
+    """Service id of the entry under ``service``."""
+    replica_id: str
+    """Service id of the entry under ``replica``."""
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One entry as Consul should hold it."""
+
+    id: str
+    name: str
+    tags: tuple[str, ...]
+    address: Address
+    meta: Mapping[str, str]
+    check_name: str
+    ttl: float
+    passing: bool
+
+    @property
+    def check_id(self) -> str:
+        """One role check an entry, with an id that stays the same whatever the role is."""
+        return f"{self.id}:role"
+
+    @property
+    def status(self) -> str:
+        """The check's status; never ``warning``, which DNS serves."""
+        return "passing" if self.passing else "critical"
+
+    def registration(self) -> dict[str, Any]:
+        """The body of ``PUT /v1/agent/service/register``: the service and its check in one call."""
+        return {
+            "ID": self.id,
+            "Name": self.name,
+            "Tags": list(self.tags),
+            "Address": self.address.host,
+            "Port": self.address.port,
+            "Meta": dict(self.meta),
+            "Check": {
+                "CheckID": self.check_id,
+                "Name": self.check_name,
+                "TTL": f"{self.ttl:g}s",
+                "Status": self.status,
+                "Notes": OUTPUT,
+            },
+        }
+
+    def catalog_service(self) -> dict[str, Any]:
+        """The service as a ``Service`` operation of ``/v1/txn`` takes it."""
+        registration = self.registration()
+        del registration["Check"]
+        return registration | {"Service": registration.pop("Name")}
+
+    def catalog_check(self, node: str) -> dict[str, Any]:
+        """The check as a ``Check`` operation of ``/v1/txn`` takes it. ``node`` is the Consul node."""
+        return {
+            "Node": node,
+            "CheckID": self.check_id,
+            "Name": self.check_name,
+            "Status": self.status,
+            "Notes": OUTPUT,
+            "Output": OUTPUT,
+            "ServiceID": self.id,
+            # Without it Consul asks for node:write; with it service:write on this service is enough.
+            "ServiceName": self.name,
+            "ServiceTags": list(self.tags),
+            "Type": "ttl",
+        }
+
+
+def wanted(decision: Decision, naming: Naming, address: Address, master_name: str) -> tuple[Wanted, ...]:
+    """The entries that one Redis node should have; none of any other id that carries its Meta should be there.
+
+    Not to be called with verdict KEEP, which changes nothing.
+    """
+    verdict = decision.verdict
+    if verdict is Verdict.KEEP:
+        raise ValueError("KEEP wants no entries: it leaves what is there")
+    master = verdict is Verdict.MASTER
+    meta = dict(naming.meta) | {MARKER: FORMAT, NODE: naming.node, MASTER_NAME: master_name}
+    if decision.claim:
+        meta |= decision.claim.meta()
+
+    def entry(service_id: str, name: str, role: str, *, tag: bool, passing: bool) -> Wanted:
+        tags = (role, *naming.tags) if tag else naming.tags
+        return Wanted(service_id, name, tags, address, meta, f"role:{role}", naming.ttl, passing)
+
+    match naming.mode:
+        case Mode.CHECK:
+            return (entry(naming.master_id, naming.service, "master", tag=False, passing=master),)
+        case Mode.TAGS if verdict is not Verdict.NONE:
+            role = "master" if master else "replica"
+            return (entry(naming.master_id, naming.service, role, tag=True, passing=True),)
+        case Mode.SERVICES if master:
+            return (entry(naming.master_id, naming.service, "master", tag=True, passing=True),)
+        case Mode.SERVICES if verdict is Verdict.REPLICA and naming.replica:
+            return (entry(naming.replica_id, naming.replica, "replica", tag=True, passing=True),)
+    return ()

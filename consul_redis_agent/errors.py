@@ -1,0 +1,81 @@
+"""Errors, named after whoever can mend them.
+
+    AgentError
+    ├── LocalError              this agent or its host
+    │   ├── ConfigError         the configuration: every mistake at once, exit 78
+    │   └── StaleDecision       a decision older than it may live; look again
+    └── RemoteError             somebody else: the process stays up and tries again
+        ├── RedisError          the own Redis node
+        │   └── RedisDenied     it refuses the login or a command
+        ├── SentinelError       one Sentinel
+        │   └── SentinelDenied  it refuses the login or a command
+        └── ConsulError         the Consul agent or its servers
+            ├── ConsulDenied    the token lacks a right (403)
+            ├── ConsulUnknown   the service or check is not there (404, or an old 500): register again
+            ├── ConsulConflict  a compare-and-set lost: somebody was quicker
+            └── ConsulUnreachable  no connection, no answer in time, or not HTTP
+
+A message is one line: what happened, what it means, what to do. None holds a secret.
+"""
+
+from __future__ import annotations
+
+
+class AgentError(Exception):
+    """Anything that this package raises on purpose."""
+
+
+class LocalError(AgentError):
+    """This agent or its host is at fault."""
+
+
+class ConfigError(LocalError):
+    """The configuration is wrong. ``problems`` holds one line a mistake, with file, key and reason."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class StaleDecision(LocalError):
+    """The decision is older than a decision may live, so it was not written."""
+
+
+class RemoteError(AgentError):
+    """Somebody outside is at fault; the message says who."""
+
+
+class RedisError(RemoteError):
+    """The own Redis node did not answer, or not in the way that Redis does."""
+
+
+class RedisDenied(RedisError):
+    """Redis refuses the login, or its ACL refuses a command."""
+
+
+class SentinelError(RemoteError):
+    """One Sentinel did not answer, or not in the way that Sentinel does."""
+
+
+class SentinelDenied(SentinelError):
+    """A Sentinel refuses the login, or its ACL refuses a command."""
+
+
+class ConsulError(RemoteError):
+    """Consul did not do what was asked."""
+
+
+class ConsulDenied(ConsulError):
+    """The token lacks a right."""
+
+
+class ConsulUnknown(ConsulError):
+    """Consul does not know this service or check (any more)."""
+
+
+class ConsulConflict(ConsulError):
+    """A compare-and-set was refused: somebody was quicker."""
+
+
+class ConsulUnreachable(ConsulError):
+    """No connection to Consul, or no answer in time, or an answer that is not HTTP."""

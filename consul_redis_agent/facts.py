@@ -1,0 +1,180 @@
+"""Facts: what was seen outside, when, and nothing else.
+
+Every fact is immutable and carries ``at``, the monotonic second at which it was true at the latest. Watchers make
+facts; :mod:`~consul_redis_agent.rules` reads them. A fact is never corrected, only replaced by a newer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+from typing import Any, NamedTuple
+
+
+class Address(NamedTuple):
+    """A host (name, IPv4 or IPv6 address without brackets) and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``host:port`` or ``[v6]:port``. Raises ValueError with the reason."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not host:
+            raise ValueError(f"{text!r} is not host:port")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ValueError(f"{text!r} needs brackets around the IPv6 address")
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(f"{text!r} needs a port from 1 to 65535")
+        return cls(host, int(port))
+
+
+class Role(StrEnum):
+    """What a Redis node says of itself (``role`` of INFO replication; Redis writes ``slave`` for a replica)."""
+
+    MASTER = "master"
+    REPLICA = "replica"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The own Redis node answered INFO."""
+
+    at: float
+    run_id: str
+    role: Role
+    loading: bool = False
+    link_up: bool = False
+    """A replica's link to its master is up and no full synchronisation is running."""
+    lag: float = 0.0
+    """A replica: seconds since it last heard from its master (``master_last_io_seconds_ago``)."""
+    follows: Address | None = None
+    """A replica: the master that it follows."""
+    replication_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """The own Redis node did not answer ``misses`` looks in a row."""
+
+    at: float
+    reason: str
+    misses: int
+    gone: bool = False
+    """Nothing listens at the address any more, so a second look would not tell more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another Redis node answered INFO: the one that holds, or is named for, what the own node wants."""
+
+    at: float
+    address: Address
+    role: Role
+    follows: Address | None
+    replication_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A Sentinel won the election at ``epoch`` and has selected the node ``run_id`` for promotion."""
+
+    epoch: int
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinel:
+    """One Sentinel's word on one master name, or why it has none."""
+
+    at: float
+    id: str
+    """Its run id (``SENTINEL MYID``), or its address as long as that is all that is known."""
+    address: Address
+    error: str = ""
+    """Why it has no vote: unreachable, denied, does not know the master name …"""
+    tilt: bool = False
+    master: Address | None = None
+    """``SENTINEL GET-MASTER-ADDR-BY-NAME``."""
+    epoch: int = -1
+    """``config-epoch`` of ``SENTINEL MASTER``."""
+    run_ids: Mapping[Address, str] = field(default_factory=dict)
+    """The run id that this Sentinel knows at each address of the master and its replicas."""
+    peers: Mapping[str, Address] = field(default_factory=dict)
+    """The other Sentinels that it knows, by run id."""
+    selection: Selection | None = None
+
+    @property
+    def votes(self) -> bool:
+        """Whether its word counts at all. TILT: its clock jumped, so it does not trust itself."""
+        return not self.error and not self.tilt and self.master is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A service in Consul's catalog with the state of its checks."""
+
+    node: str
+    """The Consul node, not the Redis node."""
+    id: str
+    name: str
+    address: str
+    port: int
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+    check: Mapping[str, Any] | None = None
+    """The role check as the catalog holds it, so that a transaction can write it back changed."""
+    passing: bool = False
+    """The role check passes."""
+    node_alive: bool = True
+    """Consul's gossip (serfHealth) holds the Consul node for alive."""
+    maintenance: bool = False
+    """An operator has put the service or its Consul node into maintenance."""
+    created: int = 0
+    """CreateIndex of the service: smaller came first."""
+
+    @property
+    def visible(self) -> bool:
+        """Whether DNS answers with it."""
+        return self.passing and self.node_alive and not self.maintenance
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The entries under one service name, as Consul's servers confirmed them at ``at``."""
+
+    at: float
+    index: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that one decision about one Redis node rests on."""
+
+    now: float
+    node: Node | Silence | None = None
+    """None: not looked at yet."""
+    me: frozenset[Address] = frozenset()
+    """The addresses under which others may know the own node."""
+    sentinels: tuple[Sentinel, ...] = ()
+    known: int = 0
+    """How many Sentinels there are, in reach or not: the majority is more than half of these."""
+    searching: bool = False
+    """Sentinels are still being looked for, so their absence says nothing yet."""
+    catalog: Catalog | None = None
+    """None: Consul's servers have not answered yet."""
+    own: tuple[str, str] = ("", "")
+    """Consul node and service id of the own entry, whether it exists or not."""
+    master_name: str = ""
+    peer: Peer | None = None
+    confirmed: float = -inf
+    """When Sentinels or Consul's servers last confirmed the own claim."""

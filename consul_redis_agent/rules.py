@@ -1,0 +1,349 @@
+"""Who may be published, and why. Pure: facts in, one decision out; no I/O, no clock, no logging.
+
+ 1. A node is published as master only while its own INFO says ``role:master``, it is not loading, and it answers.
+ 2. And only while Sentinel stands behind it: a majority of the known Sentinels name it, or a Sentinel that was
+    elected leader at an epoch newer than every claim has selected it for promotion and it has turned master.
+    A Sentinel in TILT, out of reach or of an older epoch has no vote.
+ 3. The newest epoch wins: a master that sees a live claim with a newer epoch withdraws at once.
+ 4. A claim moves in one step: the decision names the older claims that go down in the transaction that sets it up.
+ 5. An older claim that comes back is named again by whoever holds the newest one.
+ 6. No Sentinel in reach is not a failover: the holder of the newest claim keeps it while Consul's servers confirm
+    it. What neither has confirmed for longer than the TTL is withdrawn.
+ 7. Without any Sentinel the incumbent wins, until its claim is gone or its node follows the newcomer.
+ 8. Handover by ``FAILOVER``: a node whose named master says itself that it is now this node's replica may publish.
+ 9. Only claims of the same group are ever named for eviction; a foreign entry is somebody else's.
+10. What a helper found out late or not at all (a peer's answer) only ever delays a publication, never a withdrawal.
+11. Before the first look at the node nothing is decided, so an entry left by an earlier run stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from consul_redis_agent.claim import MARKER, MASTER_NAME, NO_EPOCH, Claim
+from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Sentinel, Silence
+
+MISSES = 2
+"""One lost poll is normal (Sentinel closes every connection when it reconfigures a node); a second one is not."""
+SENTINEL_LIFE = 6.0
+"""Seconds a Sentinel's word counts. It is looked up every 2 s and at every event; three missed look-ups are silence."""
+PEER_LIFE = 2.0
+"""Seconds a peer's answer counts: it is asked once a second while a decision waits for it."""
+
+
+class Verdict(StrEnum):
+    """What the own node is published as."""
+
+    MASTER = "master"
+    REPLICA = "replica"
+    NONE = "none"
+    KEEP = "keep"
+    """Not enough is known to change anything: what is there stays, and is not refreshed."""
+
+
+class Reason(StrEnum):
+    """Why, as a closed set; the value is what logs, metrics and ``status`` show."""
+
+    NAMED = "named by a majority of Sentinels"
+    SELECTED = "selected by the elected leader"
+    CONFIRMED = "newest claim, confirmed by Consul"
+    HANDED_OVER = "the named master follows this node"
+    INCUMBENT = "no Sentinel and no other claim"
+    FOLLOWED = "the former master follows this node"
+
+    REPLICATES = "replicating"
+
+    SILENT = "Redis does not answer"
+    LOADING = "Redis is loading its data"
+    LINK_DOWN = "the link to the master is down"
+    LAGGING = "too far behind the master"
+    NEWER_CLAIM = "another node holds a newer claim"
+    OUTVOTED = "Sentinel names another node"
+    UNBACKED = "no majority of Sentinels names this node"
+    REFUSED = "another node says master already and holds the claim"
+    LEASE_OVER = "neither Sentinel nor Consul has confirmed the claim within the TTL"
+
+    UNSEEN = "Redis has not been looked at yet"
+    MISSED = "one look at Redis was lost"
+    SEARCHING = "still looking for Sentinels"
+    NO_CATALOG = "Consul has not shown the other claims yet"
+
+
+class SentinelMode(StrEnum):
+    """``sentinel.mode`` of the configuration."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the configuration says about decisions. Seconds."""
+
+    mode: SentinelMode = SentinelMode.AUTO
+    ttl: float = 10.0
+    max_lag: float = 10.0
+    node_life: float = 4.0
+    """How long an answer of the own node counts: a poll period and two timeouts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be, with its reason."""
+
+    verdict: Verdict
+    reason: Reason
+    sentence: str
+    """For people: one sentence that says what was seen."""
+    claim: Claim | None = None
+    """The claim to write, with verdict MASTER."""
+    evict: tuple[Entry, ...] = ()
+    """The older claims of the group that pass their check, to be set critical together with the own claim."""
+    ask: Address | None = None
+    """The peer whose own word would change this decision."""
+    confirmed: float = float("-inf")
+    """When the own claim was last confirmed; goes into the next :class:`Facts`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A claim of the group together with the entry that carries it."""
+
+    claim: Claim
+    entry: Entry
+
+    @property
+    def live(self) -> bool:
+        """DNS would answer with it, but for an operator's maintenance, which does not change who is master."""
+        return self.entry.passing and self.entry.node_alive
+
+
+def decide(facts: Facts, policy: Policy) -> Decision:
+    """Apply the rules to one node. Total: every combination of facts has a decision, and none raises."""
+    node = facts.node
+    if node is None:
+        return Decision(Verdict.KEEP, Reason.UNSEEN, "Redis has not been looked at yet.", confirmed=facts.confirmed)
+    if isinstance(node, Silence):
+        if node.gone or node.misses >= MISSES:
+            return Decision(Verdict.NONE, Reason.SILENT, f"Redis does not answer: {node.reason}.")
+        return _keep(facts, Reason.MISSED, f"One look at Redis was lost ({node.reason}); looking again.")
+    if facts.now - node.at > policy.node_life:
+        return _keep(facts, Reason.MISSED, "What is known of Redis is out of date; looking again.")
+    if node.loading:
+        return Decision(Verdict.NONE, Reason.LOADING, "Redis answers but is still loading its data.")
+    if node.role is Role.REPLICA:
+        return _replica(node, policy)
+    if facts.catalog is None:
+        return _keep(facts, Reason.NO_CATALOG, "Redis is a master; Consul has not shown the other claims yet.")
+    return _Master(facts, node, facts.catalog, policy).decide()
+
+
+def group(entries: Iterable[Entry], master_name: str) -> tuple[Entry, ...]:
+    """The entries that are ours to judge: this tool's Meta, and the same master name where both sides know it."""
+    return tuple(
+        entry
+        for entry in entries
+        if MARKER in entry.meta
+        and (not master_name or not entry.meta.get(MASTER_NAME) or entry.meta[MASTER_NAME] == master_name)
+    )
+
+
+def foreign(entries: Iterable[Entry], master_name: str) -> tuple[Entry, ...]:
+    """The entries under the same service name that are not ours: reported, never changed."""
+    listed = tuple(entries)
+    ours = {(entry.node, entry.id) for entry in group(listed, master_name)}
+    return tuple(entry for entry in listed if (entry.node, entry.id) not in ours)
+
+
+def majority(known: int) -> int:
+    """More than half of all known Sentinels, as Sentinel itself counts for an election."""
+    return known // 2 + 1
+
+
+def known_sentinels(before: frozenset[str], sentinels: Iterable[Sentinel]) -> frozenset[str]:
+    """The ids of all Sentinels, in reach or not; ``before`` is the last result.
+
+    A Sentinel joins as soon as anyone lists it. It leaves only when a majority of those known before is in reach and
+    none of them lists it any more, so that a Sentinel that was cut off, or reset, cannot make itself the majority.
+    """
+    heard = tuple(sentinels)
+    reached = {s.id for s in heard if not s.error}
+    listed = reached | {peer for s in heard if not s.error for peer in s.peers}
+    if len(reached & before) >= majority(len(before)):
+        return frozenset(listed)
+    return before | listed | {s.id for s in heard}
+
+
+def follows(peer: Peer | None, address: Address | None, node: Node, facts: Facts) -> bool:
+    """Whether the node at ``address`` has itself said, just now, that it replicates from the own node."""
+    return (
+        peer is not None
+        and peer.address == address
+        and facts.now - peer.at <= PEER_LIFE
+        and peer.role is Role.REPLICA
+        and (peer.follows in facts.me or (bool(node.replication_id) and peer.replication_id == node.replication_id))
+    )
+
+
+def _keep(facts: Facts, reason: Reason, sentence: str) -> Decision:
+    return Decision(Verdict.KEEP, reason, sentence, confirmed=facts.confirmed)
+
+
+def _replica(node: Node, policy: Policy) -> Decision:
+    master = f" of {node.follows}" if node.follows else ""
+    if not node.link_up:
+        return Decision(Verdict.NONE, Reason.LINK_DOWN, f"Redis is a replica{master}, but its link is down.")
+    if node.lag > policy.max_lag:
+        sentence = f"Redis is a replica{master}, last heard {node.lag:g} s ago; {policy.max_lag:g} s are allowed."
+        return Decision(Verdict.NONE, Reason.LAGGING, sentence)
+    return Decision(Verdict.REPLICA, Reason.REPLICATES, f"Redis is a healthy replica{master}.")
+
+
+class _Master:
+    """Rules 2 to 8, for a node that answers and says master."""
+
+    def __init__(self, facts: Facts, node: Node, catalog: Catalog, policy: Policy) -> None:
+        self.facts, self.node, self.catalog, self.policy = facts, node, catalog, policy
+        held = [_Held(claim, e) for e in group(catalog.entries, facts.master_name) if (claim := Claim.read(e.meta))]
+        mine = [h for h in held if (h.entry.node, h.entry.id) == facts.own]
+        self.own = next((h for h in mine if h.entry.passing and h.claim.run_id == node.run_id), None)
+        """The claim that this node holds now; one that was put down, or that an earlier life of it left, is none."""
+        self.others = [h for h in held if (h.entry.node, h.entry.id) != facts.own]
+        self.rivals = [h for h in self.others if h.live]
+        self.newest = max(self.rivals, key=lambda h: h.claim.order, default=None)
+        self.confirmed = facts.confirmed
+        if self.own and not self._newer_than(self.own.claim):
+            self.confirmed = max(self.confirmed, catalog.at)
+        self.sentinel_runs = bool(facts.known) or any(h.claim.epoch > NO_EPOCH for h in held)
+
+    def decide(self) -> Decision:
+        mode = self.policy.mode
+        if mode is SentinelMode.AUTO and not self.sentinel_runs and self.facts.searching:
+            return _keep(self.facts, Reason.SEARCHING, "Redis is a master; still looking for Sentinels.")
+        if mode is SentinelMode.OFF or (mode is SentinelMode.AUTO and not self.sentinel_runs):
+            return self._without_sentinel()
+        return self._with_sentinel()
+
+    def _with_sentinel(self) -> Decision:
+        voters = [s for s in self.facts.sentinels if s.votes and self.facts.now - s.at <= SENTINEL_LIFE]
+        top = max((s.epoch for s in voters), default=NO_EPOCH)
+        voters = [s for s in voters if s.epoch == top]
+        need = majority(self.facts.known)
+        mine = [s for s in voters if self._names_me(s)]
+        count = f"{len(mine)} of {self.facts.known} Sentinels name this node"
+        if len(mine) >= need:
+            self.confirmed = max(self.confirmed, sorted(s.at for s in mine)[-need])
+            return self._named(top, f"{count} at epoch {top}", strict=sum(map(self._knows_me, mine)) >= need)
+        selected = self._selected_epoch()
+        if selected is not None and selected >= top and (self.newest is None or selected > self.newest.claim.epoch):
+            sentence = f"the leader elected at epoch {selected} has selected this node, and it has turned master"
+            return self._publish(Reason.SELECTED, self._claim(selected), sentence)
+        named = self._named_instead(voters, need)
+        if named and follows(self.facts.peer, named, self.node, self.facts):
+            return self._handed_over(Reason.HANDED_OVER, top, f"{named}, which Sentinel names, says it follows this node")
+        return self._unnamed(top, named, bool(voters) and len(mine) < len(voters), count)
+
+    def _named(self, epoch: int, sentence: str, *, strict: bool) -> Decision:
+        """A majority stands behind this node. ``strict``: a majority also knows it there by its run id."""
+        claim = self._claim(epoch)
+        if self.newest is None or self.newest.claim.order < claim.order:
+            return self._publish(Reason.NAMED, claim, sentence)
+        rival = self.newest
+        if self.own or rival.claim.epoch > epoch or not strict or self.node.at <= self.catalog.at:
+            # The holder gives way first. It may come back, but only on a look that is younger than the rival.
+            return self._withdraw(Reason.NEWER_CLAIM, f"{_whose(rival)} holds {_order(rival.claim)}; {sentence}")
+        return self._publish(Reason.NAMED, Claim(epoch, rival.claim.turn + 1, self.node.run_id), sentence)
+
+    def _unnamed(self, top: int, named: Address | None, contradicted: bool, count: str) -> Decision:
+        """No majority stands behind this node: only a claim that it holds already can carry it (rule 6)."""
+        own = self.own
+        if own is None:
+            why = f"{count}, {majority(self.facts.known)} are needed" if self.facts.known else "no Sentinel is known"
+            return self._withdraw(Reason.UNBACKED, f"Redis says master, but {why}", ask=named)
+        if rival := self._newer_than(own.claim):
+            return self._withdraw(Reason.NEWER_CLAIM, f"{_whose(rival)} holds {_order(rival.claim)}")
+        if contradicted and top > own.claim.epoch:
+            return self._withdraw(Reason.OUTVOTED, f"a Sentinel names another node at epoch {top}", ask=named)
+        if named and top == own.claim.epoch and own.claim.turn == 0:
+            return self._withdraw(Reason.OUTVOTED, f"the Sentinels name {named} at epoch {top}", ask=named)
+        if self.facts.now - self.confirmed > self.policy.ttl:
+            return self._withdraw(Reason.LEASE_OVER, "neither Sentinel nor Consul has confirmed the claim in time")
+        return self._publish(Reason.CONFIRMED, own.claim, f"{count}; Consul confirms the claim as the newest")
+
+    def _without_sentinel(self) -> Decision:
+        own, rival = self.own, self.newest
+        if rival is None:
+            if own and self.facts.now - self.confirmed > self.policy.ttl:
+                return self._withdraw(Reason.LEASE_OVER, "Consul has not confirmed the claim in time")
+            claim = own.claim if own else Claim(NO_EPOCH, 0, self.node.run_id)
+            return self._publish(Reason.INCUMBENT, claim, "no Sentinel is in use, and no other node claims")
+        if own and (own.claim.order, -own.entry.created) > (rival.claim.order, -rival.entry.created):
+            return self._publish(Reason.INCUMBENT, own.claim, f"no Sentinel is in use; {_whose(rival)} came later")
+        address = Address(rival.entry.address, rival.entry.port)
+        if follows(self.facts.peer, address, self.node, self.facts):
+            return self._handed_over(Reason.FOLLOWED, rival.claim.epoch, f"{address}, the former master, follows it")
+        sentence = (
+            f"{_whose(rival)} holds the claim and no Sentinel says otherwise: two masters; "
+            f"make one of them a replica (REPLICAOF), or stop it"
+        )
+        return self._withdraw(Reason.REFUSED, sentence, ask=address)
+
+    def _handed_over(self, reason: Reason, epoch: int, sentence: str) -> Decision:
+        """Within one epoch: a turn more than whoever held it, or the turn that is held already."""
+        own = self.own.claim if self.own and self.own.claim.epoch == epoch else None
+        turns = [h.claim.turn for h in self.rivals if h.claim.epoch == epoch]
+        if own and own.turn > max(turns, default=0):
+            return self._publish(reason, own, sentence)
+        if self.newest and self.newest.claim.epoch > epoch:
+            return self._withdraw(Reason.NEWER_CLAIM, f"{_whose(self.newest)} holds {_order(self.newest.claim)}")
+        return self._publish(reason, Claim(epoch, max(turns, default=0) + 1, self.node.run_id), sentence)
+
+    def _claim(self, epoch: int) -> Claim:
+        """The claim held already where it is of this epoch, else a first one."""
+        if self.own and self.own.claim.epoch == epoch:
+            return self.own.claim
+        return Claim(epoch, 0, self.node.run_id)
+
+    def _newer_than(self, claim: Claim) -> _Held | None:
+        return self.newest if self.newest and self.newest.claim.order > claim.order else None
+
+    def _knows_me(self, sentinel: Sentinel) -> bool:
+        return sentinel.master is not None and sentinel.run_ids.get(sentinel.master) == self.node.run_id
+
+    def _names_me(self, sentinel: Sentinel) -> bool:
+        # By address too: after a quick restart Sentinel knows the new run id only up to 10 s later.
+        return self._knows_me(sentinel) or sentinel.master in self.facts.me
+
+    def _selected_epoch(self) -> int | None:
+        """The newest epoch at which an elected leader, whose word is fresh, has selected this node."""
+        fresh = [s for s in self.facts.sentinels if s.votes and self.facts.now - s.at <= SENTINEL_LIFE]
+        chosen = [s.selection.epoch for s in fresh if s.selection and s.selection.run_id == self.node.run_id]
+        return max(chosen, default=None)
+
+    def _named_instead(self, voters: list[Sentinel], need: int) -> Address | None:
+        """The other node that a majority names."""
+        names = [s.master for s in voters if s.master and not self._names_me(s)]
+        return next((name for name in names if names.count(name) >= need), None)
+
+    def _publish(self, reason: Reason, claim: Claim, sentence: str) -> Decision:
+        if self.own is None and self.facts.now - self.catalog.at > self.policy.ttl:
+            # A claim that is new must be held against the claims of now, not against those of before a cut.
+            return _keep(self.facts, Reason.NO_CATALOG, f"Redis is a master, and {sentence}; Consul is out of reach.")
+        older = tuple(h.entry for h in self.others if h.entry.passing and h.claim.order <= claim.order)
+        sentence = f"Redis is a master, and {sentence}."
+        return Decision(Verdict.MASTER, reason, sentence, claim=claim, evict=older, confirmed=self.confirmed)
+
+    def _withdraw(self, reason: Reason, sentence: str, *, ask: Address | None = None) -> Decision:
+        return Decision(Verdict.NONE, reason, f"{sentence[0].upper()}{sentence[1:]}.", ask=ask, confirmed=self.confirmed)
+
+
+def _whose(held: _Held) -> str:
+    return f"{Address(held.entry.address, held.entry.port)} on {held.entry.node}"
+
+
+def _order(claim: Claim) -> str:
+    turn = f", turn {claim.turn}" if claim.turn else ""
+    return f"a claim of epoch {claim.epoch}{turn}" if claim.epoch > NO_EPOCH else f"a claim without Sentinel{turn}"
