@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from consul_redis_agent import __version__
@@ -45,7 +46,7 @@ CONSUL_HTTP_TOKEN_FILE, REDISCLI_AUTH."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = _parser().parse_args(argv)
+    args = _parse(argv)
     try:
         code: int = importlib.import_module(f"consul_redis_agent.commands.{args.command}").main(args)
         sys.stdout.flush()
@@ -62,6 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return code
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """As ``parse_args``, but of an unknown flag only the name is repeated: its value may be a password."""
+    parser = _parser()
+    args, extra = parser.parse_known_args(argv)
+    if unknown := [item.partition("=")[0] for item in extra if item.startswith("-")]:
+        near = get_close_matches(unknown[0], [key.flag for key in KEYS if key.has_flag], 1)
+        parser.error(f"unknown flag {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
+    if extra:
+        parser.error(f"unexpected argument {extra[0]!r}")
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:

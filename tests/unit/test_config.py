@@ -1,0 +1,618 @@
+"""The configuration: what is taken, what is refused with which words, and what never shows."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import logging
+import pickle
+import re
+import tomllib
+import traceback
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consul_redis_agent.config import Config, Secret, format_duration, load, parse_duration, read_secret, values
+from consul_redis_agent.config.schema import KEYS, TABLES
+from consul_redis_agent.errors import ConfigError, LocalError
+from consul_redis_agent.facts import Address
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "consul-redis-agent.toml"
+DEFAULTS = load(None, {}, {})
+PASSWORD = "hunter2-is-no-password"
+NO_TLS = "TLS is not supported by this version"
+NO_CONSUL_URL = "must be http://host:port (a port from 1 to 65535, brackets around an IPv6 address) or unix:///path"
+NO_REDIS_URL = "must be redis://host:port (a port from 1 to 65535, brackets around an IPv6 address) or unix:///path"
+CONSUL_LOGIN = "holds a login or an option, which others could read here: the token belongs in token_file"
+REDIS_LOGIN = "holds a login or an option, which others could read here: it belongs in username and password_file"
+NOT_DNS = "is no name for DNS: letters, digits and dashes, no dash at either end, 63 at most"
+NO_SECRET_PATH = "must be the absolute path of a file, not the secret itself"
+
+
+def read(folder: Path, text: str, env: Mapping[str, str] | None = None, **flags: object) -> Config:
+    """Load ``text`` as a file, with flags as ``consul_url="..."``."""
+    file = folder / "a.toml"
+    file.write_text(text, encoding="utf-8")
+    return load(file, env or {}, {name.replace("_", ".", 1): value for name, value in flags.items()})
+
+
+def problems(folder: Path, text: str, env: Mapping[str, str] | None = None, **flags: object) -> list[str]:
+    """What is wrong with it, with the folder left out."""
+    with pytest.raises(ConfigError) as caught:
+        read(folder, text, env, **flags)
+    return [problem.removeprefix(f"{folder}/") for problem in caught.value.problems]
+
+
+def reason(reader: Callable[[str], object], text: str) -> str:
+    """Why it is refused; "" if it is not."""
+    try:
+        reader(text)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def pairs(count: int) -> str:
+    return "{ " + ", ".join(f'k{number} = ""' for number in range(count)) + " }"
+
+
+BAD_FILES = {
+    # The file as such
+    "= 1": "line 1, column 1: Invalid statement",
+    "[consul]\nurl = \n": "line 2, column 7: Invalid value",
+    '[log]\nlevel = "info': "end of document: Unterminated string",
+    '[log]\nlevel = "info"\nlevel = "info"\n': "line 3, column 15: Cannot overwrite a value",
+    # Unknown names
+    "[consule]\nurl = 1": "consule: unknown table; did you mean consul?",
+    "[[nodes]]\nurl = 1": "nodes: unknown table; known are consul, service, replica, sentinel, redis, http, log",
+    'ttl = "5s"': "ttl: unknown key; did you mean service.ttl?",
+    '[service]\nttll = "5s"': "service.ttll: unknown key; did you mean service.ttl?",
+    '[consul]\ntoken = "x"': "consul.token: unknown key; did you mean consul.token_file?",
+    "[consul]\nssl = true": "consul.ssl: unknown key; known are url, token_file, ca_file, cert_file, key_file, timeout, dns",
+    '[[redis]]\npassword = "x"': "redis.password: unknown key; did you mean redis.password_file?",
+    "[http]\nzzz = 1": "http.zzz: unknown key; known are listen",
+    '[http]\n"a\\nb" = 1': "http.'a\\nb': unknown key; known are listen",
+    # The form of tables
+    "redis = 1": "redis: write [[redis]], once for each node",
+    "redis = []": "redis: write [[redis]], once for each node",
+    '[redis]\nurl = "redis://h"': "redis: write [[redis]], once for each node",
+    "[[consul]]": "consul: write [consul], once",
+    "http = true": "http: write [http], once",
+    # Types
+    "[consul]\nurl = 8500": "consul.url: must be a string",
+    "[service]\nttl = 10": 'service.ttl: must be a string such as "10s"',
+    '[service]\ntags = "a"': "service.tags: must be a list of tags, in square brackets",
+    "[service]\ntags = [1]": "service.tags: must be a string",
+    '[service]\nmeta = "a"': 'service.meta: must be a table such as { team = "shop" }',
+    '[sentinel]\nhosts = "a:1"': "sentinel.hosts: must be a list of addresses, in square brackets",
+    '[log]\nlevel = "in\\nfo"': "log.level: holds a line break or a control character",
+    # Durations
+    '[service]\nttl = "10"': 'service.ttl: \'10\' is not a duration such as "250ms", "10s" or "1m30s"',
+    '[service]\nttl = "-5s"': 'service.ttl: \'-5s\' is not a duration such as "250ms", "10s" or "1m30s"',
+    '[service]\nttl = ""': 'service.ttl: \'\' is not a duration such as "250ms", "10s" or "1m30s"',
+    '[service]\nttl = "0s"': "service.ttl: 0s is not between 1s and 10m",
+    '[service]\nttl = "11m"': "service.ttl: 11m is not between 1s and 10m",
+    '[consul]\ntimeout = "10ms"': "consul.timeout: 10ms is not between 50ms and 1m",
+    '[replica]\nmax_lag = "500ms"': "replica.max_lag: 500ms is not between 1s and 24h",
+    '[[redis]]\ntimeout = "2m"': "redis.timeout: 2m is not between 10ms and 1m",
+    '[consul]\ntimeout = "10s"': "consul.timeout: consul.timeout (10s) must be shorter than service.ttl (10s)",
+    '[[redis]]\ntimeout = "5s"': "redis.timeout: redis.timeout (5s) must be shorter than half of service.ttl (5s)",
+    '[consul]\ntimeout = "1s"\n[service]\nttl = "2s"': (
+        "service.ttl: redis.timeout (1s) must be shorter than half of service.ttl (1s)"
+    ),
+    # Names
+    '[service]\nname = ""': "service.name: must not be empty",
+    '[service]\nname = "my_redis"': f"service.name: 'my_redis' {NOT_DNS}",
+    '[service]\nname = "redis."': f"service.name: 'redis.' {NOT_DNS}",
+    '[service]\nname = "-redis"': f"service.name: '-redis' {NOT_DNS}",
+    '[service]\nname = "rédis"': f"service.name: 'rédis' {NOT_DNS}",
+    f'[service]\nname = "{"r" * 64}"': f"service.name: '{'r' * 64}' {NOT_DNS}",
+    '[replica]\nname = "a b"': f"replica.name: 'a b' {NOT_DNS}",
+    '[[redis]]\nservice = ""': "redis.service: must not be empty",
+    '[[redis]]\nreplica = "a.b"': f"redis.replica: 'a.b' {NOT_DNS}",
+    '[[redis]]\nmaster_name = "my master"': (
+        "redis.master_name: 'my master' is no name for Sentinel: letters, digits, dot, dash and underscore"
+    ),
+    '[[redis]]\nusername = "a b"': "redis.username: holds a space",
+    '[replica]\nname = "Redis"': (
+        "replica.name: masters and replicas would share the name 'Redis'; service.mode \"services\" needs two"
+    ),
+    '[service]\nname = "redis-replica"': (
+        "service.name: masters and replicas would share the name 'redis-replica'; service.mode \"services\" needs two"
+    ),
+    '[[redis]]\nreplica = "redis"': (
+        "redis.replica: masters and replicas would share the name 'redis'; service.mode \"services\" needs two"
+    ),
+    '[[redis]]\nservice = "redis-replica"': (
+        "redis.service: masters and replicas would share the name 'redis-replica'; service.mode \"services\" needs two"
+    ),
+    '[[redis]]\nurl = "redis://a"\nservice = "one"\n[[redis]]\nurl = "redis://b"\nreplica = "one"': (
+        "redis.replica of node 2: masters and replicas would share the name 'one'; service.mode \"services\" needs two"
+    ),
+    # Choices
+    '[service]\nmode = "tag"': "service.mode: 'tag' is none of services, check, tags",
+    '[service]\non_stop = ""': "service.on_stop: '' is none of keep, deregister",
+    '[sentinel]\nmode = "on"': "sentinel.mode: 'on' is none of auto, required, off",
+    '[log]\nlevel = "trace"': "log.level: 'trace' is none of debug, info, warning, error",
+    '[log]\nformat = "xml"': "log.format: 'xml' is none of auto, text, json",
+    '[sentinel]\nmode = "off"\nhosts = ["a:1"]': 'sentinel.hosts: named, but sentinel.mode is "off"',
+    # Tags and metadata
+    '[service]\ntags = [""]': "service.tags: holds an empty tag",
+    '[service]\ntags = ["a", "b", "a"]': "service.tags: 'a' is named twice",
+    '[service]\ntags = ["Master"]': (
+        "service.tags: 'Master' is set by the agent itself, on the node that has that role"
+    ),
+    f"[service]\nmeta = {pairs(49)}": (
+        "service.meta: holds 49 pairs, 48 at most: Consul takes 64, and the agent needs some itself"
+    ),
+    '[service]\nmeta = { "a.b" = "" }': "service.meta: key 'a.b' must be letters, digits, - and _, 128 at most",
+    f'[service]\nmeta = {{ {"k" * 129} = "" }}': (
+        f"service.meta: key '{'k' * 80}...' must be letters, digits, - and _, 128 at most"
+    ),
+    '[service]\nmeta = { redis-epoch = "" }': (
+        "service.meta: key 'redis-epoch' is reserved: none may begin with consul-, consul_redis_agent, redis-"
+    ),
+    '[service]\nmeta = { consul-x = "" }': (
+        "service.meta: key 'consul-x' is reserved: none may begin with consul-, consul_redis_agent, redis-"
+    ),
+    "[service]\nmeta = { a = 1 }": "service.meta: the value of 'a' must be a string",
+    f'[service]\nmeta = {{ a = "{"é" * 257}" }}': "service.meta: the value of 'a' is longer than 512 bytes",
+    # Addresses
+    '[consul]\ndns = "localhost"': "consul.dns: 'localhost' is not host:port",
+    '[consul]\ndns = "localhost:0"': "consul.dns: 'localhost:0' needs a port from 1 to 65535",
+    '[consul]\ndns = "::1:53"': "consul.dns: '::1:53' needs brackets around the IPv6 address",
+    '[consul]\ndns = "300.0.0.1:53"': "consul.dns: '300.0.0.1' is neither a host name nor an IP address",
+    '[http]\nlisten = "a b:80"': "http.listen: 'a b' is neither a host name nor an IP address",
+    '[sentinel]\nhosts = ["a:1", "a:1"]': "sentinel.hosts: 'a:1' is named twice",
+    f'[sentinel]\nhosts = ["u:{PASSWORD}@a:1"]': "sentinel.hosts: holds a login; only host:port belongs here",
+    '[[redis]]\nannounce = "0.0.0.0:6379"': "redis.announce: 0.0.0.0 is no address that others can reach",
+    '[[redis]]\nannounce = "[::]:6379"': "redis.announce: :: is no address that others can reach",
+    '[[redis]]\nurl = "redis://a"\nannounce = "h:1"\n[[redis]]\nurl = "redis://b"\nannounce = "h:1"': (
+        "redis.announce of node 2: is the same as that of node 1"
+    ),
+    # URLs
+    '[consul]\nurl = "ftp://h"': f"consul.url: {NO_CONSUL_URL}",
+    '[consul]\nurl = "localhost"': f"consul.url: {NO_CONSUL_URL}",
+    '[consul]\nurl = "http://"': f"consul.url: {NO_CONSUL_URL}",
+    '[consul]\nurl = "http://h/v1"': f"consul.url: {NO_CONSUL_URL}",
+    '[consul]\nurl = "http://::1:8500"': f"consul.url: {NO_CONSUL_URL}",
+    '[consul]\nurl = "unix://consul.sock"': "consul.url: a unix socket needs three slashes and its path: unix:///path",
+    f'[consul]\nurl = "unix:///{"x" * 107}"': "consul.url: the path of a unix socket has 107 bytes at most",
+    f'[consul]\nurl = "http://u:{PASSWORD}@h:8500"': f"consul.url: {CONSUL_LOGIN}",
+    f'[consul]\nurl = "http://h:8500?token={PASSWORD}"': f"consul.url: {CONSUL_LOGIN}",
+    '[[redis]]\nurl = ""': f"redis.url: {NO_REDIS_URL}",
+    '[[redis]]\nurl = "localhost:6379"': f"redis.url: {NO_REDIS_URL}",
+    '[[redis]]\nurl = "redis://h/3"': f"redis.url: {NO_REDIS_URL}",
+    '[[redis]]\nurl = "redis://h:99999"': f"redis.url: {NO_REDIS_URL}",
+    f'[[redis]]\nurl = "redis://:{PASSWORD}"': f"redis.url: {NO_REDIS_URL}",
+    f'[[redis]]\nurl = "redis://:{PASSWORD}@h"': f"redis.url: {REDIS_LOGIN}",
+    '[[redis]]\nurl = "redis://app@h"': f"redis.url: {REDIS_LOGIN}",
+    f'[[redis]]\nurl = "rediss://:{PASSWORD}@h"': f"redis.url: {REDIS_LOGIN}",
+    f'[[redis]]\nurl = "redis://h?password={PASSWORD}"': f"redis.url: {REDIS_LOGIN}",
+    '[[redis]]\nurl = "redis://H"\n[[redis]]\nurl = "redis://h:6379/"': (
+        "redis.url of node 2: is the same as that of node 1"
+    ),
+    # Files of secrets
+    '[consul]\ntoken_file = "token"': f"consul.token_file: {NO_SECRET_PATH}",
+    f'[[redis]]\npassword_file = "{PASSWORD}"': f"redis.password_file: {NO_SECRET_PATH}",
+    f'[sentinel]\npassword_file = "{PASSWORD}"': f"sentinel.password_file: {NO_SECRET_PATH}",
+    # TLS
+    '[consul]\nurl = "https://h:8501"': f"consul.url: {NO_TLS}",
+    '[consul]\nca_file = "/x"': f"consul.ca_file: {NO_TLS}",
+    '[consul]\ncert_file = "/x"': f"consul.cert_file: {NO_TLS}",
+    '[consul]\nkey_file = "/x"': f"consul.key_file: {NO_TLS}",
+    "[sentinel]\ntls = true": f"sentinel.tls: {NO_TLS}",
+    '[sentinel]\nca_file = "/x"': f"sentinel.ca_file: {NO_TLS}",
+    '[sentinel]\ncert_file = "/x"': f"sentinel.cert_file: {NO_TLS}",
+    '[sentinel]\nkey_file = "/x"': f"sentinel.key_file: {NO_TLS}",
+    '[[redis]]\nurl = "rediss://h"': f"redis.url: {NO_TLS}",
+    '[[redis]]\nca_file = "/x"': f"redis.ca_file: {NO_TLS}",
+    '[[redis]]\ncert_file = "/x"': f"redis.cert_file: {NO_TLS}",
+    '[[redis]]\nkey_file = "/x"': f"redis.key_file: {NO_TLS}",
+}
+
+BAD_ENVIRONMENTS = {
+    ("CONSUL_HTTP_ADDR", "localhost"): NO_CONSUL_URL,
+    ("CONSUL_HTTP_ADDR", "::1:8500"): NO_CONSUL_URL,
+    ("CONSUL_HTTP_ADDR", "https://h:8501"): NO_TLS,
+    ("CONSUL_HTTP_ADDR", f"http://u:{PASSWORD}@h"): CONSUL_LOGIN,
+    ("CONSUL_HTTP_ADDR", f"u:{PASSWORD}@h:8500"): CONSUL_LOGIN,
+    ("CONSUL_HTTP_TOKEN", f"{PASSWORD}\n"): "holds a line break or a control character",
+    ("CONSUL_HTTP_TOKEN_FILE", PASSWORD): NO_SECRET_PATH,
+    ("CONSUL_CACERT", "/x"): NO_TLS,
+    ("CONSUL_CLIENT_CERT", "/x"): NO_TLS,
+    ("CONSUL_CLIENT_KEY", "/x"): NO_TLS,
+    ("CONSUL_HTTP_SSL", "true"): NO_TLS,
+    ("CONSUL_HTTP_SSL", "1"): NO_TLS,
+    ("CONSUL_HTTP_SSL", "yes"): "is neither true nor false",
+    ("REDISCLI_AUTH", f"{PASSWORD}\x00"): "holds a line break or a control character",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_FILES.items(), ids=BAD_FILES.values())
+def test_a_bad_file_is_refused_with_its_exact_words(tmp_path: Path, text: str, message: str) -> None:
+    """Every rule names file, key and reason, and repeats no password."""
+    assert problems(tmp_path, text) == [f"a.toml: {message}"]
+    assert PASSWORD not in message
+
+
+@pytest.mark.parametrize(("given_", "message"), BAD_ENVIRONMENTS.items(), ids=str)
+def test_a_bad_environment_is_refused_by_name(tmp_path: Path, given_: tuple[str, str], message: str) -> None:
+    """A mistake in the environment says which name it has, and not what it holds."""
+    name, value = given_
+    assert problems(tmp_path, "", {name: value}) == [f"environment: {name}: {message}"]
+
+
+def test_a_bad_flag_is_refused_by_name(tmp_path: Path) -> None:
+    """A mistake on the command line says which flag it is."""
+    assert problems(tmp_path, "", service_ttl="1ms") == ["command line: --service-ttl: 1ms is not between 1s and 10m"]
+
+
+def test_a_bad_file_says_why_it_was_not_read(tmp_path: Path) -> None:
+    """A missing file, a folder and bytes that are no text are told apart."""
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    for name, reason in {
+        "none": "cannot be read: No such file or directory",
+        "": "cannot be read: Is a directory",
+        "bytes": "is not UTF-8 text",
+    }.items():
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path / name, {}, {})
+        assert caught.value.problems == (f"{tmp_path / name}: {reason}",)
+
+
+def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
+    """One run is enough to learn all that is wrong: in the file, the environment, the flags, and between them."""
+    text = """
+        [consul]
+        timeout = "20s"
+        [service]
+        nam = "x"
+        mode = "tag"
+        [sentinel]
+        mode = "off"
+        hosts = ["a:1"]
+        [[redis]]
+        url = "redis://a"
+        [[redis]]
+        url = "redis://a"
+        timeout = "soon"
+    """
+    assert problems(tmp_path, text, {"CONSUL_CACERT": "/x"}, log_level="loud", redis_timeout="1s") == [
+        "command line: --redis-timeout: the file has 2 [[redis]] nodes; write it there" if line is None else line
+        for line in [
+            "environment: CONSUL_CACERT: TLS is not supported by this version",
+            "a.toml: service.nam: unknown key; did you mean service.name?",
+            "a.toml: service.mode: 'tag' is none of services, check, tags",
+            "command line: --log-level: 'loud' is none of debug, info, warning, error",
+            None,
+            'a.toml: redis.timeout of node 2: \'soon\' is not a duration such as "250ms", "10s" or "1m30s"',
+            "a.toml: consul.timeout: consul.timeout (20s) must be shorter than service.ttl (10s)",
+            'a.toml: sentinel.hosts: named, but sentinel.mode is "off"',
+            "a.toml: redis.url of node 2: is the same as that of node 1",
+        ]
+    ]
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:
+    """The nearer to the person who starts it, the more it counts."""
+    file, env = '[consul]\nurl = "http://file:1"', {"CONSUL_HTTP_ADDR": "env:2"}
+    assert DEFAULTS.consul.url == "http://127.0.0.1:8500"
+    assert read(tmp_path, file).consul.url == "http://file:1"
+    assert read(tmp_path, file, env).consul.url == "http://env:2"
+    assert read(tmp_path, file, env, consul_url="http://flag:3").consul.url == "http://flag:3"
+
+
+def test_what_is_beaten_is_checked_all_the_same(tmp_path: Path) -> None:
+    """A mistake does not wait for the day when the flag goes away."""
+    assert problems(tmp_path, '[log]\nlevel = "loud"', log_level="info") == [
+        "a.toml: log.level: 'loud' is none of debug, info, warning, error"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    {
+        "127.0.0.1:8500": "http://127.0.0.1:8500",
+        "http://consul.internal:8500/": "http://consul.internal:8500",
+        "HTTP://Consul": "http://consul:80",
+        "[::1]:8500": "http://[::1]:8500",
+        "http://[::1]": "http://[::1]:80",
+        "unix:///run/Consul.sock": "unix:///run/Consul.sock",
+    }.items(),
+)
+def test_consul_is_addressed_as_its_own_tools_do(written: str, url: str) -> None:
+    """CONSUL_HTTP_ADDR takes each form that Consul's own tools take, IPv6 and unix sockets included."""
+    assert load(None, {"CONSUL_HTTP_ADDR": written}, {}).consul.url == url
+
+
+def test_an_empty_environment_name_is_not_set() -> None:
+    """As in Consul's own tools; and CONSUL_HTTP_SSL=false asks for nothing that is missing."""
+    empty = {key.env: "" for key in KEYS if key.env}
+    assert load(None, empty, {}) == load(None, {"CONSUL_HTTP_SSL": "false"}, {}) == DEFAULTS
+
+
+def test_the_token_has_one_source(tmp_path: Path) -> None:
+    """Flag, environment, file in this order; where token and file come together, the file, as in Consul's own tools."""
+    file, env = '[consul]\ntoken_file = "/file"', {"CONSUL_HTTP_TOKEN": PASSWORD}
+    both = {**env, "CONSUL_HTTP_TOKEN_FILE": "/env"}
+
+    def token(config: Config) -> tuple[Secret | None, Path | None]:
+        return config.consul.token, config.consul.token_file
+
+    assert token(DEFAULTS) == (None, None)
+    assert token(read(tmp_path, file)) == (None, Path("/file"))
+    assert token(read(tmp_path, file, env)) == (Secret(PASSWORD), None)
+    assert token(read(tmp_path, file, both)) == (None, Path("/env"))
+    assert token(read(tmp_path, file, both, consul_token_file="/flag")) == (None, Path("/flag"))
+
+
+def test_rediscli_auth_is_the_password_of_every_node(tmp_path: Path) -> None:
+    """The environment beats the file, here too; a flag beats both."""
+    file = '[[redis]]\nurl = "redis://a"\npassword_file = "/a"\n[[redis]]\nurl = "redis://b"'
+    a, b = read(tmp_path, file).redis
+    assert (a.password, a.password_file, b.password, b.password_file) == (None, Path("/a"), None, None)
+    for node in read(tmp_path, file, {"REDISCLI_AUTH": PASSWORD}).redis:
+        assert (node.password, node.password_file) == (Secret(PASSWORD), None)
+    (node,) = read(tmp_path, "", {"REDISCLI_AUTH": PASSWORD}, redis_password_file="/flag").redis
+    assert (node.password, node.password_file) == (None, Path("/flag"))
+
+
+def test_without_a_node_there_is_the_usual_one() -> None:
+    """Nothing needs to be configured for a node at its usual port."""
+    (node,) = DEFAULTS.redis
+    assert (node.url, node.host, node.port, node.path) == ("redis://127.0.0.1:6379", "127.0.0.1", 6379, None)
+
+
+def test_a_node_is_reached_by_tcp_or_by_unix_socket(tmp_path: Path) -> None:
+    """Each form of URL ends in host and port, or in a path."""
+    text = "".join(f'[[redis]]\nurl = "{url}"\n' for url in ("redis://[::1]:7000", "redis://Cache/", "unix:///R.sock"))
+    assert [(node.url, node.host, node.port, node.path) for node in read(tmp_path, text).redis] == [
+        ("redis://[::1]:7000", "::1", 7000, None),
+        ("redis://cache:6379", "cache", 6379, None),
+        ("unix:///R.sock", None, None, "/R.sock"),
+    ]
+
+
+def test_a_node_takes_the_common_names_unless_it_has_its_own(tmp_path: Path) -> None:
+    """ "" is a name of its own for replicas: none is published for this node."""
+    text = """
+        [service]
+        name = "cache"
+        [[redis]]
+        url = "redis://a"
+        [[redis]]
+        url = "redis://b"
+        service = "queue"
+        replica = ""
+    """
+    assert [(node.service, node.replica) for node in read(tmp_path, text).redis] == [
+        ("cache", "redis-replica"),
+        ("queue", ""),
+    ]
+
+
+@pytest.mark.parametrize("mode", ["check", "tags"])
+def test_one_name_is_enough_where_the_mode_keeps_the_roles_apart(tmp_path: Path, mode: str) -> None:
+    """Only mode "services" tells roles by name."""
+    config = read(tmp_path, f'[service]\nmode = "{mode}"\nname = "r"\n[replica]\nname = "r"')
+    assert config.service.mode == mode
+
+
+def test_everything_can_be_set(tmp_path: Path) -> None:
+    """Each key arrives where it belongs."""
+    text = """
+        [consul]
+        url = "http://h:1"
+        token_file = "/t"
+        timeout = "1s"
+        dns = "[::1]:53"
+        [service]
+        name = "a"
+        mode = "tags"
+        ttl = "1m30s"
+        tags = ["x", "y"]
+        meta = { b = "2", a = "1" }
+        on_stop = "deregister"
+        [replica]
+        name = ""
+        max_lag = "1m"
+        [sentinel]
+        mode = "required"
+        hosts = ["s1:1", "[::2]:2"]
+        username = "u"
+        password_file = "/s"
+        [[redis]]
+        url = "redis://r:1"
+        username = "v"
+        password_file = "/r"
+        master_name = "my.master_1-a"
+        announce = "Public:2"
+        service = "s"
+        replica = "t"
+        timeout = "250ms"
+        [http]
+        listen = "0.0.0.0:9618"
+        [log]
+        level = "debug"
+        format = "json"
+    """
+    assert dataclasses.asdict(read(tmp_path, text)) == {
+        "consul": {
+            "url": "http://h:1",
+            "token": None,
+            "token_file": Path("/t"),
+            "timeout": 1.0,
+            "dns": Address("::1", 53),
+        },
+        "service": {
+            "name": "a",
+            "mode": "tags",
+            "ttl": 90.0,
+            "tags": ("x", "y"),
+            "meta": (("a", "1"), ("b", "2")),
+            "on_stop": "deregister",
+        },
+        "replica": {"name": "", "max_lag": 60.0},
+        "sentinel": {
+            "mode": "required",
+            "hosts": (Address("s1", 1), Address("::2", 2)),
+            "username": "u",
+            "password_file": Path("/s"),
+        },
+        "redis": (
+            {
+                "url": "redis://r:1",
+                "host": "r",
+                "port": 1,
+                "path": None,
+                "username": "v",
+                "password": None,
+                "password_file": Path("/r"),
+                "master_name": "my.master_1-a",
+                "announce": Address("Public", 2),
+                "service": "s",
+                "replica": "t",
+                "timeout": 0.25,
+            },
+        ),
+        "http": {"listen": Address("0.0.0.0", 9618)},
+        "log": {"level": "debug", "format": "json"},
+    }
+
+
+def test_the_example_file_names_every_key_at_its_default(tmp_path: Path) -> None:
+    """Uncommented, the example is a valid file, holds each key once, and changes nothing."""
+    text = re.sub(r"(?m)^#(?! |$)", "", EXAMPLE.read_text(encoding="utf-8"))
+    document = tomllib.loads(text)
+    written = {
+        f"{table}.{name}": value
+        for table, raw in document.items()
+        for name, value in (raw[0] if table == "redis" else raw).items()
+    }
+    expected = {key.dotted: key.default for key in KEYS if key.in_file}
+    assert list(document) == list(TABLES)
+    assert written == expected | {"redis.service": "redis", "redis.replica": "redis-replica"}
+    assert read(tmp_path, text) == load(EXAMPLE, {}, {}) == DEFAULTS
+
+
+def test_a_secret_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    """Not by repr, str, format, asdict, JSON, a copy, a log or a traceback; and it cannot be pickled."""
+    config = load(None, {"REDISCLI_AUTH": PASSWORD, "CONSUL_HTTP_TOKEN": PASSWORD}, {})
+    logging.getLogger("test").error("%s %r", config.consul.token, config)
+    shown = [
+        repr(config),
+        str(config.redis[0].password),
+        f"{config.consul.token} {config!r}",
+        str(dataclasses.asdict(config)),
+        json.dumps(dataclasses.asdict(config), default=str),
+        repr(copy.deepcopy(config)),
+        str(dir(config.consul.token)),
+        caplog.text,
+    ]
+    assert all(PASSWORD not in text for text in shown)
+    assert shown[1] == "***"
+    with pytest.raises(TypeError, match="a secret is not written anywhere"):
+        pickle.dumps(config)
+    assert config.consul.token is not None
+    assert config.consul.token.reveal() == PASSWORD
+    assert config == copy.deepcopy(config)
+    assert len({config.consul.token, config.redis[0].password}) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"),
+    [
+        (b"pw\n", Secret("pw")),
+        (b"pw\r\n", Secret("pw")),
+        (b"pw", Secret("pw")),
+        (b" p w ", Secret(" p w ")),
+        (b"", None),
+        (b"\n", None),
+    ],
+)
+def test_a_secret_file_is_read_without_its_line_break(tmp_path: Path, content: bytes, secret: Secret | None) -> None:
+    """One line break at the end belongs to the editor, all else to the password."""
+    (tmp_path / "pw").write_bytes(content)
+    assert read_secret(tmp_path / "pw") == secret
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"\xffhunter2", "is not UTF-8 text"),
+        (b"hunter2\nhunter3\n", "holds more than one line, or control characters"),
+        (b"x" * 65537, "is longer than 65536 bytes, so it is no password or token"),
+    ],
+)
+def test_a_bad_secret_file_is_named_and_not_shown(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    """The message holds the file and the reason, never a part of the content."""
+    if content is not None:
+        (tmp_path / "pw").write_bytes(content)
+    with pytest.raises(LocalError) as caught:
+        read_secret(tmp_path / "pw")
+    assert str(caught.value) == f"{tmp_path / 'pw'}: {reason}"
+    assert "hunter" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    {
+        "250ms": 0.25,
+        "10s": 10,
+        "1m": 60,
+        "1m30s": 90,
+        "1.5h": 5400,
+        "0.5s": 0.5,
+        "1h1m1s1ms1us1ns": 3661.001001001,
+    }.items(),
+)
+def test_durations_are_written_as_consul_does(text: str, seconds: float) -> None:
+    """Go's notation, in whole or in decimal parts."""
+    assert parse_duration(text) == seconds
+
+
+@given(st.integers(min_value=0, max_value=10**15))
+def test_a_duration_survives_being_written_and_read(nanoseconds: int) -> None:
+    """Writing and reading loses no nanosecond, up to eleven days."""
+    seconds = nanoseconds / 1e9
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@given(st.text())
+def test_whatever_is_no_duration_is_refused_as_such(text: str) -> None:
+    """No text ends in another error than the one that is caught."""
+    assert reason(parse_duration, text).endswith('is not a duration such as "250ms", "10s" or "1m30s"') or (
+        parse_duration(text) >= 0
+    )
+
+
+HOSTS = st.one_of(
+    st.ip_addresses(v=4).map(IPv4Address.__str__),
+    st.ip_addresses(v=6).map(IPv6Address.__str__),
+    st.from_regex(r"\A[a-z]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z]{2,10}){0,3}\Z"),
+)
+PORTS = st.integers(min_value=1, max_value=65535)
+
+
+@given(HOSTS, PORTS)
+def test_an_address_survives_being_written_and_read(host: str, port: int) -> None:
+    """Names, IPv4 and IPv6, alone and inside URLs."""
+    written = str(Address(host, port))
+    assert values.address(written) == Address(host, port)
+    assert values.redis_url(f"redis://{written}") == f"redis://{written}"
+    assert values.consul_url(written) == f"http://{written}"
+
+
+@given(st.text(), st.sampled_from(["", "redis://", "http://", "unix://", "redis://u:"]), st.sampled_from(["", "@h:1"]))
+def test_whatever_is_no_url_is_refused_without_being_repeated(text: str, before: str, after: str) -> None:
+    """A text that may hold a password is never part of the reason; no text ends in another error."""
+    for reader in (values.redis_url, values.consul_url):
+        assert "secret" not in reason(reader, before + f"secret{text}" + after)
