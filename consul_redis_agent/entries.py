@@ -14,6 +14,9 @@ from consul_redis_agent.rules import Decision, Verdict
 OUTPUT = "kept by consul-redis-agent"
 """The check's output. Constant: Consul writes every change of it to its raft log and wakes all watchers."""
 
+CHECK_SUFFIX = ":role"
+"""The role check of service ``ID`` is ``ID:role``: one an entry, the same whatever the role is."""
+
 
 class Mode(StrEnum):
     """``service.mode`` of the configuration."""
@@ -57,8 +60,8 @@ class Wanted:
 
     @property
     def check_id(self) -> str:
-        """One role check an entry, with an id that stays the same whatever the role is."""
-        return f"{self.id}:role"
+        """The id of the entry's role check."""
+        return self.id + CHECK_SUFFIX
 
     @property
     def status(self) -> str:

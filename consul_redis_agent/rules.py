@@ -174,7 +174,7 @@ def known_sentinels(before: frozenset[str], sentinels: Iterable[Sentinel]) -> fr
     listed = reached | {peer for s in heard if not s.error for peer in s.peers}
     if len(reached & before) >= majority(len(before)):
         return frozenset(listed)
-    return before | listed | {s.id for s in heard}
+    return before | listed
 
 
 def follows(peer: Peer | None, address: Address | None, node: Node, facts: Facts) -> bool:
@@ -243,7 +243,9 @@ class _Master:
             return self._publish(Reason.SELECTED, self._claim(selected), sentence)
         named = self._named_instead(voters, need)
         if named and follows(self.facts.peer, named, self.node, self.facts):
-            return self._handed_over(Reason.HANDED_OVER, top, f"{named}, which Sentinel names, says it follows this node")
+            return self._handed_over(
+                Reason.HANDED_OVER, top, f"{named}, which Sentinel names, says it follows this node"
+            )
         return self._unnamed(top, named, bool(voters) and len(mine) < len(voters), count)
 
     def _named(self, epoch: int, sentence: str, *, strict: bool) -> Decision:
@@ -337,7 +339,9 @@ class _Master:
         return Decision(Verdict.MASTER, reason, sentence, claim=claim, evict=older, confirmed=self.confirmed)
 
     def _withdraw(self, reason: Reason, sentence: str, *, ask: Address | None = None) -> Decision:
-        return Decision(Verdict.NONE, reason, f"{sentence[0].upper()}{sentence[1:]}.", ask=ask, confirmed=self.confirmed)
+        return Decision(
+            Verdict.NONE, reason, f"{sentence[0].upper()}{sentence[1:]}.", ask=ask, confirmed=self.confirmed
+        )
 
 
 def _whose(held: _Held) -> str:

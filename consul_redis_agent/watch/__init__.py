@@ -1,0 +1,1 @@
+"""The watchers: they turn the outside into facts and say "look again"; they decide nothing."""

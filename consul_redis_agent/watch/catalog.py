@@ -1,0 +1,111 @@
+"""The entries under one service name in Consul's catalog, kept fresh by a blocking query."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
+
+from consul_redis_agent.clock import clock
+from consul_redis_agent.consul_api import ConsulAPI
+from consul_redis_agent.entries import CHECK_SUFFIX
+from consul_redis_agent.errors import ConsulError
+from consul_redis_agent.facts import Catalog, Entry
+
+BACKOFF = wait_exponential_jitter(initial=0.02, exp_base=3, max=1.0, jitter=0.1)
+NODE_CHECK = "serfHealth"
+NODE_MAINTENANCE = "_node_maintenance"
+SERVICE_MAINTENANCE = "_service_maintenance:"
+
+
+class CatalogWatch:
+    """Keeps ``fact`` true; calls ``changed`` after every answer, also when it confirms what was known, and error."""
+
+    def __init__(self, api: ConsulAPI, service: str, wait: float, changed: Callable[[], None]) -> None:
+        self.service = service
+        self.fact: Catalog | None = None
+        self.error = ""
+        self._api, self._wait, self._changed = api, wait, changed
+        self._looked = asyncio.Condition()
+        self._last_asked = float("-inf")
+        self._query: asyncio.Task[tuple[int, list[dict[str, Any]]]] | None = None
+        self._index: int | None = None
+
+    def look_again(self) -> None:
+        """Ask now, without waiting for a change."""
+        self._index = None
+        if self._query:
+            self._query.cancel()
+
+    async def fresh(self) -> None:
+        """Ask now, and return once a question that was put after this call is answered, well or not."""
+        since = clock()
+        self.look_again()
+        async with self._looked:
+            await self._looked.wait_for(lambda: self._last_asked >= since)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(ConsulError), wait=BACKOFF, stop=stop_never, before_sleep=self._missed
+            ):
+                with attempt:
+                    asked = clock()
+                    await self._ask()
+            await self._show(asked)
+
+    async def _ask(self) -> None:
+        while True:
+            self._query = asyncio.create_task(self._api.health(self.service, self._index, self._wait))
+            try:
+                index, answer = await self._query
+            except asyncio.CancelledError:
+                if self._query.cancelled() and not _cancelling():
+                    continue  # look_again() has cut the question short
+                self._query.cancel()
+                raise
+            self._index = index
+            self.fact = Catalog(clock(), index, tuple(entry(e) for e in answer))
+            self.error = ""
+            return
+
+    async def _missed(self, state: RetryCallState) -> None:
+        self._index = None
+        self.error = str(state.outcome.exception()) if state.outcome else ""
+        await self._show(clock())
+
+    async def _show(self, asked: float) -> None:
+        self._last_asked = asked
+        self._changed()
+        async with self._looked:
+            self._looked.notify_all()
+
+
+def entry(answer: Mapping[str, Any]) -> Entry:
+    """One instance of ``/v1/health/service/NAME`` as a fact."""
+    service, checks = answer["Service"], answer["Checks"]
+    role = next((c for c in checks if c["CheckID"] == service["ID"] + CHECK_SUFFIX), None)
+    status = {c["CheckID"]: c["Status"] for c in checks}
+    return Entry(
+        node=answer["Node"]["Node"],
+        id=service["ID"],
+        name=service["Service"],
+        address=service["Address"] or answer["Node"].get("Address", ""),
+        port=service["Port"],
+        tags=tuple(service["Tags"]),
+        meta=service["Meta"],
+        check=role,
+        # A foreign entry has no role check: what counts then is whether DNS shows it.
+        passing=role["Status"] == "passing" if role else "critical" not in status.values(),
+        node_alive=status.get(NODE_CHECK, "passing") != "critical",
+        maintenance=NODE_MAINTENANCE in status or SERVICE_MAINTENANCE + service["ID"] in status,
+        created=service.get("CreateIndex", 0),
+    )
+
+
+def _cancelling() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,249 @@
+"""One connection to a Redis or Sentinel server, with a limit on everything that the other side could get wrong.
+
+redis-py speaks the protocol. What it leaves open is added here: a deadline for each exchange (its own retries are
+never used: they make a hung server take minutes), a limit on an answer's size, and a call-back in the moment in
+which the server closes the connection, which is the first sign of a failover.
+"""
+
+# ruff: noqa: ASYNC109 - a passed deadline is an answer of its own here, not a cancellation
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio.connection import Connection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+from redis.exceptions import RedisError as LibraryError
+
+from consul_redis_agent.errors import RedisDenied, RedisError, SentinelDenied, SentinelError
+
+if TYPE_CHECKING:
+    from consul_redis_agent.facts import Address
+
+ANSWER_LIMIT = 4 * 1024 * 1024
+"""Bytes of one answer. INFO has some 6 KiB, SENTINEL REPLICAS some 0.8 KiB a replica."""
+LINE_LIMIT = 64 * 1024
+"""Bytes of one protocol line; asyncio's own default."""
+GONE = {errno.ECONNREFUSED, errno.ENOENT}
+"""Nothing listens there: on a host of its own that is sure, and no second look is needed."""
+
+
+class Unanswered(Exception):
+    """No answer, or none that is Redis' protocol. ``gone``: nothing listens there."""
+
+    def __init__(self, message: str, *, gone: bool = False) -> None:
+        super().__init__(message)
+        self.gone = gone
+
+
+class Denied(Unanswered):
+    """The server refuses the login or a command."""
+
+
+class _Reader(asyncio.StreamReader):
+    """A stream that counts what it hands out since ``budget`` was set, and tells at once when the server closes."""
+
+    def __init__(self, closed: Callable[[], None]) -> None:
+        super().__init__(limit=LINE_LIMIT)
+        self.budget = ANSWER_LIMIT
+        self._closed = closed
+
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        self._closed()
+
+    def set_exception(self, exc: Exception) -> None:
+        super().set_exception(exc)
+        self._closed()
+
+    async def readexactly(self, n: int) -> bytes:
+        self._spend(n)
+        return await super().readexactly(n)
+
+    async def readline(self) -> bytes:
+        line = await super().readline()
+        self._spend(len(line))
+        return line
+
+    def _spend(self, count: int) -> None:
+        self.budget -= count
+        if self.budget < 0:
+            raise ValueError(f"the answer is larger than {ANSWER_LIMIT} bytes")
+
+
+class _Tcp(Connection):
+    closed: Callable[[], None]
+    _reader: _Reader
+
+    async def _connect(self) -> None:
+        loop, reader = asyncio.get_running_loop(), _Reader(self.closed)
+        transport, protocol = await loop.create_connection(
+            lambda: asyncio.StreamReaderProtocol(reader), self.host, self.port
+        )
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader, self._writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+class _Unix(UnixDomainSocketConnection):
+    closed: Callable[[], None]
+    _reader: _Reader
+
+    async def _connect(self) -> None:
+        loop, reader = asyncio.get_running_loop(), _Reader(self.closed)
+        transport, protocol = await loop.create_unix_connection(lambda: asyncio.StreamReaderProtocol(reader), self.path)
+        self._reader, self._writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+class Link:
+    """A connection that is made when it is needed and dropped at the first doubt.
+
+    ``timeout`` is in seconds, for each of connecting with login, one exchange, one push. ``closed`` is called when an
+    open connection ends from the other side. Every method raises :class:`Unanswered` or :class:`Denied`.
+    """
+
+    def __init__(
+        self,
+        where: Address | str,
+        *,
+        timeout: float,
+        username: str = "",
+        password: Callable[[], str | None] = lambda: None,
+        closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.where, self.timeout = where, timeout
+        self._username, self._password, self._closed = username, password, closed
+        self._connection: _Tcp | _Unix | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None
+
+    async def connect(self) -> None:
+        """Connect and log in, unless connected. The password is read anew, so a rotated one is used."""
+        if self._connection is not None:
+            return
+        options: dict[str, Any] = {
+            "username": self._username or None,
+            "password": self._password(),
+            "protocol": 2,
+            "decode_responses": True,
+            "encoding_errors": "replace",
+            "retry": Retry(NoBackoff(), 0),
+            "driver_info": None,
+            "socket_timeout": None,  # the deadlines are set here, around whole exchanges
+            "socket_connect_timeout": None,
+        }
+        connection: _Tcp | _Unix
+        if isinstance(self.where, str):
+            connection = _Unix(path=self.where, **options)
+        else:
+            connection = _Tcp(host=self.where.host, port=self.where.port, **options)
+        connection.closed = lambda: self._lost(connection)
+        self._connection = connection
+        await self._bounded(connection.connect())  # type: ignore[no-untyped-call]
+
+    async def ask(self, *commands: Sequence[str]) -> list[Any]:
+        """Send all commands at once; an answer each, which is a ResponseError where the server refused the command."""
+        await self.connect()
+        connection = self._connection
+        if connection is None:
+            raise Unanswered("the server closed the connection")
+        answers: list[Any] = await self._bounded(self._exchange(connection, commands))
+        return answers
+
+    async def send(self, command: Sequence[str]) -> None:
+        """Send a command whose answer comes as a push."""
+        connection = self._connection
+        if connection is not None:
+            packed = connection.pack_command(*command)
+            await self._bounded(connection.send_packed_command(packed, check_health=False))
+
+    async def push(self, timeout: float) -> Any:
+        """The next message that the server sends by itself, within ``timeout`` seconds."""
+        connection = self._connection
+        if connection is None:
+            raise Unanswered("the server closed the connection")
+        connection._reader.budget = ANSWER_LIMIT  # noqa: SLF001 - our own reader
+        return await self._bounded(connection.read_response(), timeout)
+
+    async def close(self) -> None:
+        """Drop the connection, if there is one, without waiting for the server."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    @staticmethod
+    async def _exchange(connection: _Tcp | _Unix, commands: Sequence[Sequence[str]]) -> list[Any]:
+        connection._reader.budget = ANSWER_LIMIT  # noqa: SLF001 - our own reader
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        answers: list[Any] = []
+        for _ in commands:
+            try:
+                answers.append(await connection.read_response(disconnect_on_error=False))
+            except ResponseError as refused:
+                answers.append(refused)
+        return answers
+
+    async def _bounded(self, exchange: Any, timeout: float | None = None) -> Any:
+        limit = self.timeout if timeout is None else timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await exchange
+        except TimeoutError:
+            await self.close()
+            raise Unanswered(f"no answer within {limit:g} s") from None
+        except (AuthenticationError, NoPermissionError) as error:
+            await self.close()
+            raise Denied(_line(error)) from error
+        except (LibraryError, OSError, EOFError, ValueError) as error:
+            await self.close()
+            if isinstance(error, ResponseError):
+                # Refused while logging in: "NOAUTH", "max number of clients reached", "LOADING" …
+                raise Denied(_line(error)) from error
+            raise Unanswered(_line(error), gone=_is_gone(error)) from error
+        except BaseException:
+            await self.close()
+            raise
+
+    def _lost(self, connection: _Tcp | _Unix) -> None:
+        if self._connection is connection:
+            self._connection = None
+            connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - the only way without a coroutine
+            self._closed()
+
+
+def redis_error(error: Unanswered, where: object) -> RedisError:
+    """Blame Redis."""
+    kind = RedisDenied if isinstance(error, Denied) else RedisError
+    return kind(f"Redis at {where}: {error}")
+
+
+def sentinel_error(error: Unanswered, where: object) -> SentinelError:
+    """Blame a Sentinel."""
+    kind = SentinelDenied if isinstance(error, Denied) else SentinelError
+    return kind(f"Sentinel at {where}: {error}")
+
+
+def _is_gone(error: BaseException) -> bool:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError):
+            # asyncio lists the errors of several addresses of one name in the text only.
+            numbers: set[int | None] = {int(n) for n in re.findall(r"Errno (\d+)", str(seen))} or {seen.errno}
+            return all(number in GONE for number in numbers)
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _line(error: BaseException) -> str:
+    """One bounded line without control characters; the text comes from the other side."""
+    text = "".join(c if c.isprintable() else " " for c in str(error)).strip() or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,166 @@
+"""The own Redis node: what INFO says, looked up when the connection closes, when asked, and once a second.
+
+Sentinel closes every client connection of a node in the millisecond in which it changes the node's role, and a dying
+process closes them too: that is the fast path. ``REPLICAOF`` by hand and the ``FAILOVER`` command close nothing:
+those are what the poll is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from redis.exceptions import NoPermissionError, ResponseError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
+
+from consul_redis_agent.clock import clock
+from consul_redis_agent.facts import Address, Node, Peer, Role, Silence
+from consul_redis_agent.watch.link import Link, Unanswered
+
+POLL = 1.0
+"""Seconds between two looks while nothing happens."""
+BACKOFF = wait_exponential_jitter(initial=0.005, exp_base=3, max=1.0, jitter=0.02)
+"""Between looks that failed. The first repeat comes at once: a dying node refuses a few milliseconds after it closed."""
+SECTIONS = ("INFO", "server", "persistence", "replication")
+"""Redis 7 and Valkey take several sections; an older one refuses, and gives everything to a plain INFO."""
+
+
+class RedisWatch:
+    """Keeps ``fact`` true; calls ``changed`` after every look."""
+
+    def __init__(self, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None]) -> None:
+        self.fact: Node | Silence | None = None
+        self._link = link(self.look_again)
+        self._changed = changed
+        self._again = asyncio.Event()
+        self._looked = asyncio.Condition()
+        self._command: tuple[str, ...] = SECTIONS
+        self._misses = 0
+
+    def look_again(self) -> None:
+        """Look now rather than at the next poll."""
+        self._again.set()
+
+    async def fresh(self) -> None:
+        """Look now, and return once a look that began after this call has ended, well or not."""
+        since = clock()
+        self.look_again()
+        async with self._looked:
+            await self._looked.wait_for(lambda: self.fact is not None and self.fact.at >= since)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        try:
+            while True:
+                self._again.clear()
+                async for attempt in AsyncRetrying(
+                    retry=retry_if_exception_type(Unanswered),
+                    wait=BACKOFF,
+                    stop=stop_never,
+                    before_sleep=self._missed,
+                    sleep=self._pause,
+                ):
+                    with attempt:
+                        began = clock()
+                        fact = await self._look(began)
+                self._misses = 0
+                await self._show(fact)
+                await self._pause(POLL)
+        finally:
+            await self._link.close()
+
+    async def _look(self, began: float) -> Node:
+        (answer,) = await self._link.ask(self._command)
+        if isinstance(answer, ResponseError) and not isinstance(answer, NoPermissionError) and len(self._command) > 1:
+            self._command = ("INFO",)
+            (answer,) = await self._link.ask(self._command)
+        if isinstance(answer, Exception):
+            raise Unanswered(f"it refuses INFO: {answer}")
+        return node(parse_info(answer), began)
+
+    async def _missed(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._misses += 1
+        self._again.clear()
+        await self._show(Silence(clock(), str(error), self._misses, gone=isinstance(error, Unanswered) and error.gone))
+
+    async def _show(self, fact: Node | Silence) -> None:
+        self.fact = fact
+        self._changed()
+        async with self._looked:
+            self._looked.notify_all()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
+        except TimeoutError:
+            return
+
+
+async def ask_peer(address: Address, link: Link) -> Peer:
+    """What another node says of itself. Raises :class:`~consul_redis_agent.watch.link.Unanswered`."""
+    began = clock()
+    try:
+        (answer,) = await link.ask(("INFO", "replication"))
+    finally:
+        await link.close()
+    if isinstance(answer, Exception):
+        raise Unanswered(f"it refuses INFO: {answer}")
+    info = parse_info(answer)
+    return Peer(began, address, _role(info), _follows(info), info.get("master_replid", ""))
+
+
+def parse_info(answer: object) -> Mapping[str, str]:
+    """INFO's ``key:value`` lines. A value may hold colons (IPv6); what is not a pair is passed over.
+
+    Raises Unanswered if the answer is not text.
+    """
+    if not isinstance(answer, str):
+        raise Unanswered("INFO is not text; is it a Redis server?")
+    pairs = (line.split(":", 1) for line in answer.splitlines() if ":" in line and not line.startswith("#"))
+    return {key: value.strip() for key, value in pairs}
+
+
+def node(info: Mapping[str, str], at: float) -> Node:
+    """The fact in one INFO (sections server, persistence, replication). Raises Unanswered if it is not there."""
+    role = _role(info)
+    run_id = info.get("run_id", "")
+    if not run_id:
+        raise Unanswered("INFO has no run_id; is it a Redis server?")
+    return Node(
+        at=at,
+        run_id=run_id,
+        role=role,
+        loading=info.get("loading", "0") != "0" or info.get("async_loading", "0") != "0",
+        link_up=info.get("master_link_status") == "up" and info.get("master_sync_in_progress", "0") == "0",
+        lag=_number(info.get("master_last_io_seconds_ago", "0")),
+        follows=_follows(info),
+        replication_id=info.get("master_replid", ""),
+    )
+
+
+def _role(info: Mapping[str, str]) -> Role:
+    match info.get("role"):
+        case "master":
+            return Role.MASTER
+        case "slave" | "replica":
+            return Role.REPLICA
+        case None:
+            raise Unanswered("INFO has no role; is it a Redis server?")
+        case other:
+            raise Unanswered(f"INFO says role:{other[:20]}, which is neither master nor replica")
+
+
+def _follows(info: Mapping[str, str]) -> Address | None:
+    port = info.get("master_port", "")
+    if "master_host" not in info or not port.isdigit():
+        return None
+    return Address(info["master_host"], int(port))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise Unanswered(f"INFO says {text[:20]!r} where a number belongs") from None

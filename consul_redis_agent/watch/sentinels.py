@@ -1,0 +1,292 @@
+"""The Sentinels: one watch each, shared by all Redis nodes of the process.
+
+Every Sentinel is subscribed to, since only the leader of a failover tells of its election and its choice. An event
+only says "look again now"; what the look-up then shows is the fact. Events that were lost cost time, not truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from redis.exceptions import NoPermissionError, ResponseError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
+
+from consul_redis_agent.clock import clock
+from consul_redis_agent.facts import Address, Selection, Sentinel
+from consul_redis_agent.watch.link import Link, Unanswered
+
+PERIOD = 2.0
+"""Seconds between two look-ups while nothing happens: Sentinel's own hello period."""
+FULL_EVERY = 15
+"""Every so many quiet look-ups also the lists of replicas and Sentinels are read again."""
+SILENT_AFTER = 3 * PERIOD + 1
+"""Seconds without event or PONG after which a subscription is taken for dead; a PING goes out at each look-up."""
+BACKOFF = wait_exponential_jitter(initial=0.05, max=2.0, jitter=0.2)
+HELLO = "__sentinel__:hello"
+
+
+class SentinelWatch:
+    """One Sentinel: its word on each master name of interest, in ``facts``; calls ``changed`` after every look."""
+
+    def __init__(
+        self, address: Address, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None]
+    ) -> None:
+        self.address = address
+        self.id = str(address)
+        self.facts: dict[str, Sentinel] = {}
+        self.masters: dict[str, tuple[Address, str]] = {}
+        """All master names that it monitors, with address and run id; kept only while names are being looked for."""
+        self.find_names = False
+        self._commands = link(self.look_again)
+        self._events = link(self.look_again)
+        self._changed = changed
+        self._again = asyncio.Event()
+        self._looked = asyncio.Condition()
+        self._last_look = float("-inf")
+        self._full = True
+        self._quiet_looks = 0
+        self._failovers = Failovers()
+
+    def look_again(self) -> None:
+        """Look everything up now rather than at the next period."""
+        self._full = True
+        self._again.set()
+
+    def watch(self, master_name: str) -> None:
+        """Take a master name in."""
+        if master_name not in self.facts:
+            self.facts[master_name] = Sentinel(clock(), self.id, self.address, error="not looked at yet")
+            self.look_again()
+
+    async def fresh(self) -> None:
+        """Look now, and return once a look that began after this call has ended, well or not."""
+        since = clock()
+        self.look_again()
+        async with self._looked:
+            await self._looked.wait_for(lambda: self._last_look >= since)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look_ups())
+            tasks.create_task(self._subscription())
+
+    async def _look_ups(self) -> None:
+        try:
+            while True:
+                self._again.clear()
+                async for attempt in AsyncRetrying(
+                    retry=retry_if_exception_type(Unanswered),
+                    wait=BACKOFF,
+                    stop=stop_never,
+                    before_sleep=self._missed,
+                    sleep=self._pause,
+                ):
+                    with attempt:
+                        began = clock()
+                        await self._look(began)
+                await self._show(began)
+                if self._events.open:
+                    await self._ping()
+                await self._pause(PERIOD)
+        finally:
+            await self._commands.close()
+
+    async def _look(self, began: float) -> None:
+        if not self._commands.open:
+            (answer,) = await self._commands.ask(("SENTINEL", "MYID"))
+            self.id = answer if isinstance(answer, str) else str(self.address)
+            self._full = True
+        full, self._full = self._full or self._quiet_looks >= FULL_EVERY, False
+        self._quiet_looks = 0 if full else self._quiet_looks + 1
+        names = list(self.facts)
+        wanted = ("GET-MASTER-ADDR-BY-NAME", "MASTER", *(("REPLICAS", "SENTINELS") if full else ()))
+        commands: list[tuple[str, ...]] = [("SENTINEL", what, name) for name in names for what in wanted]
+        if self.find_names:
+            commands.append(("SENTINEL", "MASTERS"))
+        *answers, info = await self._commands.ask(*commands, ("INFO", "sentinel"))
+        self.masters = _masters(answers.pop()) if self.find_names else {}
+        tilt = isinstance(info, str) and "sentinel_tilt:1" in info
+        width = len(wanted)
+        for i, name in enumerate(names):
+            address, master, *listed = answers[i * width : (i + 1) * width]
+            self.facts[name] = self._fact(name, began, address, master, listed, tilt=tilt)
+
+    def _fact(self, name: str, at: float, address: Any, master: Any, listed: list[Any], *, tilt: bool) -> Sentinel:
+        for answer in (address, master, *listed):
+            if isinstance(answer, ResponseError):
+                denied = isinstance(answer, NoPermissionError)
+                error = f"refuses: {answer}" if denied else f"does not monitor {name!r} ({answer})"
+                return Sentinel(at, self.id, self.address, error=error, tilt=tilt)
+        if address is None:
+            return Sentinel(at, self.id, self.address, error=f"does not monitor {name!r}", tilt=tilt)
+        try:
+            fields = _fields(master)
+            named = Address(str(address[0]), int(address[1]))
+            before = self.facts[name]
+            if not listed:
+                quiet = replace(before, at=at, id=self.id, master=named, epoch=int(fields["config-epoch"]), tilt=tilt)
+                if replace(quiet, at=before.at) != before or before.error:
+                    self.look_again()
+                return quiet
+            replicas = [_fields(r) for r in listed[0]]
+            sentinels = [_fields(s) for s in listed[1]]
+            return Sentinel(
+                at=at,
+                id=self.id,
+                address=self.address,
+                tilt=tilt,
+                master=named,
+                epoch=int(fields["config-epoch"]),
+                run_ids={_address(i): i["runid"] for i in (fields, *replicas) if i["runid"]},
+                peers={s["runid"] or str(_address(s)): _address(s) for s in sentinels},
+                selection=self._failovers.selection(name, fields, replicas),
+            )
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise Unanswered(f"an answer that is not Sentinel's ({type(error).__name__}: {error})") from error
+
+    async def _missed(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        now = clock()
+        for name in self.facts:
+            self.facts[name] = Sentinel(now, self.id, self.address, error=str(error))
+        self._full = True
+        self._again.clear()
+        await self._show(now)
+
+    async def _show(self, looked: float) -> None:
+        self._last_look = looked
+        self._changed()
+        async with self._looked:
+            self._looked.notify_all()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
+        except TimeoutError:
+            return
+
+    async def _ping(self) -> None:
+        with suppress(Unanswered):  # the subscription notices it, too, and begins again
+            await self._events.send(("PING",))
+
+    async def _subscription(self) -> None:
+        try:
+            while True:
+                async for attempt in AsyncRetrying(
+                    retry=retry_if_exception_type(Unanswered), wait=BACKOFF, stop=stop_never, sleep=asyncio.sleep
+                ):
+                    with attempt:
+                        await self._events.ask(("PSUBSCRIBE", "*"))
+                self.look_again()  # whatever happened before the subscription
+                with suppress(Unanswered):  # the connection is closed then: subscribe again
+                    while True:
+                        self._heed(await self._events.push(SILENT_AFTER))
+        finally:
+            await self._events.close()
+
+    def _heed(self, message: Any) -> None:
+        match message:
+            case ["pmessage", str(), str(channel), str(text)]:
+                name = self._failovers.heed(channel, text)
+                if name in self.facts or channel in ("+tilt", "-tilt"):
+                    self.look_again()
+
+
+class Failovers:
+    """Which epoch belongs to which failover, from the events of one Sentinel.
+
+    SENTINEL MASTER does not show the epoch of a failover under way, so the events have to tell it (sentinel.c:
+    ``+new-epoch E``, then ``+try-failover`` for the master, then ``+elected-leader`` if it won). That the failover is
+    under way and whom it has selected is looked up.
+    """
+
+    def __init__(self) -> None:
+        self._epoch = -1
+        self._tried: dict[str, int] = {}
+        self._elected: dict[str, int] = {}
+
+    def heed(self, channel: str, text: str) -> str | None:
+        """Take in one event; returns the master name that it is about, if any."""
+        words = text.split()
+        if channel == "+new-epoch":
+            if words and words[0].isdigit():
+                self._epoch = int(words[0])
+            return None
+        name = event_master(channel, words)
+        if name is None:
+            return None
+        if channel == "+try-failover":
+            self._tried[name] = self._epoch
+            self._elected.pop(name, None)
+        elif channel == "+elected-leader" and self._tried.get(name, -1) >= 0:
+            self._elected[name] = self._tried[name]
+        elif channel in ("+switch-master", "+failover-end") or channel.startswith("-failover-abort"):
+            self._elected.pop(name, None)
+        return name
+
+    def selection(
+        self, name: str, master: Mapping[str, str], replicas: Iterable[Mapping[str, str]]
+    ) -> Selection | None:
+        """Whom this Sentinel, as the elected leader, promotes just now."""
+        epoch = self._elected.get(name)
+        if epoch is None or "failover_in_progress" not in master.get("flags", ""):
+            return None
+        chosen = [r["runid"] for r in replicas if "promoted" in r.get("flags", "").split(",")]
+        return Selection(epoch, chosen[0]) if chosen and chosen[0] else None
+
+
+def event_master(channel: str, words: list[str]) -> str | None:
+    """The master name in an event: ``TYPE NAME IP PORT [@ MASTER IP PORT]``, or ``NAME …`` for ``+switch-master``."""
+    match words:
+        case [*_, "@", name, _, _]:
+            return name
+        case [name, _, _, _, _] if channel == "+switch-master":
+            return name
+        case ["master", name, *_]:
+            return name
+    return None
+
+
+def parse_hello(text: str) -> tuple[Address, str, str] | None:
+    """A Sentinel's address, run id and master name from ``__sentinel__:hello``; None if it is something else.
+
+    ``ip,port,runid,current_epoch,master_name,master_ip,master_port,master_config_epoch``
+    """
+    match text.split(","):
+        case [ip, port, run_id, _, name, _, _, _] if ip and port.isdigit() and 0 < int(port) < 65536 and name:
+            return Address(ip, int(port)), run_id, name
+    return None
+
+
+def _fields(answer: Any) -> dict[str, str]:
+    """The flat list ``[key, value, …]`` of a RESP2 map."""
+    return dict(zip(answer[::2], answer[1::2], strict=True))
+
+
+def _address(fields: Mapping[str, str]) -> Address:
+    return Address(fields["ip"], int(fields["port"]))
+
+
+def _masters(answer: Any) -> dict[str, tuple[Address, str]]:
+    if isinstance(answer, ResponseError):
+        return {}
+    try:
+        return {m["name"]: (_address(m), m["runid"]) for m in map(_fields, answer)}
+    except (KeyError, ValueError, TypeError) as error:
+        raise Unanswered(f"an answer that is not Sentinel's ({type(error).__name__}: {error})") from error
+
+
+async def hello(link: Link, timeout: float) -> tuple[Address, str, str]:  # noqa: ASYNC109 - seconds until silence is an answer
+    """The next hello of any Sentinel on a Redis node. Raises Unanswered if none comes within ``timeout`` seconds."""
+    if not link.open:
+        await link.ask(("SUBSCRIBE", HELLO))
+    while True:
+        match await link.push(timeout):
+            case ["message", str(), str(text)] if heard := parse_hello(text):
+                return heard
