@@ -1,0 +1,189 @@
+"""A Redis node and a Sentinel of a fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from consul_redis_agent.facts import Address
+
+from .hosts import Host
+from .process import Process
+
+Settings = Mapping[str, str] | Iterable[tuple[str, str]]
+"""Lines of a configuration file: a mapping, or pairs where a key repeats (``user``)."""
+
+
+def _lines(settings: Settings) -> str:
+    pairs = settings.items() if isinstance(settings, Mapping) else settings
+    return "".join(f"{key} {value}\n" for key, value in pairs)
+
+
+def _fields(reply: list[str]) -> dict[str, str]:
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+class RedisServer(Process):
+    """What a Redis node and a Sentinel share: a port, a password and commands."""
+
+    def __init__(
+        self, name: str, program: str, *, host: Host, folder: Path, usual_port: int, password: str, config: str
+    ) -> None:
+        path = folder / f"{name}.conf"
+        super().__init__(name, [program, str(path)], host=host, folder=folder)
+        self.address = Address(host.address, host.port(usual_port))
+        self.password = password
+        bind = sorted({"127.0.0.1", host.address})
+        own = {"port": str(self.address.port), "bind": " ".join(bind), "protected-mode": "no", "dir": str(folder)}
+        if password:
+            own["requirepass"] = password
+        path.write_text(_lines(own) + config)
+
+    def ask(self, *command: str, username: str | None = None, password: str | None = None) -> Any:
+        """Send one command on a new connection and return the reply. Raises redis.RedisError."""
+        client = redis.Redis(
+            *self.address,
+            username=username,
+            password=password or self.password or None,
+            decode_responses=True,
+            socket_timeout=2,
+            socket_connect_timeout=2,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        with self.host.inside(), client:
+            return client.execute_command(*command)
+
+    def info(self, section: str) -> dict[str, Any]:
+        """Return a section of INFO as redis-py parses it. Raises redis.RedisError."""
+        reply: dict[str, Any] = self.ask("INFO", section)
+        return reply
+
+    def is_ready(self) -> bool:
+        """Whether it answers PING."""
+        return bool(self.ask("PING"))
+
+
+class RedisNode(RedisServer):
+    """One Redis node without persistence.
+
+    ``password`` is its own and its master's. ``announce`` is the address that it tells its master to be known by.
+    ``settings`` are further lines of its configuration.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        host: Host,
+        folder: Path,
+        replica_of: RedisNode | None = None,
+        password: str = "",
+        announce: Address | None = None,
+        settings: Settings = (),
+        usual_port: int = 6379,
+    ) -> None:
+        own = {
+            "save": '""',
+            "dbfilename": f"{name}.rdb",
+            "repl-diskless-sync-delay": "0",
+            "repl-diskless-load": "swapdb",
+        }
+        if password:
+            own["masterauth"] = password
+        if replica_of is not None:
+            own["replicaof"] = f"{replica_of.address.host} {replica_of.address.port}"
+        if announce is not None:
+            own |= {"replica-announce-ip": announce.host, "replica-announce-port": str(announce.port)}
+        super().__init__(
+            name,
+            "redis-server",
+            host=host,
+            folder=folder,
+            usual_port=usual_port,
+            password=password,
+            config=_lines(own) + _lines(settings),
+        )
+        self.announced = announce or self.address
+
+    def role(self) -> str:
+        """Return ``master`` or ``slave``, as ROLE says. Raises redis.RedisError."""
+        role: str = self.ask("ROLE")[0]
+        return role
+
+    def follows(self, master: RedisNode) -> bool:
+        """Whether it is a replica of that node and its link is up."""
+        info = self.info("replication")
+        return (info["role"], info.get("master_port"), info.get("master_link_status")) == (
+            "slave",
+            master.announced.port,
+            "up",
+        ) and info["master_host"] == master.announced.host
+
+
+class SentinelNode(RedisServer):
+    """One Sentinel that watches ``master`` under ``master_name``; times are in milliseconds."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        host: Host,
+        folder: Path,
+        master: RedisNode,
+        master_name: str = "mymaster",
+        quorum: int = 2,
+        down_after: int = 1000,
+        failover_timeout: int = 10_000,
+        password: str = "",
+        settings: Settings = (),
+    ) -> None:
+        watch = [
+            ("sentinel monitor", f"{master_name} {master.announced.host} {master.announced.port} {quorum}"),
+            ("sentinel down-after-milliseconds", f"{master_name} {down_after}"),
+            ("sentinel failover-timeout", f"{master_name} {failover_timeout}"),
+        ]
+        if master.password:
+            watch.append(("sentinel auth-pass", f"{master_name} {master.password}"))
+        if password:
+            watch.append(("sentinel sentinel-pass", password))
+        super().__init__(
+            name,
+            "redis-sentinel",
+            host=host,
+            folder=folder,
+            usual_port=26379,
+            password=password,
+            config=_lines(settings) + _lines(watch),
+        )
+        self.master_name = master_name
+
+    def names(self) -> Address:
+        """Return the address of the master that this Sentinel names. Raises redis.RedisError."""
+        host, port = self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.master_name)
+        return Address(host, int(port))
+
+    def master(self) -> dict[str, str]:
+        """Return what it knows of the master, as SENTINEL MASTER says. Raises redis.RedisError."""
+        return _fields(self.ask("SENTINEL", "MASTER", self.master_name))
+
+    def replicas(self) -> list[dict[str, str]]:
+        """Return what it knows of the replicas. Raises redis.RedisError."""
+        return [_fields(reply) for reply in self.ask("SENTINEL", "REPLICAS", self.master_name)]
+
+    def others(self) -> list[dict[str, str]]:
+        """Return what it knows of the other Sentinels. Raises redis.RedisError."""
+        return [_fields(reply) for reply in self.ask("SENTINEL", "SENTINELS", self.master_name)]
+
+    def sees_all_well(self, *, others: int, replicas: int) -> bool:
+        """Whether it finds nothing wrong, and knows that many other Sentinels and connected replicas."""
+        return (
+            self.master()["flags"] == "master"
+            and [sentinel["flags"] for sentinel in self.others()] == ["sentinel"] * others
+            and [(r["flags"], r["master-link-status"]) for r in self.replicas()] == [("slave", "ok")] * replicas
+        )
