@@ -12,16 +12,14 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from consul import base
 
+from consul_redis_agent.config import ConsulConfig, read_secret
 from consul_redis_agent.consul_http import Call, Consul, plain
-from consul_redis_agent.errors import ConsulError
-
-if TYPE_CHECKING:
-    from consul_redis_agent.config import ConsulConfig
+from consul_redis_agent.errors import ConsulError, LocalError
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +28,6 @@ Consistency = Literal["default", "consistent", "stale"]
 Status = Literal["passing", "critical"]
 
 LOOK_PERIOD = 1.0  # seconds between two looks at the token file
-MAX_TOKEN = 4096  # characters; a UUID has 36, a login token of a cloud some thousand
 
 # python-consul2's argument for each key of Consul's service definition
 SERVICE_ARGUMENTS = {
@@ -147,11 +144,11 @@ class TokenSource:
     """Consul's ACL token at this moment: the one given, or the file's, read again within a second of its change.
 
     A file that cannot be read any more leaves the last token in use (it may be half way through its replacement) and
-    says so once; without any token it raises ConsulError.
+    says so once; without any token it raises ConsulError. Raises LocalError if the given token can be none.
     """
 
     def __init__(self, config: ConsulConfig) -> None:
-        self._token = config.token.reveal() if config.token else None
+        self._token = _usable(config.token.reveal(), "the token for Consul") if config.token else None
         self._path = None if config.token else config.token_file
         self._looked = -LOOK_PERIOD
         self._seen: tuple[int, ...] = ()
@@ -170,23 +167,27 @@ class TokenSource:
         try:
             stat = path.stat()
             seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if seen == self._seen and not self._problem:
+            if seen == self._seen:
                 return
-            self._token = _token_in(path)
-            self._seen, self._problem = seen, None
-        except (OSError, ValueError) as error:
-            problem = f"token_file {path}: {error.strerror if isinstance(error, OSError) else error}"
+            self._token, self._seen, self._problem = _token_in(path), seen, None
+        except (OSError, LocalError) as error:
+            problem = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
             if problem != self._problem and self._token is not None:
-                log.warning("%s; the token read before stays in use", problem)
-            self._problem = problem
+                log.warning("%s; the token that was read before stays in use", problem)
+            self._problem, self._seen = problem, ()
 
 
 def _token_in(path: Path) -> str:
-    token = path.read_bytes()[: MAX_TOKEN + 1].removesuffix(b"\n").decode("ascii", "replace")
-    if not token:
-        raise ValueError("is empty")
-    if len(token) > MAX_TOKEN or not (token.isascii() and token.isprintable()) or " " in token:
-        raise ValueError("does not hold one token on one line")
+    secret = read_secret(path)
+    if secret is None:
+        raise LocalError(f"{path}: holds no token")
+    return _usable(secret.reveal(), str(path))
+
+
+def _usable(token: str, where: str) -> str:
+    """``token``, which then can stand in a header. Raises LocalError without telling it."""
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise LocalError(f"{where}: has a character that no token has")
     return token
 
 

@@ -346,4 +346,4 @@ def _remedy(reason: str) -> str:
         return f"give the token {missing[1]} on {missing[2]}"
     if "ACL not found" in reason:
         return "the token is unknown to Consul: it was deleted, or has not reached it yet"
-    return "give the token the rights of the policy in the manual"
+    return "give the token the rights of the example policy"
