@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-MARKER = "consul-redis-agent"
-"""Meta key of everything this tool registers; its value is the version of this format."""
+MARKER = "consul_redis_agent"
+"""Meta key of everything this tool registers; its value is the version of this format. (Consul reserves ``consul-``.)"""
 FORMAT = "1"
 NODE = "redis-node"
 MASTER_NAME = "redis-master-name"
