@@ -121,6 +121,15 @@ class ConsulAPI:
             raise _misshapen("txn", answer)
         return answer.get("Results") or []
 
+    async def catalog_check(self, check: Mapping[str, Any], *, timeout: float | None = None) -> None:
+        """Write one check of any Consul node into the catalog and leave the node as it is.
+
+        python-consul2's ``catalog.register`` would write the node's address, too.
+        """
+        body = json.dumps({"Node": check["Node"], "SkipNodeUpdate": True, "Check": dict(check)})
+        call = self._http.put(base.CB.bool(), "/v1/catalog/register", data=body)
+        await self._http.send(call, timeout=timeout, repeatable=True)
+
     async def agent_self(self, *, timeout: float | None = None) -> Json:
         """The local agent's configuration and member record."""
         answer = await self._http.send(self._consul.agent.self(), timeout=timeout)

@@ -11,8 +11,10 @@ from consul_redis_agent.claim import FORMAT, MARKER, MASTER_NAME, NODE
 from consul_redis_agent.facts import Address
 from consul_redis_agent.rules import Decision, Verdict
 
-OUTPUT = "kept by consul-redis-agent"
-"""The check's output. Constant: Consul writes every change of it to its raft log and wakes all watchers."""
+NOTES = "kept by consul-redis-agent"
+OUTPUT = ""
+"""The check's output. Constant, since Consul writes every change of it to its raft log and wakes all watchers; and
+empty, since that is what registering a check begins with."""
 
 CHECK_SUFFIX = ":role"
 """The role check of service ``ID`` is ``ID:role``: one an entry, the same whatever the role is."""
@@ -57,6 +59,8 @@ class Wanted:
     check_name: str
     ttl: float
     passing: bool
+    claims: bool = False
+    """Whether it says that the node is the master."""
 
     @property
     def check_id(self) -> str:
@@ -82,7 +86,7 @@ class Wanted:
                 "Name": self.check_name,
                 "TTL": f"{self.ttl:g}s",
                 "Status": self.status,
-                "Notes": OUTPUT,
+                "Notes": NOTES,
             },
         }
 
@@ -99,7 +103,7 @@ class Wanted:
             "CheckID": self.check_id,
             "Name": self.check_name,
             "Status": self.status,
-            "Notes": OUTPUT,
+            "Notes": NOTES,
             "Output": OUTPUT,
             "ServiceID": self.id,
             # Without it Consul asks for node:write; with it service:write on this service is enough.
@@ -124,7 +128,7 @@ def wanted(decision: Decision, naming: Naming, address: Address, master_name: st
 
     def entry(service_id: str, name: str, role: str, *, tag: bool, passing: bool) -> Wanted:
         tags = (role, *naming.tags) if tag else naming.tags
-        return Wanted(service_id, name, tags, address, meta, f"role:{role}", naming.ttl, passing)
+        return Wanted(service_id, name, tags, address, meta, f"role:{role}", naming.ttl, passing, claims=master)
 
     match naming.mode:
         case Mode.CHECK:

@@ -1,0 +1,155 @@
+"""From the entries that Consul should hold, and what it does hold, to the steps between. Pure.
+
+Consul has two records: the servers' catalog, which DNS reads, and the local agent's, which it writes over the
+catalog's whenever they differ. A claim moves in the catalog first, in one transaction, because only that is one step
+for DNS; the local agent is then told the same. An interruption after any step leaves a state from which the next
+plan goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from consul_redis_agent.claim import MARKER, NODE
+from consul_redis_agent.entries import CHECK_SUFFIX, Naming, Wanted
+from consul_redis_agent.facts import Address, Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service as the local Consul agent holds it, with the state of its role check (None: there is no such check)."""
+
+    id: str
+    name: str
+    tags: tuple[str, ...]
+    address: str
+    port: int
+    meta: Mapping[str, str]
+    status: str | None
+    maintenance: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transact:
+    """One transaction on the catalog: an own entry as it should be, own entries away, older claims critical."""
+
+    publish: Wanted | None
+    remove: tuple[Entry, ...] = ()
+    evict: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Register service and check at the local agent, in one call."""
+
+    entry: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Set a check at the local agent, which also begins its TTL anew."""
+
+    check_id: str
+    passing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deregister:
+    """Take a service and its check out of the local agent."""
+
+    service_id: str
+
+
+Step = Transact | Register | Update | Deregister
+
+
+def is_own(meta: Mapping[str, str], naming: Naming) -> bool:
+    """Whether this tool made an entry for this Redis node; asked only of entries of the own Consul node."""
+    return MARKER in meta and meta.get(NODE) == naming.node
+
+
+def at_once(
+    wanted: tuple[Wanted, ...], evict: tuple[Entry, ...], catalog: Iterable[Entry], here: str, naming: Naming
+) -> Iterator[Step]:
+    """The steps that DNS waits for; they need no look at the local agent. ``here`` is its Consul node."""
+    own = [e for e in catalog if e.node == here and is_own(e.meta, naming)]
+    claim = next((w for w in wanted if w.claims), None)
+    names = {w.id for w in wanted}
+    if claim is not None:
+        if evict or not any(_holds(e, claim) for e in own):
+            yield Transact(claim, tuple(e for e in own if e.id not in names), evict)
+        return
+    passing = {w.id for w in wanted if w.passing}
+    for entry in own:
+        if entry.passing and entry.id not in passing:
+            yield Update(entry.id + CHECK_SUFFIX, passing=False)
+
+
+def then(
+    wanted: tuple[Wanted, ...], local: Mapping[str, Service], naming: Naming, known: frozenset[str]
+) -> Iterator[Step]:
+    """The steps that bring the local agent in line.
+
+    ``known``: ids that this process has registered. The local agent does not show a check's TTL, so each is
+    registered once, in case an earlier run had another.
+    """
+    names = {w.id for w in wanted}
+    for service in local.values():
+        if service.id not in names and is_own(service.meta, naming):
+            if service.status == "passing":
+                yield Update(service.id + CHECK_SUFFIX, passing=False)
+            # Deregistering would end the operator's maintenance; critical does as well.
+            if not service.maintenance:
+                yield Deregister(service.id)
+    for entry in wanted:
+        there = local.get(entry.id)
+        same = there is not None and _same(there, entry) and entry.id in known
+        # A check that is known keeps its status when it is registered again, and Consul then syncs that one: update first.
+        if there and there.status is not None and there.status != entry.status:
+            yield Update(entry.check_id, entry.passing)
+        if not same or (there and there.status is None):
+            yield Register(entry)
+
+
+def at_last(wanted: tuple[Wanted, ...], catalog: Iterable[Entry], here: str) -> Iterator[Step]:
+    """The steps for entries that the local agent has right and the catalog has wrong.
+
+    The local agent does not notice that another agent's transaction changed its entry. ``catalog`` must be younger
+    than the last step before.
+    """
+    entries = {e.id: e for e in catalog if e.node == here}
+    for entry in wanted:
+        there = entries.get(entry.id)
+        if there is not None and not _holds(there, entry):
+            yield Transact(entry)
+
+
+def settled(wanted: tuple[Wanted, ...], catalog: Iterable[Entry], here: str, naming: Naming) -> bool:
+    """Whether the catalog holds exactly what it should of this Redis node."""
+    own = {
+        e.id: e for e in catalog if e.node == here and is_own(e.meta, naming) and not (e.maintenance and not e.passing)
+    }
+    names = {w.id for w in wanted}
+    entries = {e.id: e for e in catalog if e.node == here}
+    return own.keys() <= names and all(w.id in entries and _holds(entries[w.id], w) for w in wanted)
+
+
+def _holds(there: Entry, entry: Wanted) -> bool:
+    return (
+        there.passing is entry.passing
+        and (there.check or {}).get("Name") == entry.check_name
+        and _definition(there) == _wanted_definition(entry)
+    )
+
+
+def _same(there: Service, entry: Wanted) -> bool:
+    return _definition(there) == _wanted_definition(entry)
+
+
+def _definition(there: Entry | Service) -> tuple[object, ...]:
+    return there.name, there.tags, Address(there.address, there.port), dict(there.meta)
+
+
+def _wanted_definition(entry: Wanted) -> tuple[object, ...]:
+    return entry.name, entry.tags, entry.address, dict(entry.meta)

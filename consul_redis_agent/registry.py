@@ -1,0 +1,179 @@
+"""Makes Consul hold exactly the entries that are wanted, and beats their TTL."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from consul_redis_agent import plan
+from consul_redis_agent.clock import clock
+from consul_redis_agent.consul_api import ConsulAPI
+from consul_redis_agent.entries import CHECK_SUFFIX, OUTPUT, Naming, Wanted
+from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnknown, StaleDecision
+from consul_redis_agent.facts import Entry
+from consul_redis_agent.watch.catalog import SERVICE_MAINTENANCE
+
+log = logging.getLogger(__name__)
+
+DECISION_LIFE = 1.5
+"""Seconds after which a decision is not written any more. It is made anew once a second at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one decision wants of Consul."""
+
+    decided: float
+    """Monotonic second of the decision."""
+    wanted: tuple[Wanted, ...]
+    evict: tuple[Entry, ...] = ()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for two targets that want the same."""
+        return self.wanted, tuple((e.node, e.id) for e in self.evict)
+
+
+class Registry:
+    """One Redis node's entries at the local Consul agent. Every method raises ConsulError, or StaleDecision.
+
+    ``target`` and ``catalog`` are called before each step, so that a step is never taken for a decision of long ago.
+    """
+
+    def __init__(self, api: ConsulAPI, naming: Naming) -> None:
+        self._api, self.naming = api, naming
+        self.here = ""
+        """The name of the local agent's Consul node."""
+        self.written = float("-inf")
+        """When the last step ended."""
+        self._known: frozenset[str] = frozenset()
+        self._said_no_transactions = False
+
+    async def find_here(self, wanted: Iterable[Wanted] = ()) -> str:
+        """Learn the name of the local agent's Consul node, where a token without ``agent:read`` allows it."""
+        if not self.here:
+            try:
+                self.here = str((await self._api.agent_self())["Config"]["NodeName"])
+            except ConsulDenied:
+                # A registered check carries it, too; critical, so that DNS does not see it before its time.
+                for entry in wanted:
+                    await self._api.register(replace(entry, passing=False).registration())
+                checks = (await self._api.checks()).values()
+                self.here = next((str(c["Node"]) for c in checks if c.get("Node")), "")
+        return self.here
+
+    def forget(self) -> None:
+        """The local Consul agent may be another one now: take nothing from before for granted."""
+        self.here = ""
+        self._known = frozenset()
+
+    async def converge(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
+        """Take every step to ``target``."""
+        await self.find_here(target().wanted)
+        now = target()
+        for step in plan.at_once(now.wanted, now.evict, catalog(), self.here, self.naming):
+            await self._take(step, target())
+        local = await self._local()
+        now = target()
+        for step in plan.then(now.wanted, local, self.naming, self._known):
+            await self._take(step, target())
+
+    async def correct(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
+        """Write to the catalog what the local agent has right already. ``catalog`` is younger than ``written``."""
+        for step in plan.at_last(target().wanted, catalog(), self.here):
+            await self._take(step, target())
+
+    async def beat(self, target: Callable[[], Target]) -> None:
+        """Begin the TTL of each check anew. Raises ConsulUnknown where one has to be registered first."""
+        for entry in target().wanted:
+            await self._take(plan.Update(entry.check_id, entry.passing), target(), missing_is_fine=False)
+
+    async def leave(self) -> None:
+        """Take every entry of this Redis node out of the local agent, whatever was decided."""
+        for step in plan.then((), await self._local(), self.naming, frozenset()):
+            await self._do(step)
+
+    async def _take(self, step: plan.Step, target: Target, *, missing_is_fine: bool = True) -> None:
+        age = clock() - target.decided
+        if age > DECISION_LIFE:
+            raise StaleDecision(f"the decision is {age:.1f} s old")
+        try:
+            await self._do(step)
+        except ConsulUnknown:
+            if not missing_is_fine or isinstance(step, plan.Register):
+                raise
+        finally:
+            self.written = clock()
+
+    async def _do(self, step: plan.Step) -> None:
+        log.debug("%s: %s", self.naming.node, step)
+        match step:
+            case plan.Transact():
+                await self._transact(step)
+            case plan.Register(entry):
+                await self._api.register(entry.registration())
+                self._known |= {entry.id}
+            case plan.Update(check_id, passing):
+                await self._api.check_update(check_id, "passing" if passing else "critical", OUTPUT)
+            case plan.Deregister(service_id):
+                await self._api.deregister(service_id)
+
+    async def _transact(self, step: plan.Transact) -> None:
+        operations: list[dict[str, Any]] = []
+        if step.publish:
+            service, check = step.publish.catalog_service(), step.publish.catalog_check(self.here)
+            operations.append({"Service": {"Verb": "set", "Node": self.here, "Service": service}})
+            operations.append({"Check": {"Verb": "set", "Check": check}})
+        for entry in step.remove:
+            operations.append({"Service": {"Verb": "delete", "Node": self.here, "Service": {"ID": entry.id}}})
+        for entry in step.evict:
+            operations.append({"Check": {"Verb": "cas", "Check": put_down(entry)}})
+        try:
+            await self._api.txn(operations)
+        except ConsulConflict:
+            raise
+        except (ConsulDenied, ConsulUnknown) as error:
+            if not self._said_no_transactions:
+                log.warning(
+                    "%s: Consul refuses the transaction (%s): older claims are now put down one by one before the own one "
+                    "is set up, so DNS is without a master for some milliseconds at each failover",
+                    self.naming.node,
+                    error,
+                )
+                self._said_no_transactions = True
+            for entry in step.evict:
+                await self._api.catalog_check(put_down(entry))
+            if step.publish:
+                await self._api.register(step.publish.registration())
+                await self._api.check_update(
+                    step.publish.check_id, "passing" if step.publish.passing else "critical", OUTPUT
+                )
+
+    async def _local(self) -> dict[str, plan.Service]:
+        """The local agent's services that this tool registered, or that stand in the place of one."""
+        services, checks = await self._api.services(), await self._api.checks()
+        return {
+            service_id: plan.Service(
+                id=service_id,
+                name=service["Service"],
+                tags=tuple(service.get("Tags") or ()),
+                address=service.get("Address") or "",
+                port=service.get("Port") or 0,
+                meta=service.get("Meta") or {},
+                status=checks.get(service_id + CHECK_SUFFIX, {}).get("Status"),
+                maintenance=SERVICE_MAINTENANCE + service_id in checks,
+            )
+            for service_id, service in services.items()
+            if service_id in (self.naming.master_id, self.naming.replica_id)
+            or plan.is_own(service.get("Meta") or {}, self.naming)
+        }
+
+
+def put_down(entry: Entry) -> Mapping[str, Any]:
+    """The role check of an older claim, as read, but critical: a ``set`` replaces the whole check."""
+    check = dict(entry.check or {})
+    for key in ("CreateIndex", "Definition", "Namespace"):
+        check.pop(key, None)
+    return check | {"Status": "critical", "Output": "a newer claim has taken its place"}
