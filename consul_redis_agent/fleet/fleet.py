@@ -69,7 +69,7 @@ class Fleet:
         """Print the end of each process' log to stderr."""
         for process in self.processes:
             text = process.story() if isinstance(process, Witness) else process.tail(lines)
-            print(f"--- {process.name} ---\n{text}", file=sys.stderr)
+            sys.stderr.write(f"--- {process.name} ---\n{text}\n")
 
     # Hosts
 
@@ -219,6 +219,7 @@ class Fleet:
         servers: int = 1,
         agents: bool = False,
         password: str = "",
+        sentinel_password: str = "",
         bootstrap_token: str | None = None,
         consul_extra: Mapping[str, Any] | None = None,
         **sentinel_options: Any,
@@ -235,7 +236,7 @@ class Fleet:
         self.wait_for_replicas()
         for number in range(sentinels):
             host = self.nodes[number].host if number < nodes else None
-            self.sentinel(host, master=self.nodes[0], **sentinel_options)
+            self.sentinel(host, master=self.nodes[0], password=sentinel_password, **sentinel_options)
         if self._network is not None:
             for node in self.nodes:
                 self.consul(node.host, **options)
@@ -289,12 +290,11 @@ class Fleet:
         """Wait until every running Sentinel knows all others and all replicas, and finds nothing wrong."""
         sentinels = [sentinel for sentinel in self.sentinels if sentinel.alive]
         replicas = len([node for node in self.nodes if node.alive]) - 1
-        for sentinel in sentinels:
-            until(
-                lambda s=sentinel: s.sees_all_well(others=len(sentinels) - 1, replicas=replicas),
-                within=within,
-                what=f"{sentinel.name} sees {len(sentinels) - 1} others and {replicas} replicas, all well",
-            )
+        until(
+            lambda: all(s.sees_all_well(others=len(sentinels) - 1, replicas=replicas) for s in sentinels),
+            within=within,
+            what=f"{len(sentinels)} Sentinels see each other and {replicas} replicas, all well",
+        )
 
     def _start(self, process: _P, *, wait: bool = True) -> _P:
         self.processes.append(process)

@@ -13,11 +13,12 @@ import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET: Final = 0x40000000
-_HERE: Final = "/proc/thread-self/ns/net"
+_HERE: Final = Path("/proc/thread-self/ns/net")
 
 
 class Host(ABC):
@@ -42,6 +43,7 @@ class Host(ABC):
         """A path of the network namespace that other processes may open, None for the machine's own."""
         return None
 
+    @abstractmethod
     def close(self) -> None:
         """Give back what the host holds."""
 
@@ -186,7 +188,7 @@ def may_build_networks() -> bool:
 
 def _new_namespace() -> int:
     """Make a network namespace and return the descriptor that keeps it. Raises OSError without the privilege."""
-    with open(_HERE) as before:
+    with _HERE.open() as before:
         _call(_LIBC.unshare(_CLONE_NEWNET), "unshare")
         try:
             return os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
@@ -196,7 +198,7 @@ def _new_namespace() -> int:
 
 @contextmanager
 def _inside(descriptor: int) -> Iterator[None]:
-    with open(_HERE) as before:
+    with _HERE.open() as before:
         _call(_LIBC.setns(descriptor, _CLONE_NEWNET), "setns")
         try:
             yield

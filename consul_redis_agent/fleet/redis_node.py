@@ -57,7 +57,7 @@ class RedisServer(Process):
             protocol=2,
         )
         with self.host.inside(), client:
-            return client.execute_command(*command)
+            return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def info(self, section: str) -> dict[str, Any]:
         """Return a section of INFO as redis-py parses it. Raises redis.RedisError."""

@@ -24,12 +24,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 DEADLINE: Final = 0.25  # seconds without a reply that count as no reply
 GAP: Final = 0.02
 REPORT: Final = 0.05  # seconds between two "at" lines
 
+HERE: Final = Path("/proc/thread-self/ns/net")
 ROLES: Final = (b"master", b"slave", b"sentinel")
 
 
@@ -42,7 +44,7 @@ def opened(namespace: str | None, kind: socket.SocketKind) -> socket.socket:
     """Make a non-blocking socket in a network namespace, or in the one of this process."""
     if namespace:
         libc = ctypes.CDLL(None, use_errno=True)
-        with open(namespace) as target, open("/proc/thread-self/ns/net") as before:
+        with Path(namespace).open() as target, HERE.open() as before:
             if libc.setns(target.fileno(), 0) != 0:
                 raise OSError(ctypes.get_errno(), f"setns {namespace}")
             made = socket.socket(socket.AF_INET, kind)
@@ -197,8 +199,7 @@ class Redis:
 
 
 def main(path: str, stopped: Callable[[], bool]) -> None:
-    with open(path) as file:
-        spec = json.load(file)
+    spec = json.loads(Path(path).read_text())
     eyes: list[Dns | Redis] = [Dns(spec["dns"]), *map(Redis, spec["redis"])]
     while not stopped():
         now = time.monotonic()

@@ -239,12 +239,13 @@ class Witness(Process):
                 answers = None if wire is None else srv.answers(bytes.fromhex(wire))
                 # Consul shuffles several answers: the bytes differ, the set does not.
                 if not self._history or self._history[-1].answers != answers:
-                    self._history.append(Seen(answered, answers))
+                    self._history.append(Seen(at if answers is None else answered, answers))
                 self._up_to = max(self._up_to, answered)
             case "role", (str(name), str() | None as role):
                 self._roles[name].append((at, role))
             case "gap", (float(stop),):
                 self._gaps.append((at, stop))
+                self._resolution = max(self._resolution, stop - at)
             case "at", (int(samples), float(longest)):
                 self._up_to, self._samples, self._resolution = max(self._up_to, at), samples, longest
             case _:
