@@ -17,6 +17,7 @@ import json
 import os
 import re
 import socket
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -244,6 +245,8 @@ class _Connection:
                     received = await self._reader.read(READ_SIZE)
                     if not received and not answered:
                         raise ConnectionResetError
+                    if not answered and not received.startswith(b"HTTP/"[: len(received)]):
+                        raise h11.RemoteProtocolError(f"it says {received[:40]!r}")  # h11 would wait for a whole head
                     answered = True
                     self._http.receive_data(received)
                 elif isinstance(event, h11.Response):
@@ -281,7 +284,8 @@ class Consul(base.Consul):  # type: ignore[misc]  # the library is untyped
 
     def __init__(self, url: str, *, timeout: float, token: Token) -> None:
         self._client = HTTPClient(url, timeout=timeout, token=token)
-        with _no_consul_variables():
+        with _no_consul_variables(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the library complains of its own parts
             super().__init__()
 
     def http_connect(self, *_: object, **__: object) -> HTTPClient:
