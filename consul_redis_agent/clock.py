@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -10,3 +11,32 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def clock() -> float:
     """Seconds since some fixed moment."""
     return time.clock_gettime(_CLOCK)
+
+
+PULSE = 0.5
+"""Seconds between two beats of :class:`Pulse`."""
+STOPPED = 1.5
+"""Seconds without a beat that mean a stop: SIGSTOP, a frozen cgroup, a suspended machine, a loop that hung."""
+
+
+class Pulse:
+    """Notices that this process did not run for a while, so that what it knew before is not taken for now."""
+
+    def __init__(self) -> None:
+        self._at = clock()
+        self._stops = 0
+
+    def stops(self) -> int:
+        """How often this process was stopped. Right also when asked before anything else has run again."""
+        now = clock()
+        if now - self._at > STOPPED:
+            self._stops += 1
+            self._at = now
+        return self._stops
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            await asyncio.sleep(PULSE)
+            self.stops()
+            self._at = clock()

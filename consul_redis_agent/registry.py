@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from consul_redis_agent import plan
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import CHECK_SUFFIX, OUTPUT, Naming, Wanted
-from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnknown, StaleDecision
+from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulUnknown, StaleDecision
 from consul_redis_agent.facts import Entry
 from consul_redis_agent.watch.catalog import SERVICE_MAINTENANCE
 
@@ -44,36 +44,44 @@ class Registry:
 
     def __init__(self, api: ConsulAPI, naming: Naming) -> None:
         self._api, self.naming = api, naming
-        self.here = ""
-        """The name of the local agent's Consul node."""
+        self.here: str | None = None
+        """The local agent's Consul node; None as long as it is not known, empty where nothing is registered there."""
+        self.address = ""
+        """That node's address, where it is on the same host as the Redis node."""
         self.written = float("-inf")
         """When the last step ended."""
+        self._asked_here = False
         self._known: frozenset[str] = frozenset()
         self._said_no_transactions = False
 
-    async def find_here(self, wanted: Iterable[Wanted] = ()) -> str:
-        """Learn the name of the local agent's Consul node, where a token without ``agent:read`` allows it."""
-        if not self.here:
-            try:
-                self.here = str((await self._api.agent_self())["Config"]["NodeName"])
-            except ConsulDenied:
-                # A registered check carries it, too; critical, so that DNS does not see it before its time.
-                for entry in wanted:
-                    await self._api.register(replace(entry, passing=False).registration())
-                checks = (await self._api.checks()).values()
-                self.here = next((str(c["Node"]) for c in checks if c.get("Node")), "")
-        return self.here
+    async def find_here(self) -> None:
+        """Learn which Consul node the local agent is, also with a token that has no ``agent:read``."""
+        if self._asked_here:
+            return
+        try:
+            answer = await self._api.agent_self()
+            self.here = str(answer["Config"]["NodeName"])
+            self.address = str((answer.get("Member") or {}).get("Addr") or "")
+        except ConsulDenied:
+            checks = (await self._api.checks()).values()
+            self.here = next((str(c["Node"]) for c in checks if c.get("Node")), "")
+        self._asked_here = bool(self.here)
 
-    def forget(self) -> None:
-        """The local Consul agent may be another one now: take nothing from before for granted."""
-        self.here = ""
+    def doubt(self) -> None:
+        """The local Consul agent was out of reach and may be another one now: take nothing from before for granted."""
+        self._asked_here = False
         self._known = frozenset()
 
     async def converge(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
         """Take every step to ``target``."""
-        await self.find_here(target().wanted)
+        await self.find_here()
         now = target()
-        for step in plan.at_once(now.wanted, now.evict, catalog(), self.here, self.naming):
+        if not self.here:
+            # Only a registered check tells the node's name then; critical, so that DNS does not see it before its time.
+            for entry in now.wanted:
+                await self._take(plan.Register(replace(entry, passing=False)), now)
+            await self.find_here()
+        for step in plan.at_once(now.wanted, now.evict, catalog(), self.here or "", self.naming):
             await self._take(step, target())
         local = await self._local()
         now = target()
@@ -82,7 +90,7 @@ class Registry:
 
     async def correct(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
         """Write to the catalog what the local agent has right already. ``catalog`` is younger than ``written``."""
-        for step in plan.at_last(target().wanted, catalog(), self.here):
+        for step in plan.at_last(target().wanted, catalog(), self.here or ""):
             await self._take(step, target())
 
     async def beat(self, target: Callable[[], Target]) -> None:
@@ -120,16 +128,17 @@ class Registry:
             case plan.Deregister(service_id):
                 await self._api.deregister(service_id)
 
-    async def _transact(self, step: plan.Transact) -> None:
-        operations: list[dict[str, Any]] = []
+    def _operations(self, step: plan.Transact) -> Iterator[dict[str, Any]]:
         if step.publish:
-            service, check = step.publish.catalog_service(), step.publish.catalog_check(self.here)
-            operations.append({"Service": {"Verb": "set", "Node": self.here, "Service": service}})
-            operations.append({"Check": {"Verb": "set", "Check": check}})
+            yield {"Service": {"Verb": "set", "Node": self.here, "Service": step.publish.catalog_service()}}
+            yield {"Check": {"Verb": "set", "Check": step.publish.catalog_check(self.here or "")}}
         for entry in step.remove:
-            operations.append({"Service": {"Verb": "delete", "Node": self.here, "Service": {"ID": entry.id}}})
+            yield {"Service": {"Verb": "delete", "Node": self.here, "Service": {"ID": entry.id}}}
         for entry in step.evict:
-            operations.append({"Check": {"Verb": "cas", "Check": put_down(entry)}})
+            yield {"Check": {"Verb": "cas", "Check": put_down(entry)}}
+
+    async def _transact(self, step: plan.Transact) -> None:
+        operations = list(self._operations(step))
         try:
             await self._api.txn(operations)
         except ConsulConflict:

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     OUTVOTED = "Sentinel names another node"
     UNBACKED = "no majority of Sentinels names this node"
     REFUSED = "another node says master already and holds the claim"
+    NO_ADDRESS = "no address is known that others could use"
     LEASE_OVER = "neither Sentinel nor Consul has confirmed the claim within the TTL"
 
     UNSEEN = "Redis has not been looked at yet"
@@ -139,6 +140,14 @@ def decide(facts: Facts, policy: Policy) -> Decision:
     if facts.catalog is None:
         return _keep(facts, Reason.NO_CATALOG, "Redis is a master; Consul has not shown the other claims yet.")
     return _Master(facts, node, facts.catalog, policy).decide()
+
+
+def without_address(decision: Decision) -> Decision:
+    """What becomes of a decision to publish as long as nobody knows at which address."""
+    if decision.verdict not in (Verdict.MASTER, Verdict.REPLICA):
+        return decision
+    sentence = "No address of the node is known that other hosts could use; set `announce` for it."
+    return Decision(Verdict.NONE, Reason.NO_ADDRESS, sentence, confirmed=decision.confirmed)
 
 
 def group(entries: Iterable[Entry], master_name: str) -> tuple[Entry, ...]:

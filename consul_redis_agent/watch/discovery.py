@@ -34,7 +34,7 @@ class Sentinels:
         self._link, self._changed, self._group = link, changed, tasks
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._names: set[str] = set()
-        self._configured = frozenset(hosts)
+        self.configured = frozenset(hosts)
         for address in hosts:
             self.add(address)
 
@@ -104,7 +104,7 @@ class Sentinels:
     def _drop_doubles(self) -> None:
         """One Sentinel found at two addresses stays at the configured one, else at the one that was there first."""
         seen: set[str] = set()
-        for address in sorted(self.watches, key=lambda a: a not in self._configured):
+        for address in sorted(self.watches, key=lambda a: a not in self.configured):
             watch = self.watches[address]
             if watch.id in seen:
                 del self.watches[address]
@@ -116,7 +116,7 @@ class Sentinels:
         """Stop to watch Sentinels that are out of reach and that nobody lists any more; configured ones stay."""
         for address, watch in list(self.watches.items()):
             silent = all(s.error for s in watch.facts.values())
-            if silent and address not in self._configured and watch.id not in known and watch.facts:
+            if silent and address not in self.configured and watch.id not in known and watch.facts:
                 del self.watches[address]
                 self._tasks.pop(address).cancel()
 

@@ -30,6 +30,8 @@ class RedisWatch:
 
     def __init__(self, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None]) -> None:
         self.fact: Node | Silence | None = None
+        self.announced: Address | None = None
+        """``replica-announce-ip`` and ``-port``, where both are set and the login may read them."""
         self._link = link(self.look_again)
         self._changed = changed
         self._again = asyncio.Event()
@@ -76,7 +78,11 @@ class RedisWatch:
             (answer,) = await self._link.ask(self._command)
         if isinstance(answer, Exception):
             raise Unanswered(f"it refuses INFO: {answer}")
-        return node(parse_info(answer), began)
+        fact = node(parse_info(answer), began)
+        if not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id:
+            (answer,) = await self._link.ask(("CONFIG", "GET", "replica-announce-*"))
+            self.announced = parse_announce(answer)
+        return fact
 
     async def _missed(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -120,6 +126,15 @@ def parse_info(answer: object) -> Mapping[str, str]:
         raise Unanswered("INFO is not text; is it a Redis server?")
     pairs = (line.split(":", 1) for line in answer.splitlines() if ":" in line and not line.startswith("#"))
     return {key: value.strip() for key, value in pairs}
+
+
+def parse_announce(answer: object) -> Address | None:
+    """The announced address in an answer to CONFIG GET; None where there is none, or where it is refused."""
+    if not isinstance(answer, list):
+        return None
+    values = dict(zip(answer[::2], answer[1::2], strict=False))
+    host, port = values.get("replica-announce-ip"), values.get("replica-announce-port")
+    return Address(host, int(port)) if host and port and port.isdigit() and int(port) else None
 
 
 def node(info: Mapping[str, str], at: float) -> Node:

@@ -1,0 +1,115 @@
+"""The process: what all Redis nodes share, the signals, and the word to systemd."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from consul_redis_agent import __version__
+from consul_redis_agent.clock import Pulse
+from consul_redis_agent.config import Config
+from consul_redis_agent.consul_api import ConsulAPI, TokenSource
+from consul_redis_agent.facts import Address
+from consul_redis_agent.identity import is_loopback
+from consul_redis_agent.node import NodeAgent
+from consul_redis_agent.watch.catalog import CatalogWatch
+from consul_redis_agent.watch.discovery import Sentinels
+from consul_redis_agent.watch.link import Link
+from consul_redis_agent.watch.lookout import password
+
+log = logging.getLogger(__name__)
+
+SENTINEL_TIMEOUT = 1.0
+"""Seconds for one exchange with a Sentinel."""
+
+
+class Agent:
+    """One process for any number of Redis nodes."""
+
+    def __init__(self, config: Config, socket_path: Path) -> None:
+        self.config, self.socket_path = config, socket_path
+        self.nodes: list[NodeAgent] = []
+        self.started = time.time()
+        self.pulse = Pulse()
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT; returns the exit code."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        config = self.config
+        api = ConsulAPI(config.consul.url, timeout=config.consul.timeout, token=TokenSource(config.consul))
+        log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in config.redis))
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(self._work(api))
+            await stop.wait()
+            work.cancel()
+        log.info("stopping (on_stop = %r)", config.service.on_stop)
+        await asyncio.gather(*(node.leave() for node in self.nodes))
+        await api.close()
+        return 0
+
+    async def _work(self, api: ConsulAPI) -> None:
+        config = self.config
+        names = {r.service for r in config.redis}
+        if config.service.mode == "services":
+            names |= {r.replica for r in config.redis if r.replica}
+        async with asyncio.TaskGroup() as tasks:
+            catalogs = {name: CatalogWatch(api, name, config.service.ttl / 2, self._wake) for name in names}
+            sentinels = Sentinels(config.sentinel.hosts, self._sentinel_link, self._wake, tasks)
+            seen_from = address_towards(config.consul.url)
+            self.nodes = [
+                NodeAgent(config, redis, api, sentinels, catalogs, seen_from, self.pulse) for redis in config.redis
+            ]
+            for catalog in catalogs.values():
+                tasks.create_task(catalog.run())
+            for node in self.nodes:
+                tasks.create_task(node.run())
+            tasks.create_task(self.pulse.run())
+
+    def _wake(self) -> None:
+        for node in self.nodes:
+            node.wake()
+
+    def _sentinel_link(self, address: Address, closed: Callable[[], None]) -> Link:
+        config = self.config.sentinel
+        return Link(
+            address,
+            timeout=SENTINEL_TIMEOUT,
+            username=config.username,
+            password=password(None, config.password_file),
+            closed=closed,
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        """The whole process for ``status`` and the metrics."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": self.started,
+            "nodes": [node.snapshot() for node in self.nodes],
+        }
+
+
+def address_towards(url: str) -> str:
+    """This host's address as the Consul agent at ``url`` sees it; empty where that is on this host. Sends nothing."""
+    host, port = urlsplit(url).hostname, urlsplit(url).port
+    if not host or is_loopback(host):
+        return ""
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, port or 8500))
+            return str(probe.getsockname()[0])
+    except (OSError, ValueError):
+        return ""

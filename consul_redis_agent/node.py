@@ -1,0 +1,298 @@
+"""One Redis node: facts → rules → entries → Consul, whenever something has changed and once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from contextlib import suppress
+from math import inf
+from typing import Any
+
+from consul_redis_agent import identity
+from consul_redis_agent.claim import Claim
+from consul_redis_agent.clock import Pulse, clock
+from consul_redis_agent.config import Config, RedisConfig
+from consul_redis_agent.consul_api import ConsulAPI
+from consul_redis_agent.entries import Mode, Naming, wanted
+from consul_redis_agent.errors import ConsulError
+from consul_redis_agent.facts import Address, Facts, Node, Sentinel, Silence
+from consul_redis_agent.publisher import Publisher
+from consul_redis_agent.registry import Registry, Target
+from consul_redis_agent.rules import Decision, Policy, SentinelMode, Verdict, decide, foreign, group, without_address
+from consul_redis_agent.watch.catalog import CatalogWatch
+from consul_redis_agent.watch.discovery import Sentinels
+from consul_redis_agent.watch.lookout import Lookout
+from consul_redis_agent.watch.redis_node import POLL
+
+log = logging.getLogger(__name__)
+
+NOWHERE = Address("", 0)
+SOUND = (Verdict.MASTER, Verdict.REPLICA)
+
+
+class NodeAgent:
+    """Looks after one Redis node until cancelled."""
+
+    def __init__(
+        self,
+        config: Config,
+        redis: RedisConfig,
+        api: ConsulAPI,
+        sentinels: Sentinels,
+        catalogs: dict[str, CatalogWatch],
+        seen_from: str,
+        pulse: Pulse,
+    ) -> None:
+        self.redis = redis
+        self.policy = Policy(
+            mode=SentinelMode(config.sentinel.mode),
+            ttl=config.service.ttl,
+            max_lag=config.replica.max_lag,
+            node_life=POLL + 2 * redis.timeout + 1,
+        )
+        self.naming = naming(config, redis, seen_from)
+        self.on_stop = config.service.on_stop
+        self._changed = asyncio.Event()
+        self.lookout = Lookout(redis, self.policy.mode, sentinels, catalogs, self._changed.set)
+        self.registry = Registry(api, self.naming)
+        self.publisher = Publisher(self.registry, self.lookout, self.policy.ttl, self._written)
+        self.decision: Decision | None = None
+        self.facts: Facts | None = None
+        self.ready = asyncio.Event()
+        """Set once Consul holds the first decision."""
+        self.decided = -inf
+        self.decisions = 0
+        self.transitions: Counter[str] = Counter()
+        self.since = time.time()
+        """Wall time of the last transition; for people only."""
+        self._confirmed = -inf
+        self._published = ""
+        self._complaints: dict[str, str] = {}
+        self._pulse, self._stops = pulse, pulse.stops()
+
+    def wake(self) -> None:
+        """Decide now."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Watch, decide and publish until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.lookout.run())
+            tasks.create_task(self._loop())
+
+    async def leave(self) -> None:
+        """End as the configuration says: a true entry is left to its TTL or removed, a false one is never left."""
+        self.publisher.stop()
+        try:
+            if self.on_stop == "keep" and self.decision and self.decision.verdict in SOUND:
+                await self.registry.beat(self._target)
+            elif self.on_stop == "deregister" or (self.decision and self.decision.verdict is Verdict.NONE):
+                await self.registry.leave()
+        except ConsulError as error:
+            log.warning("%s: stopped without a last word to Consul: %s", self.lookout.address, error)
+
+    async def _loop(self) -> None:
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(self.publisher.next_beat, 1.0)):
+                        await self._changed.wait()
+                self._changed.clear()
+                if (stops := self._pulse.stops()) != self._stops:
+                    self._stops = stops
+                    log.warning("%s: this process was stopped for a while; looking again first", self.lookout.address)
+                    self.publisher.stop()
+                    await self.lookout.look_again()
+                await self._find_here()
+                self._decide()
+        finally:
+            self.publisher.stop()
+
+    async def _find_here(self) -> None:
+        if self.registry.here is None:
+            try:
+                await self.registry.find_here()
+            except ConsulError as error:
+                self._complain("Consul", str(error))
+            else:
+                self._complain("Consul", "")
+
+    def _decide(self) -> None:
+        facts = self.lookout.facts(self.registry.here, self.registry.address, self.naming.master_id, self._confirmed)
+        decision = decide(facts, self.policy)
+        if self.lookout.publish_at is None:
+            decision = without_address(decision)
+        self.facts, self.decided = facts, facts.now
+        self.decisions += 1
+        self._confirmed = decision.confirmed
+        self.lookout.ask(decision.ask)
+        self._watch_the_others(facts)
+        if decision.verdict is Verdict.KEEP:
+            log.debug("%s: %s", self.lookout.address, decision.sentence)
+            self.decision = self.decision or decision
+            return
+        self._note(decision)
+        self.publisher.want(self._target(decision))
+
+    def _target(self, decision: Decision | None = None) -> Target:
+        decision = decision or self.decision
+        if decision is None:
+            raise RuntimeError("nothing is decided yet")
+        address = self.lookout.publish_at or NOWHERE
+        return Target(clock(), wanted(decision, self.naming, address, self.lookout.master_name), decision.evict)
+
+    # Telling people
+
+    def _note(self, decision: Decision) -> None:
+        before, self.decision = self.decision, decision
+        if before and (before.verdict, before.reason, before.claim) == (
+            decision.verdict,
+            decision.reason,
+            decision.claim,
+        ):
+            return
+        self.transitions[decision.reason.name.lower()] += 1
+        self.since = time.time()
+        old = before.verdict.value if before and before.verdict is not Verdict.KEEP else "unknown"
+        level = logging.INFO if decision.verdict in SOUND else logging.WARNING
+        log.log(
+            level,
+            "%s: %s -> %s (%s)%s: %s",
+            self.lookout.address,
+            old,
+            decision.verdict.value,
+            decision.reason.value,
+            f", epoch {decision.claim.epoch}" if decision.claim else "",
+            decision.sentence,
+        )
+
+    def _written(self, target: Target) -> None:
+        """Consul holds a new target."""
+        self.ready.set()
+        took = (clock() - (self.facts.node.at if self.facts and self.facts.node else target.decided)) * 1000
+        shown = ", ".join(f"{w.name} ({w.status}) at {w.address}" for w in target.wanted) or "nothing"
+        if shown != self._published:
+            self._published = shown
+            log.info("%s: Consul now holds %s, %.0f ms after the look at Redis", self.lookout.address, shown, took)
+
+    def _watch_the_others(self, facts: Facts) -> None:
+        """Say once what is wrong with somebody else, and once when it is over."""
+        silent = facts.node.reason if isinstance(facts.node, Silence) else ""
+        self._complain("Redis", silent if not isinstance(facts.node, Silence) or facts.node.misses > 1 else "")
+        for sentinel in facts.sentinels:
+            self._complain(
+                f"Sentinel {sentinel.address}", f"it has no vote: {sentinel.error}" if sentinel.error else ""
+            )
+        if facts.catalog:
+            others = ", ".join(sorted(f"{e.id} on {e.node}" for e in foreign(facts.catalog.entries, facts.master_name)))
+            text = f"entries under {self.naming.service!r} that this tool did not make, left alone: {others}"
+            self._complain("Consul's catalog", text if others else "")
+        for catalog in self.lookout.catalogs():
+            self._complain(f"Consul's catalog of {catalog.service!r}", catalog.error)
+
+    def _complain(self, who: str, what: str) -> None:
+        before = self._complaints.get(who, "")
+        if what == before:
+            return
+        self._complaints[who] = what
+        if what:
+            log.warning("%s: %s: %s", self.lookout.address, who, what)
+        else:
+            log.info("%s: %s: well again", self.lookout.address, who)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What is known, decided and why, for ``status`` and the metrics. Holds no secret."""
+        facts, decision = self.facts, self.decision
+        node = facts.node if facts else None
+        known: dict[str, Any] = {
+            "claim": None,
+            "sentence": "Nothing is decided yet.",
+            "decision": "none",
+            "reason": "starting",
+        }
+        if decision:
+            claim = decision.claim
+            known = {
+                "decision": decision.verdict.value,
+                "reason": decision.reason.value,
+                "sentence": decision.sentence,
+                "claim": {"epoch": claim.epoch, "turn": claim.turn, "run_id": claim.run_id} if claim else None,
+            }
+        ours = {(e.node, e.id) for e in group(self.lookout.entries(), self.lookout.master_name)}
+        return known | {
+            "node": str(self.lookout.address),
+            "role": _role(node),
+            "run_id": node.run_id if isinstance(node, Node) else "",
+            "address": str(self.lookout.publish_at or ""),
+            "master_name": self.lookout.master_name,
+            "since": self.since,
+            "decided_ago": round(clock() - self.decided, 3) if facts else None,
+            "sentinels": [_sentinel(s, facts) for s in facts.sentinels] if facts else [],
+            "known_sentinels": facts.known if facts else 0,
+            "entries": [
+                {
+                    "node": e.node,
+                    "id": e.id,
+                    "name": e.name,
+                    "address": str(Address(e.address, e.port)),
+                    "passing": e.passing,
+                    "visible": e.visible,
+                    "maintenance": e.maintenance,
+                    "claim": {"epoch": c.epoch, "turn": c.turn, "run_id": c.run_id}
+                    if (c := Claim.read(e.meta))
+                    else None,
+                    "mine": e.node == self.registry.here and e.id in (self.naming.master_id, self.naming.replica_id),
+                    "foreign": (e.node, e.id) not in ours,
+                }
+                for e in self.lookout.entries()
+            ],
+            "errors": {who: what for who, what in self._complaints.items() if what}
+            | ({"Consul, writing": self.publisher.error} if self.publisher.error else {}),
+            "counters": {
+                "transitions": dict(self.transitions),
+                "decisions": self.decisions,
+                "consul_errors": self.publisher.errors,
+            },
+        }
+
+
+def naming(config: Config, redis: RedisConfig, seen_from: str) -> Naming:
+    """How a node's entries are named. ``seen_from`` is this host's address towards the Consul agent."""
+    mode = Mode(config.service.mode)
+    where = (redis.host or "", redis.port or 0, redis.path or "", seen_from)
+    return Naming(
+        mode=mode,
+        service=redis.service,
+        replica=redis.replica if mode is Mode.SERVICES else "",
+        ttl=config.service.ttl,
+        node=redis.url,
+        master_id=identity.service_id(redis.service, *where),
+        replica_id=identity.service_id(redis.replica or f"{redis.service}-replica", *where),
+        tags=config.service.tags,
+        meta=dict(config.service.meta),
+    )
+
+
+def _role(node: Node | Silence | None) -> str:
+    if node is None:
+        return "unknown"
+    if isinstance(node, Silence):
+        return "unreachable"
+    return "loading" if node.loading else node.role.value
+
+
+def _sentinel(sentinel: Sentinel, facts: Facts) -> dict[str, Any]:
+    vote = "none"
+    if sentinel.votes:
+        vote = "names this node" if sentinel.master in facts.me else f"names {sentinel.master}"
+    return {
+        "address": str(sentinel.address),
+        "id": sentinel.id,
+        "vote": vote,
+        "epoch": sentinel.epoch,
+        "tilt": sentinel.tilt,
+        "reachable": not sentinel.error,
+        "error": sentinel.error,
+    }

@@ -1,0 +1,130 @@
+"""Keeps Consul at what was decided last: writes when something differs, beats the TTL, tries again when it fails.
+
+It never makes a decision wait: a new target that wants something else ends the writing of the old one at once. That
+is safe after any step, since the next pass plans from what Consul holds then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from consul_redis_agent.clock import clock
+from consul_redis_agent.errors import ConsulConflict, ConsulError, ConsulUnknown, ConsulUnreachable, StaleDecision
+from consul_redis_agent.plan import settled
+from consul_redis_agent.registry import Registry, Target
+from consul_redis_agent.watch.lookout import Lookout
+
+log = logging.getLogger(__name__)
+
+BEATS = 3
+"""Heartbeats in one TTL: two may be lost."""
+BACKOFF = wait_exponential_jitter(initial=0.05, exp_base=3, max=2.0, jitter=0.1)
+ATTEMPTS = 8
+"""Attempts at one pass; then the next decision, a second later at most, begins anew."""
+
+
+class Publisher:
+    """One Redis node's way to Consul. ``done(target)`` is called when Consul holds a new target."""
+
+    def __init__(self, registry: Registry, lookout: Lookout, ttl: float, done: Callable[[Target], None]) -> None:
+        self.registry = registry
+        self.error = ""
+        self.errors = 0
+        self._lookout, self._ttl, self._done = lookout, ttl, done
+        self._target: Target | None = None
+        self._written: tuple[object, ...] | None = None
+        """The key of the target that was written last."""
+        self._beat_at = 0.0
+        self._writing: asyncio.Task[None] | None = None
+
+    def want(self, target: Target) -> None:
+        """Bring Consul to this target, in the background."""
+        before, self._target = self._target, target
+        if self._writing and before and before.key != target.key:
+            self.stop()
+        if not self._writing and (target.key != self._written or clock() >= self._beat_at or not self._settled()):
+            self._writing = asyncio.create_task(self._write())
+            self._writing.add_done_callback(self._ended)
+
+    def stop(self) -> None:
+        """Write nothing more, until something is wanted again."""
+        if self._writing:
+            self._writing.cancel()
+            self._writing = None
+
+    @property
+    def next_beat(self) -> float:
+        """Seconds until the TTL has to be beaten."""
+        return max(0.0, self._beat_at - clock()) if self._target else self._ttl
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._writing is task:
+            self._writing = None
+        if not task.cancelled() and (error := task.exception()):
+            raise error  # a bug: let it end the process, and systemd start it again
+
+    def _current(self) -> Target:
+        if self._target is None:
+            raise StaleDecision("nothing is wanted")
+        return self._target
+
+    def _settled(self) -> bool:
+        """Whether the catalog, if it was seen since the last write, holds what it should."""
+        registry, entries = self.registry, self._lookout.entries()
+        if self._lookout.catalogs_at <= registry.written:
+            return True
+        return settled(self._current().wanted, entries, registry.here or "", registry.naming)
+
+    async def _write(self) -> None:
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type((ConsulError, StaleDecision)),
+                wait=BACKOFF,
+                stop=stop_after_attempt(ATTEMPTS),
+                before_sleep=self._failed,
+                reraise=True,
+            ):
+                with attempt:
+                    await self._pass()
+        except (ConsulError, StaleDecision) as error:
+            log.debug("%s: giving up this pass: %s", self._lookout.address, error)
+            return
+        if self.error:
+            log.info("%s: Consul takes the entries again", self._lookout.address)
+            self.error = ""
+
+    async def _pass(self) -> None:
+        registry, target = self.registry, self._current()
+        stale = not self._settled()
+        if target.key != self._written or stale:
+            await registry.converge(self._current, self._lookout.entries)
+            if stale and not self._settled():
+                await registry.correct(self._current, self._lookout.entries)
+        try:
+            await registry.beat(self._current)
+        except ConsulUnknown:
+            registry.doubt()
+            self._written = None
+            raise
+        self._beat_at = clock() + self._ttl / BEATS * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
+        if self._written != target.key:
+            self._written = target.key
+            self._done(target)
+
+    def _failed(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self.errors += 1
+        if isinstance(error, ConsulUnreachable):
+            self.registry.doubt()
+        if isinstance(error, ConsulConflict):
+            for catalog in self._lookout.catalogs():
+                catalog.look_again()
+        # A conflict or a stale decision mends itself at the next look; what does not is said once.
+        if not isinstance(error, ConsulConflict | StaleDecision | ConsulUnknown) and str(error) != self.error:
+            self.error = str(error)
+            log.warning("%s: Consul does not take the entries, trying on: %s", self._lookout.address, error)

@@ -1,0 +1,207 @@
+"""All that is seen of one Redis node from its host: the watchers together, and the :class:`Facts` that they give."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from functools import cache
+from math import inf
+from pathlib import Path
+
+from consul_redis_agent import identity
+from consul_redis_agent.clock import clock
+from consul_redis_agent.config import RedisConfig, Secret, read_secret
+from consul_redis_agent.errors import LocalError
+from consul_redis_agent.facts import Address, Entry, Facts, Node, Peer, Sentinel
+from consul_redis_agent.rules import SentinelMode, known_sentinels
+from consul_redis_agent.watch.catalog import CatalogWatch
+from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
+from consul_redis_agent.watch.link import Link, Unanswered
+from consul_redis_agent.watch.redis_node import RedisWatch, ask_peer
+
+log = logging.getLogger(__name__)
+
+PEER_PERIOD = 1.0
+"""Seconds between two questions to a peer whose word a decision waits for."""
+
+
+class Lookout:
+    """The watchers of one Redis node; calls ``changed`` whenever one of them has looked."""
+
+    def __init__(
+        self,
+        redis: RedisConfig,
+        mode: SentinelMode,
+        sentinels: Sentinels,
+        catalogs: dict[str, CatalogWatch],
+        changed: Callable[[], None],
+    ) -> None:
+        self.redis, self.mode = redis, mode
+        self.address = redis.path or Address(redis.host or "", redis.port or 0)
+        self.master_name = redis.master_name or ""
+        self.sentinels: tuple[Sentinel, ...] = ()
+        self.known: frozenset[str] = frozenset()
+        self.peer: Peer | None = None
+        self.publish_at: Address | None = None
+        """The address to publish; None as long as none is known that others could use."""
+        self._changed = changed
+        self._pool, self._catalogs = sentinels, catalogs
+        self._node = RedisWatch(self._link, changed)
+        self._hello = HelloWatch(self._link, self._wants_hello, self._heard_hello)
+        self._at_sentinel: Address | None = None
+        self._asking: asyncio.Task[None] | None = None
+        if self.master_name:
+            sentinels.watch(self.master_name)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._node.run())
+            if self.mode is not SentinelMode.OFF:
+                tasks.create_task(self._hello.run())
+
+    async def look_again(self) -> None:
+        """Look at everything anew, and return when all have answered, or have failed to within their timeouts."""
+        self.peer = None
+        looks = [self._node.fresh(), self._pool.fresh(), *(c.fresh() for c in self.catalogs())]
+        await asyncio.gather(*looks)
+
+    def catalogs(self) -> Iterator[CatalogWatch]:
+        """The watches on the service names that concern this node."""
+        for name in dict.fromkeys((self.redis.service, self.redis.replica)):
+            if name in self._catalogs:
+                yield self._catalogs[name]
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries under those names."""
+        for catalog in self.catalogs():
+            if catalog.fact:
+                yield from catalog.fact.entries
+
+    @property
+    def catalogs_at(self) -> float:
+        """When the oldest of the catalogs was seen."""
+        return min((c.fact.at if c.fact else -inf for c in self.catalogs()), default=-inf)
+
+    def facts(self, here: str | None, here_address: str, entry_id: str, confirmed: float) -> Facts:
+        """What is known now. ``here`` is the Consul node of the own entry, None as long as that is not known."""
+        node = self._node.fact
+        if isinstance(node, Node):
+            self._find_name(node)
+        self.sentinels = self._pool.facts(self.master_name) if self.master_name else ()
+        self.known = known_sentinels(self.known, self.sentinels)
+        self._pool.forget(self.known)
+        me = self._identify(node.run_id if isinstance(node, Node) else "", here_address)
+        return Facts(
+            now=clock(),
+            node=node,
+            me=me,
+            sentinels=self.sentinels,
+            known=len(self.known) or (len(self._pool.watches) if self.mode is not SentinelMode.OFF else 0),
+            searching=not self._hello.any and not self._hello.over,
+            catalog=self._catalogs[self.redis.service].fact if here is not None else None,
+            own=(here or "", entry_id),
+            master_name=self.master_name,
+            peer=self.peer,
+            confirmed=confirmed,
+        )
+
+    def ask(self, address: Address | None) -> None:
+        """Ask a peer what it says of itself, unless its answer is young or on its way."""
+        young = self.peer and self.peer.address == address and clock() - self.peer.at < PEER_PERIOD
+        if address is None or young or (self._asking and not self._asking.done()):
+            return
+        self._asking = asyncio.create_task(self._ask(address))
+
+    async def _ask(self, address: Address) -> None:
+        try:
+            self.peer = await ask_peer(address, self._link(address=address))
+        except Unanswered as error:
+            log.debug("%s: the peer %s has no word: %s", self.address, address, error)
+            await asyncio.sleep(PEER_PERIOD)
+            return
+        self._changed()
+
+    def _link(self, closed: Callable[[], None] = lambda: None, address: Address | None = None) -> Link:
+        redis = self.redis
+        return Link(
+            address or self.address,
+            timeout=redis.timeout,
+            username=redis.username,
+            password=password(redis.password, redis.password_file),
+            closed=closed,
+        )
+
+    # Sentinels
+
+    def _wants_hello(self) -> bool:
+        missing = not self.master_name or not self._pool.configured
+        return missing and not (self.master_name and self._pool.reached)
+
+    def _heard_hello(self, address: Address, run_id: str, name: str) -> None:
+        if self.redis.master_name in (None, name):
+            if not self._pool.configured:
+                self._pool.add(address, run_id)
+            self._name_found(name)
+
+    def _find_name(self, node: Node) -> None:
+        if not self.master_name and self._pool.configured:
+            self._pool.look_for_names(wanted=True)
+            if name := self._pool.find_name(node):
+                self._name_found(name)
+
+    def _name_found(self, name: str) -> None:
+        if not self.master_name:
+            log.info("%s: belongs to the master %r", self.address, name)
+            self.master_name = name
+        self._pool.watch(self.master_name)
+        self._changed()
+
+    # Identity
+
+    def _identify(self, run_id: str, here_address: str) -> frozenset[Address]:
+        """The addresses under which others may know the node; the first that counts becomes ``publish_at``."""
+        redis = self.redis
+        loopback = redis.host is None or identity.is_loopback(redis.host)
+        self._at_sentinel = identity.address_at_sentinel(run_id, self.sentinels) or self._at_sentinel
+        reached = None if loopback else Address(redis.host or "", redis.port or 0)
+        local = self._local_address(here_address) if loopback and redis.port else None
+        order = (self._at_sentinel, redis.announce, self._node.announced, reached, local)
+        self.publish_at = identity.address_to_publish(*order)
+        return frozenset(address for address in order if address)
+
+    def _local_address(self, here_address: str) -> Address | None:
+        """This host, as Sentinel calls it for any node, or as Consul does; the port is the node's."""
+        hosts = {address.host for s in self.sentinels for address in s.run_ids}
+        host = next((host for host in sorted(hosts) if _is_this_host(host)), here_address)
+        return Address(host, self.redis.port or 0) if host else None
+
+
+def password(given: Secret | None, path: Path | None) -> Callable[[], str | None]:
+    """Reads the password anew at each login, so that a rotated one is used. It raises Unanswered, naming the file."""
+
+    def read() -> str | None:
+        secret = given
+        if secret is None and path:
+            try:
+                secret = read_secret(path)
+            except LocalError as error:
+                raise Unanswered(f"no password for it: {error}") from error
+        return secret.reveal() if secret else None
+
+    return read
+
+
+@cache
+def _is_this_host(host: str) -> bool:
+    """Whether an IP address belongs to this host. It is only bound to, nothing is sent."""
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except (OSError, ValueError):
+        return False
+    return True
