@@ -37,9 +37,8 @@ def service_id(service: str, host: str, port: int, path: str, seen_from: str) ->
     where several hosts share one Consul agent; ``seen_from``, this host's address towards that agent, tells them
     apart, and is itself left out where the Consul agent is on the same host.
     """
-    where = path.strip("/") if path else f"{host if not is_loopback(host) else seen_from}-{port}"
-    if is_loopback(where.rpartition("-")[0]):
-        where = str(port)
+    named = seen_from if is_loopback(host) else host
+    where = "-".join([*([] if is_loopback(named) else [named]), path.strip("/") or str(port)])
     return f"{service}-" + "".join(c if c.isalnum() or c in ".-" else "-" for c in where)
 
 
