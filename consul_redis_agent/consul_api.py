@@ -18,8 +18,9 @@ from urllib.parse import quote
 from consul import base
 
 from consul_redis_agent.config import ConsulConfig, read_secret
-from consul_redis_agent.consul_http import Call, Consul, plain
+from consul_redis_agent.consul_http import Call, Consul
 from consul_redis_agent.errors import ConsulError, LocalError
+from consul_redis_agent.text import plain
 
 log = logging.getLogger(__name__)
 

@@ -29,12 +29,12 @@ from consul import base
 
 from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnknown, ConsulUnreachable
 from consul_redis_agent.facts import Address
+from consul_redis_agent.text import plain
 
 MAX_BODY = 8 * 1024 * 1024  # bytes; some ten thousand instances of one service
 MAX_IDLE = 4  # connections: more than one node's requests are seldom under way together
 IDLE_LIFE = 30.0  # seconds: shorter than firewalls forget a connection
 READ_SIZE = 64 * 1024
-REASON_LENGTH = 200  # characters of an answer that a message repeats
 
 Token = Callable[[], "str | None"]
 
@@ -302,12 +302,6 @@ def _no_consul_variables() -> Iterator[None]:
         yield
     finally:
         os.environ.update(saved)
-
-
-def plain(text: str, limit: int = REASON_LENGTH) -> str:
-    """``text`` from outside as one bounded line without control characters."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 4 * limit]).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def _why(error: OSError) -> str:

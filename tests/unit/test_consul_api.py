@@ -16,9 +16,10 @@ import pytest
 from consul_redis_agent import consul_api, consul_http
 from consul_redis_agent.config import ConsulConfig, Secret
 from consul_redis_agent.consul_api import ConsulAPI, TokenSource
-from consul_redis_agent.consul_http import Consul, TransactionConflict, plain
+from consul_redis_agent.consul_http import Consul, TransactionConflict
 from consul_redis_agent.errors import ConsulDenied, ConsulError, ConsulUnknown, ConsulUnreachable, LocalError
 from consul_redis_agent.facts import Address
+from consul_redis_agent.text import plain
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
 
