@@ -13,6 +13,14 @@ from math import inf
 from typing import Any, NamedTuple
 
 
+def whole(text: str, limit: int) -> int | None:
+    """A plain decimal number from 0 to ``limit``; None for all else, of which ``int`` takes or chokes on some."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(limit))):
+        return None
+    number = int(text)
+    return number if number <= limit else None
+
+
 class Address(NamedTuple):
     """A host (name, IPv4 or IPv6 address without brackets) and a TCP port."""
 
@@ -32,9 +40,10 @@ class Address(NamedTuple):
             host = host[1:-1]
         elif ":" in host:
             raise ValueError(f"{text!r} needs brackets around the IPv6 address")
-        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        number = whole(port, 65535)
+        if not number:
             raise ValueError(f"{text!r} needs a port from 1 to 65535")
-        return cls(host, int(port))
+        return cls(host, number)
 
 
 class Role(StrEnum):

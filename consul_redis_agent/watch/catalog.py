@@ -14,7 +14,7 @@ from consul_redis_agent.entries import CHECK_SUFFIX
 from consul_redis_agent.errors import ConsulError
 from consul_redis_agent.facts import Catalog, Entry
 
-BACKOFF = wait_exponential_jitter(initial=0.02, exp_base=3, max=1.0, jitter=0.1)
+BACKOFF = wait_exponential_jitter(multiplier=0.02, exp_base=3, max=1.0, jitter=0.1)
 NODE_CHECK = "serfHealth"
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from consul_redis_agent.clock import clock
 from consul_redis_agent.facts import Address, Node, Role, Sentinel
 from consul_redis_agent.watch.link import Link, Unanswered
-from consul_redis_agent.watch.sentinels import SentinelWatch, hello
+from consul_redis_agent.watch.sentinels import HELLO, SentinelWatch, hello
 
 HELLO_PERIOD = 2.0
 """Seconds between two hellos of one Sentinel (``SENTINEL_PUBLISH_PERIOD`` in sentinel.c)."""
@@ -44,7 +44,7 @@ class Sentinels:
             return
         if len(self.watches) >= LIMIT:
             return
-        watch = SentinelWatch(address, lambda closed: self._link(address, closed), self._heard)
+        watch = SentinelWatch(address, run_id, lambda closed: self._link(address, closed), self._heard)
         self.watches[address] = watch
         for name in self._names:
             watch.watch(name)
@@ -115,8 +115,8 @@ class Sentinels:
     def forget(self, known: frozenset[str]) -> None:
         """Stop to watch Sentinels that are out of reach and that nobody lists any more; configured ones stay."""
         for address, watch in list(self.watches.items()):
-            silent = all(s.error for s in watch.facts.values())
-            if silent and address not in self.configured and watch.id not in known and watch.facts:
+            silent = watch.looked and all(s.error for s in watch.facts.values())
+            if known and silent and address not in self.configured and watch.id not in known:
                 del self.watches[address]
                 self._tasks.pop(address).cancel()
 
@@ -155,7 +155,7 @@ class HelloWatch:
 
     async def _listen(self) -> None:
         if not self._link.open:
-            await self._link.connect()
+            await self._link.ask(("SUBSCRIBE", HELLO))
             self._began = self._began or clock()
         address, run_id, name = await hello(self._link, SEARCH_TIME)
         self.any = True

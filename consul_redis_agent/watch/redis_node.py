@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from math import isfinite
 
 from redis.exceptions import NoPermissionError, ResponseError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
 
 from consul_redis_agent.clock import clock
-from consul_redis_agent.facts import Address, Node, Peer, Role, Silence
+from consul_redis_agent.facts import Address, Node, Peer, Role, Silence, whole
 from consul_redis_agent.watch.link import Link, Unanswered
 
 POLL = 1.0
 """Seconds between two looks while nothing happens."""
-BACKOFF = wait_exponential_jitter(initial=0.005, exp_base=3, max=1.0, jitter=0.02)
+BACKOFF = wait_exponential_jitter(multiplier=0.005, exp_base=3, max=1.0, jitter=0.02)
 """Between looks that failed. The first repeat comes at once: a dying node refuses a few milliseconds after it closed."""
 SECTIONS = ("INFO", "server", "persistence", "replication")
 """Redis 7 and Valkey take several sections; an older one refuses, and gives everything to a plain INFO."""
@@ -168,14 +170,12 @@ def _role(info: Mapping[str, str]) -> Role:
 
 
 def _follows(info: Mapping[str, str]) -> Address | None:
-    port = info.get("master_port", "")
-    if "master_host" not in info or not port.isdigit():
-        return None
-    return Address(info["master_host"], int(port))
+    port = whole(info.get("master_port", ""), 65535)
+    return Address(info["master_host"], port) if port and "master_host" in info else None
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise Unanswered(f"INFO says {text[:20]!r} where a number belongs") from None
+    with suppress(ValueError):
+        if isfinite(number := float(text)):
+            return number
+    raise Unanswered(f"INFO says {text[:20]!r} where a number belongs")

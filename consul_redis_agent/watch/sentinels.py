@@ -16,7 +16,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
 
 from consul_redis_agent.clock import clock
-from consul_redis_agent.facts import Address, Selection, Sentinel
+from consul_redis_agent.facts import Address, Selection, Sentinel, whole
 from consul_redis_agent.watch.link import Link, Unanswered
 
 PERIOD = 2.0
@@ -25,18 +25,20 @@ FULL_EVERY = 15
 """Every so many quiet look-ups also the lists of replicas and Sentinels are read again."""
 SILENT_AFTER = 3 * PERIOD + 1
 """Seconds without event or PONG after which a subscription is taken for dead; a PING goes out at each look-up."""
-BACKOFF = wait_exponential_jitter(initial=0.05, max=2.0, jitter=0.2)
+BACKOFF = wait_exponential_jitter(multiplier=0.05, max=2.0, jitter=0.2)
 HELLO = "__sentinel__:hello"
+EPOCH_LIMIT = 2**64 - 1
+"""An epoch is a uint64_t in sentinel.c."""
 
 
 class SentinelWatch:
     """One Sentinel: its word on each master name of interest, in ``facts``; calls ``changed`` after every look."""
 
     def __init__(
-        self, address: Address, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None]
+        self, address: Address, run_id: str, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None]
     ) -> None:
         self.address = address
-        self.id = str(address)
+        self.id = run_id or str(address)
         self.facts: dict[str, Sentinel] = {}
         self.masters: dict[str, tuple[Address, str]] = {}
         """All master names that it monitors, with address and run id; kept only while names are being looked for."""
@@ -50,6 +52,11 @@ class SentinelWatch:
         self._full = True
         self._quiet_looks = 0
         self._failovers = Failovers()
+
+    @property
+    def looked(self) -> bool:
+        """Whether it was looked up at all, well or not."""
+        return self._last_look > float("-inf")
 
     def look_again(self) -> None:
         """Look everything up now rather than at the next period."""
@@ -99,7 +106,8 @@ class SentinelWatch:
     async def _look(self, began: float) -> None:
         if not self._commands.open:
             (answer,) = await self._commands.ask(("SENTINEL", "MYID"))
-            self.id = answer if isinstance(answer, str) else str(self.address)
+            if isinstance(answer, str):
+                self.id = answer
             self._full = True
         full, self._full = self._full or self._quiet_looks >= FULL_EVERY, False
         self._quiet_looks = 0 if full else self._quiet_looks + 1
@@ -215,8 +223,8 @@ class Failovers:
         """Take in one event; returns the master name that it is about, if any."""
         words = text.split()
         if channel == "+new-epoch":
-            if words and words[0].isdigit():
-                self._epoch = int(words[0])
+            epoch = whole(words[0], EPOCH_LIMIT) if words else None
+            self._epoch = self._epoch if epoch is None else epoch
             return None
         name = event_master(channel, words)
         if name is None:
@@ -259,8 +267,8 @@ def parse_hello(text: str) -> tuple[Address, str, str] | None:
     ``ip,port,runid,current_epoch,master_name,master_ip,master_port,master_config_epoch``
     """
     match text.split(","):
-        case [ip, port, run_id, _, name, _, _, _] if ip and port.isdigit() and 0 < int(port) < 65536 and name:
-            return Address(ip, int(port)), run_id, name
+        case [ip, port, run_id, _, name, _, _, _] if ip and name and (number := whole(port, 65535)):
+            return Address(ip, number), run_id, name
     return None
 
 
@@ -283,9 +291,7 @@ def _masters(answer: Any) -> dict[str, tuple[Address, str]]:
 
 
 async def hello(link: Link, timeout: float) -> tuple[Address, str, str]:  # noqa: ASYNC109 - seconds until silence is an answer
-    """The next hello of any Sentinel on a Redis node. Raises Unanswered if none comes within ``timeout`` seconds."""
-    if not link.open:
-        await link.ask(("SUBSCRIBE", HELLO))
+    """The next hello of any Sentinel, on a link that is subscribed. Raises Unanswered if none comes in time."""
     while True:
         match await link.push(timeout):
             case ["message", str(), str(text)] if heard := parse_hello(text):

@@ -40,7 +40,9 @@ def test_an_unknown_run_id_has_no_address() -> None:
     assert address_at_sentinel("new", [sentinel("s1", {OUTSIDE: "old"})]) is None
 
 
-@given(st.lists(st.none() | st.builds(Address, st.ip_addresses().map(str), st.integers(1, 65535)), min_size=5, max_size=5))
+@given(
+    st.lists(st.none() | st.builds(Address, st.ip_addresses().map(str), st.integers(1, 65535)), min_size=5, max_size=5)
+)
 def test_the_first_known_address_is_published(known: list[Address | None]) -> None:
     """Sentinel's word, then the configuration's, then Redis', then the address reached, then one of this host."""
     assert address_to_publish(*known) == next((a for a in known if a), None)
