@@ -1,0 +1,255 @@
+"""The pages that the agent serves, to good and to bad clients."""
+# ruff: noqa: ASYNC110, ASYNC240 - these tests wait for the server's own state, and their files are local
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from consul_redis_agent import server as module
+from consul_redis_agent.errors import LocalError
+from consul_redis_agent.facts import Address
+from consul_redis_agent.server import Server, fetch
+
+
+class Agent:
+    """What the server asks; each answer can be changed, and questions are counted."""
+
+    def __init__(self) -> None:
+        self.renderings = 0
+        self.well = True
+        self.broken = False
+
+    def snapshot(self) -> dict[str, object]:
+        if self.broken:
+            raise ZeroDivisionError
+        return {"version": "1", "nodes": []}
+
+    def metrics(self) -> bytes:
+        self.renderings += 1
+        return b"up 1\n"
+
+    def healthy(self) -> tuple[bool, str]:
+        return self.well, "decided 0.1 s ago"
+
+
+@pytest.fixture
+def agent() -> Agent:
+    return Agent()
+
+
+@pytest.fixture
+async def server(agent: Agent) -> AsyncIterator[Server]:
+    """A server that is closed in the end."""
+    server = Server(snapshot=agent.snapshot, metrics=agent.metrics, healthy=agent.healthy)
+    yield server
+    await server.close()
+
+
+@pytest.fixture
+async def path(server: Server, tmp_path: Path) -> Path:
+    """The unix socket on which it serves."""
+    path = tmp_path / "status.sock"
+    await server.listen_unix(path)
+    return path
+
+
+async def get(path: Path, page: str) -> bytes:
+    return await asyncio.to_thread(fetch, path, page, 5.0)
+
+
+async def talk(path: Path, data: bytes) -> bytes:
+    """Send ``data`` as it is and return all that comes back."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(data)
+    try:
+        return await reader.read()
+    finally:
+        writer.transport.abort()
+
+
+async def test_status_is_the_snapshot(path: Path) -> None:
+    """``status`` reads exactly what the agent knows."""
+    assert json.loads(await get(path, "/status")) == {"version": "1", "nodes": []}
+
+
+async def test_metrics_are_rendered_seldom(path: Path, agent: Agent) -> None:
+    """However often a client asks, rendering costs the agent at most once a second."""
+    assert [await get(path, "/metrics?x=1") for _ in range(5)] == [b"up 1\n"] * 5
+    assert agent.renderings == 1
+
+
+async def test_health_is_a_status_code(path: Path, agent: Agent) -> None:
+    """A probe needs no parsing: 200 or 503."""
+    assert await get(path, "/healthz") == b"decided 0.1 s ago\n"
+    agent.well = False
+    with pytest.raises(LocalError, match=r"/healthz with 503: decided 0\.1 s ago"):
+        await get(path, "/healthz")
+
+
+async def test_tcp_serves_the_same(server: Server, unused_tcp_port: int) -> None:
+    """[http] listen gives the pages to scrapers and probes; a taken port is named."""
+    await server.listen_tcp(Address("127.0.0.1", unused_tcp_port))
+    reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = await reader.read()
+    writer.transport.abort()
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\nup 1\n")
+    with pytest.raises(LocalError, match=rf"\[http\] listen = '127.0.0.1:{unused_tcp_port}': Address already in use"):
+        await server.listen_tcp(Address("127.0.0.1", unused_tcp_port))
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+        (b"GET /status HTTP/1.0\r\n\r\n", b"200"),
+        (b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", b"405"),
+        (b"HEAD /status HTTP/1.1\r\nHost: x\r\n\r\n", b"405"),
+        (b"GET /status HTTP/1.1\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", b"400"),
+        (b"GET /" + b"x" * 20_000, b"431"),
+        (b"", b""),
+    ],
+)
+async def test_other_requests_are_refused(path: Path, request_: bytes, status: bytes) -> None:
+    """What is not a GET of a page gets the code that says so, and the connection ends."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(request_)
+    if not request_:
+        writer.write_eof()
+    answer = await reader.read()
+    writer.transport.abort()
+    assert answer[9:12] == status
+
+
+async def test_a_broken_page_is_only_a_broken_page(path: Path, agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    """A mistake in it is logged and answered, and the next request is served."""
+    agent.broken = True
+    with caplog.at_level(logging.ERROR), pytest.raises(LocalError, match="with 500"):
+        await get(path, "/status")
+    assert "ZeroDivisionError" in caplog.text
+    agent.broken = False
+    assert await get(path, "/status")
+
+
+async def test_slow_clients_are_cut_off(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that says nothing, or half a request, is gone after the deadline."""
+    monkeypatch.setattr(module, "DEADLINE", 0.05)
+    for said in (b"", b"GET /stat"):
+        assert await talk(path, said) == b""
+
+
+async def test_a_client_that_does_not_read_is_cut_off(
+    path: Path, agent: Agent, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that nobody takes is dropped with its connection."""
+    monkeypatch.setattr(module, "DEADLINE", 0.05)
+    agent.metrics = lambda: b"x" * 10_000_000  # type: ignore[method-assign]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        client.connect(str(path))
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not server._clients:
+            await asyncio.sleep(0)
+        await asyncio.wait(set(server._clients))
+    assert not server._clients
+
+
+async def test_few_connections_at_once(path: Path, server: Server) -> None:
+    """A flood of connections is refused beyond a handful, and served again after it."""
+    floods = [await asyncio.open_unix_connection(path) for _ in range(module.MAX_CONNECTIONS)]
+    while len(server._clients) < module.MAX_CONNECTIONS:
+        await asyncio.sleep(0)
+    with pytest.raises(LocalError):
+        await get(path, "/status")
+    for _, writer in floods:
+        writer.transport.abort()
+    while server._clients:
+        await asyncio.sleep(0)
+    assert await get(path, "/status")
+
+
+async def test_only_the_user_may_open_the_socket(path: Path) -> None:
+    """What the agent knows is not for every user of the host."""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_the_socket_goes_with_the_server(path: Path, server: Server) -> None:
+    """And ``status`` then says what is the matter."""
+    await server.close()
+    assert not path.exists()
+    with pytest.raises(LocalError, match=r"no agent answers at .*: is it running"):
+        await get(path, "/status")
+
+
+async def test_a_stale_socket_is_replaced(server: Server, tmp_path: Path) -> None:
+    """An agent that was killed does not keep the next one from starting."""
+    path = tmp_path / "status.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    await server.listen_unix(path)
+    assert await get(path, "/status")
+
+
+async def test_a_live_socket_is_left_alone(path: Path, agent: Agent) -> None:
+    """A second agent does not take the socket of the first, and says why."""
+    second = Server(snapshot=agent.snapshot, metrics=agent.metrics, healthy=agent.healthy)
+    with pytest.raises(LocalError, match="another agent answers there"):
+        await second.listen_unix(path)
+    await second.close()
+    assert await get(path, "/status")
+
+
+async def test_a_file_is_not_overwritten(server: Server, tmp_path: Path) -> None:
+    """What is no socket is not removed."""
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(LocalError, match="is no socket"):
+        await server.listen_unix(path)
+    with pytest.raises(LocalError, match="cannot be listened on: No such file or directory"):
+        await server.listen_unix(tmp_path / "missing" / "status.sock")
+    assert path.read_text() == "data"
+
+
+async def test_anothers_socket_is_not_removed(path: Path, server: Server) -> None:
+    """Closing removes the own file, not that of an agent that came after."""
+    path.unlink()
+    path.write_text("another's")
+    await server.close()
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "message"), [(b"", "RemoteDisconnected|reset"), (b"nonsense\r\n\r\n", "BadStatusLine")]
+)
+async def test_what_answers_otherwise_is_named(tmp_path: Path, said: bytes, message: str) -> None:
+    """``status`` tells a wrong or broken agent from none."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    path = tmp_path / "socket.sock"
+    async with await asyncio.start_unix_server(serve, path):
+        with pytest.raises(LocalError, match=message):
+            await get(path, "/status")
+
+
+async def test_a_hung_agent_is_named(tmp_path: Path) -> None:
+    """``status`` does not hang with the agent."""
+    path = tmp_path / "hung.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(LocalError, match=r"did not answer within 0\.05 s"):
+            await asyncio.to_thread(fetch, path, "/status", 0.05)
