@@ -43,6 +43,27 @@ A flag beats the environment, which beats the file, which beats the default. Of 
 environment these names are read: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN,
 CONSUL_HTTP_TOKEN_FILE, REDISCLI_AUTH."""
 
+CHECK_EPILOG = """\
+A line for each thing that was looked at: ok, warn (worth a look) or FAIL (wrong), what
+was seen, and how to mend it. The exit code is 1 if there is any FAIL. Nothing is changed."""
+
+STATUS_EPILOG = """\
+The exit code is 0 if the agent answers, every node is published as the master or replica
+that it is, and nothing is in error; else 1."""
+
+RESOLVE_EPILOG = """\
+The exit code is 0 only if DNS names one address, the node there says that it is the
+master, and a majority of the Sentinels (where there are any) names it, too.
+
+With --watch, a line each time the answer is another one: the time, the answer (host:port,
+several with commas, "none", or "unanswered"), the former answer and for how long it held.
+Where output is no terminal these are four columns with tabs between: ISO time, answer,
+former answer, seconds; the last two are empty in the first line."""
+
+DEREGISTER_EPILOG = """\
+Only entries that consul-redis-agent made for the configured Redis nodes at this host's
+Consul agent are removed. Beside a running agent, which would put them back, it refuses."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -88,13 +109,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
 
-    def command(name: str, summary: str, *, config: bool = True, usage: str = "") -> argparse.ArgumentParser:
+    def command(
+        name: str, summary: str, *, config: bool = True, usage: str = "", more: str = ""
+    ) -> argparse.ArgumentParser:
         sub: argparse.ArgumentParser = commands.add_parser(
             name,
             help=summary[0].lower() + summary[1:].rstrip("."),
             usage=f"%(prog)s [--config FILE] [flags]{usage}" if config else None,
             description=summary,
-            epilog=CONFIG_EPILOG if config else None,
+            epilog="\n\n".join(filter(None, (more, CONFIG_EPILOG if config else ""))),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -103,16 +126,30 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     _add_socket(command("run", "Run the agent in the foreground."))
-    command("check", "Check configuration, Redis, Sentinels, Consul and DNS, and say how to mend what is wrong.")
-    status = command("status", "Show what the running agent knows, decided, and why.", config=False)
-    _add_socket(status)
-    status.add_argument("--json", action="store_true", help="as JSON, for programs")
-    resolve = command(
-        "resolve", "Ask DNS for the master as an application would, and verify the answer.", usage=" [NAME]"
+    command(
+        "check",
+        "Check configuration, Redis, Sentinels, Consul and DNS, and say how to mend what is wrong.",
+        more=CHECK_EPILOG,
     )
-    resolve.add_argument("name", nargs="?", metavar="NAME", help="name to ask for (default: SERVICE.service.consul)")
+    status = command("status", "Show what the running agent knows, decided, and why.", config=False, more=STATUS_EPILOG)
+    _add_socket(status)
+    status.add_argument("--json", action="store_true", help="as JSON, for programs; also where output is no terminal")
+    resolve = command(
+        "resolve",
+        "Ask DNS for the master as an application would, and verify the answer.",
+        usage=" [NAME]",
+        more=RESOLVE_EPILOG,
+    )
+    resolve.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="name to ask for, or a service's (default: SERVICE.service.consul; with mode tags, master.SERVICE...)",
+    )
     resolve.add_argument("--watch", action="store_true", help="keep asking; print each change with its time")
-    command("deregister", "Take this host's entries out of Consul.")
+    deregister = command("deregister", "Take this host's entries out of Consul.", more=DEREGISTER_EPILOG)
+    _add_socket(deregister)
+    deregister.add_argument("--force", action="store_true", help="also beside a running agent, which puts them back")
     command("demo", "Start a whole fleet on this machine, kill its master and show DNS follow.", config=False)
     return parser
 
@@ -122,7 +159,7 @@ def _add_socket(parser: argparse.ArgumentParser) -> None:
         "--socket",
         type=Path,
         metavar="PATH",
-        help="unix socket between run and status (default: status.sock in this user's runtime directory)",
+        help="unix socket of the running agent (default: status.sock in this user's runtime directory)",
     )
 
 

@@ -1,0 +1,190 @@
+"""``check``: is everything in place? One line for each thing that was looked at, and how to mend what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import stat
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+
+from consul_redis_agent.commands import load_config
+from consul_redis_agent.commands.check_consul import ConsulView, look_at_consul
+from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
+from consul_redis_agent.commands.check_sentinel import sentinel_findings
+from consul_redis_agent.commands.lookup import DnsError, srv
+from consul_redis_agent.commands.resolve import judge_answers, name_of
+from consul_redis_agent.commands.screen import Finding, Level, show
+from consul_redis_agent.commands.survey import Survey, redis_link, survey, where
+from consul_redis_agent.config import Config, RedisConfig, read_secret
+from consul_redis_agent.errors import LocalError
+from consul_redis_agent.facts import Address, Entry, Role
+from consul_redis_agent.identity import address_at_sentinel, is_loopback
+from consul_redis_agent.plan import is_own
+from consul_redis_agent.rules import foreign
+
+
+def main(args: argparse.Namespace) -> int:
+    """Look at everything once. Exit code 1 if any finding is a FAIL."""
+    config = load_config(args)
+    found = list(_configuration(config, args.config))
+    show(found)
+    found += asyncio.run(_outside(config))
+    return 1 if any(finding.level is Level.FAIL for finding in found) else 0
+
+
+def _configuration(config: Config, path: Path | None) -> Iterator[Finding]:
+    nodes = ", ".join(redis.url for redis in config.redis)
+    yield Finding(Level.OK, "configuration", f"{path or 'no file, the defaults'}; looks after {nodes}")
+    secrets = {config.consul.token_file, config.sentinel.password_file, *(r.password_file for r in config.redis)}
+    for secret in sorted(secret for secret in secrets if secret):
+        try:
+            empty = read_secret(secret) is None
+            mode = secret.stat().st_mode
+        except LocalError as error:
+            yield Finding(Level.FAIL, "configuration", str(error), "let the agent's user read it, or correct the path")
+        except OSError as error:
+            yield Finding(Level.FAIL, "configuration", f"{secret}: {error.strerror}")
+        else:
+            if empty:
+                yield Finding(Level.FAIL, "configuration", f"{secret}: is empty", "write the secret into it")
+            if mode & (stat.S_IRGRP | stat.S_IROTH) and mode & stat.S_IROTH:
+                yield Finding(Level.WARN, "configuration", f"{secret}: every user can read it", f"chmod o-r {secret}")
+
+
+async def _outside(config: Config) -> list[Finding]:
+    """Everything but the configuration; what does not depend on each other is asked at once."""
+    consul = asyncio.create_task(look_at_consul(config))
+    nodes = [asyncio.create_task(_node(config, redis, consul)) for redis in config.redis]
+    questions = {redis.service: redis for redis in reversed(config.redis)}.values()
+    lookups = [asyncio.create_task(_dns(config, redis, consul)) for redis in questions]
+    shown: list[Finding] = []
+    parts: list[Awaitable[list[Finding]]] = [*nodes, _findings_of(consul), *lookups]
+    for part in parts:
+        # Nodes of one group share their Sentinels: said once.
+        new = [finding for finding in await part if finding not in shown]
+        show(new)
+        shown += new
+    return shown
+
+
+async def _findings_of(consul: Awaitable[ConsulView]) -> list[Finding]:
+    return list((await consul).findings)
+
+
+async def _node(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulView]) -> list[Finding]:
+    """One Redis node: itself, its Sentinels, the address to publish, its entries."""
+    view = await look_at_redis(redis, discovery=not (config.sentinel.hosts and redis.master_name))
+    found = await survey(config, redis, [redis_link(redis)] if view.node else [], view.node)
+    sentinels = await sentinel_findings(config, found)
+    catalog = await consul
+    return [*view.findings, *sentinels, *_address(redis, view, found), *_entries(redis, view, found, catalog)]
+
+
+def _address(redis: RedisConfig, view: RedisView, found: Survey) -> Iterator[Finding]:
+    """Where others are told to find the node, and who says so."""
+    topic = f"address {where(redis)}"
+    if view.node is None:
+        return
+    at_sentinel = address_at_sentinel(view.node.run_id, found.sentinels)
+    reached = where(redis)
+    sources = (
+        (at_sentinel, "as Sentinel knows it"),
+        (redis.announce, "from redis.announce"),
+        (view.announced, "from replica-announce-ip and -port of Redis"),
+        (reached if isinstance(reached, Address) and not is_loopback(reached.host) else None, "from redis.url"),
+    )
+    address, source = next(((a, s) for a, s in sources if a), (None, ""))
+    if address is None:
+        yield Finding(
+            Level.WARN,
+            topic,
+            "neither Sentinel nor the configuration says where others reach this node; Consul's own address is taken",
+            f'set redis.announce = "HOST:{redis.port or 6379}"',
+        )
+    elif redis.announce and redis.announce != address:
+        yield Finding(
+            Level.WARN,
+            topic,
+            f"{address}, {source}; redis.announce says {redis.announce} and does not count",
+            "set replica-announce-ip and -port in Redis, or take redis.announce out",
+        )
+    elif is_loopback(address.host):
+        yield Finding(
+            Level.WARN,
+            topic,
+            f"{address}, {source}, is of use on this host only",
+            "have Sentinel monitor the master by an address that other hosts reach",
+        )
+    else:
+        yield Finding(Level.OK, topic, f"{address}, {source}")
+
+
+def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulView) -> Iterator[Finding]:
+    """What Consul holds of this node, and what others have put under the same name."""
+    naming = consul.naming[redis.url]
+    entries = consul.entries
+    if entries is None:
+        return
+    topic = f"entry {where(redis)}"
+    own = [e for e in entries if e.node == consul.here and is_own(e.meta, naming)]
+    for entry in own:
+        yield _own(topic, entry)
+    if not own and view.node:
+        told = "the agent registers it" if view.node.role is Role.MASTER or naming.replica else "a replica needs none"
+        yield Finding(
+            Level.OK, topic, f"Consul holds none yet; {told} (consul-redis-agent status says whether it runs)"
+        )
+    for entry in foreign([e for e in entries if e.name == redis.service], found.master_name):
+        address = Address(entry.address, entry.port)
+        what = f"{entry.id} on {entry.node} ({address}) is under the name {entry.name!r} and was not made by this tool"
+        mend = f"on {entry.node}: consul services deregister -id={entry.id}"
+        if entry.visible:
+            yield Finding(Level.FAIL, "catalog", f"{what}: DNS answers with it, whoever the master is", mend)
+        else:
+            yield Finding(Level.WARN, "catalog", f"{what}; DNS does not answer with it now", mend)
+
+
+def _own(topic: str, entry: Entry) -> Finding:
+    what = f"{entry.name} at {Address(entry.address, entry.port)} ({entry.id} on {entry.node})"
+    if entry.maintenance:
+        mend = f"end it with: consul maint -disable -service={entry.id} (without -service for the whole node)"
+        return Finding(Level.WARN, topic, f"{what} is in maintenance, so DNS leaves it out", mend)
+    if not entry.node_alive:
+        return Finding(
+            Level.FAIL,
+            topic,
+            f"{what}: Consul's gossip holds {entry.node} for dead, so DNS leaves it out",
+            "let the Consul agents reach each other on their serf port (8301, TCP and UDP)",
+        )
+    return Finding(Level.OK, topic, f"{what} is {'in DNS' if entry.visible else 'critical, so not in DNS'}")
+
+
+async def _dns(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulView]) -> list[Finding]:
+    """The answer that applications get, held against Sentinel and the node."""
+    name, topic = name_of(config, redis), "dns"
+    try:
+        answers = await srv(name, config.consul.dns)
+    except DnsError as error:
+        return [Finding(Level.FAIL, topic, str(error))]
+    judgement, _, _ = await judge_answers(config, redis, answers)
+    if judgement.true:
+        return [Finding(Level.OK, topic, f"{name}: {judgement.sentence}")]
+    entries = (await consul).entries
+    if not answers and entries == ():
+        return [
+            Finding(
+                Level.WARN,
+                topic,
+                f"{name}: nobody is published yet",
+                "start the agent on each Redis host: consul-redis-agent run",
+            )
+        ]
+    return [
+        Finding(
+            Level.FAIL,
+            topic,
+            f"{name}: {judgement.sentence}",
+            "see consul-redis-agent status on the hosts concerned",
+        )
+    ]

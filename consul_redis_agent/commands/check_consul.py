@@ -1,0 +1,99 @@
+"""What ``check`` asks of Consul: is it reached, does it have a leader, may the token do what the agent needs?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from consul_redis_agent.agent import address_towards
+from consul_redis_agent.commands.screen import Finding, Level
+from consul_redis_agent.config import Config
+from consul_redis_agent.consul_api import ConsulAPI, TokenSource
+from consul_redis_agent.consul_http import Consul
+from consul_redis_agent.entries import Naming
+from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnreachable, LocalError
+from consul_redis_agent.facts import Entry
+from consul_redis_agent.node import naming
+from consul_redis_agent.registry import Registry
+from consul_redis_agent.watch.catalog import entry
+
+PROBE = "consul-redis-agent-check"
+"""Id of a service that does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsulView:
+    """One look. ``entries`` is None where the catalog could not be read."""
+
+    findings: tuple[Finding, ...]
+    naming: Mapping[str, Naming] = field(default_factory=dict)
+    """By ``redis.url``."""
+    here: str = ""
+    entries: tuple[Entry, ...] | None = None
+
+
+async def look_at_consul(config: Config) -> ConsulView:
+    """Look once. Writes nothing."""
+    seen_from = address_towards(config.consul.url)
+    names = {redis.url: naming(config, redis, seen_from) for redis in config.redis}
+    topic = f"consul {config.consul.url}"
+    try:
+        token = TokenSource(config.consul)
+    except LocalError as error:
+        return ConsulView((Finding(Level.FAIL, topic, str(error), "correct consul.token_file"),), names)
+    api = ConsulAPI(config.consul.url, timeout=config.consul.timeout, token=token)
+    findings: list[Finding] = []
+    try:
+        leader = await api.leader()
+        if not leader:
+            mend = "bring a majority of Consul's servers back; see consul operator raft list-peers"
+            return ConsulView((Finding(Level.FAIL, topic, "reached, but its servers have no leader", mend),), names)
+        findings.append(Finding(Level.OK, topic, f"reached; the servers' leader is {leader}"))
+        registry = Registry(api, next(iter(names.values())))
+        services = list(dict.fromkeys(name for n in names.values() for name in (n.service, n.replica) if name))
+        findings += [await _may_write(api, service, with_token=token() is not None) for service in services]
+        findings += await _may_read(config, token)
+        await registry.find_here()
+        answers = [await api.health(service) for service in services]
+        entries = tuple(entry(one) for _, answer in answers for one in answer)
+        return ConsulView(tuple(findings), names, registry.here or "", entries)
+    except ConsulUnreachable as error:
+        findings.append(Finding(Level.FAIL, topic, str(error), "start the Consul agent, or correct consul.url"))
+    except ConsulError as error:
+        findings.append(Finding(Level.FAIL, topic, str(error)))
+    finally:
+        await api.close()
+    return ConsulView(tuple(findings), names)
+
+
+async def _may_write(api: ConsulAPI, service: str, *, with_token: bool) -> Finding:
+    """Whether the token may write a service: a compare-and-set that cannot match is refused, but for the right reason."""
+    probe = {"ID": PROBE, "Service": service, "ModifyIndex": 1}
+    try:
+        await api.txn([{"Service": {"Verb": "delete-cas", "Node": PROBE, "Service": probe}}])
+    except ConsulConflict:
+        return Finding(Level.OK, "token", f"may write the service {service!r}")
+    except ConsulDenied as error:
+        if "ACL not found" in str(error):
+            return Finding(Level.FAIL, "token", str(error), "put a token that exists into consul.token_file")
+        who = "the token may not" if with_token else "no token is configured, and without one nobody may"
+        rule = f'service "{service}" {{ policy = "write" }}'
+        mend = f"give it a policy with {rule}" if with_token else f"set consul.token_file to a token with {rule}"
+        return Finding(Level.FAIL, "token", f"{who} write the service {service!r}", mend)
+    return Finding(Level.OK, "token", f"may write the service {service!r}")
+
+
+async def _may_read(config: Config, token: TokenSource) -> list[Finding]:
+    """Whether the token sees Consul's nodes; without that right every list of entries is empty, without a word."""
+    consul = Consul(config.consul.url, timeout=config.consul.timeout, token=token)
+    try:
+        _, nodes = await consul.catalog.nodes()
+    except ConsulDenied:
+        nodes = []
+    finally:
+        await consul.http.close()
+    if nodes:
+        return []
+    rule = 'node_prefix "" { policy = "read" }'
+    what = "the token may not read Consul's nodes, so the claims of other agents cannot be seen"
+    return [Finding(Level.FAIL, "token", what, f"give it a policy with {rule}")]

@@ -1,0 +1,107 @@
+"""What ``check`` asks of a Redis node: can it be reached, is the login good, may it do what the agent needs?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from redis.exceptions import NoPermissionError
+
+from consul_redis_agent.clock import clock
+from consul_redis_agent.commands.screen import Finding, Level
+from consul_redis_agent.commands.survey import redis_link, where
+from consul_redis_agent.config import RedisConfig
+from consul_redis_agent.facts import Address, Node, Role
+from consul_redis_agent.watch.link import Unanswered
+from consul_redis_agent.watch.redis_node import node, parse_announce, parse_info
+from consul_redis_agent.watch.sentinels import HELLO
+
+
+@dataclass(frozen=True, slots=True)
+class RedisView:
+    """One look. ``node`` is None where nothing can be known of it."""
+
+    findings: tuple[Finding, ...]
+    node: Node | None = None
+    announced: Address | None = None
+
+
+async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
+    """Look once. ``discovery``: whether the agent has to hear of its Sentinels on this node."""
+    topic, user = f"redis {where(redis)}", redis.username or "default"
+    link = redis_link(redis)
+    began = clock()
+    try:
+        info, announced = await link.ask(("INFO",), ("CONFIG", "GET", "replica-announce-*"))
+        missing = ["+info"] if isinstance(info, NoPermissionError) else []
+        if discovery:
+            (subscribed,) = await link.ask(("SUBSCRIBE", HELLO))
+            if isinstance(subscribed, NoPermissionError):
+                missing += ["+subscribe", f"&{HELLO}"]
+    except Unanswered as error:
+        what, mend = explain_login(str(error), user, "redis", gone=error.gone)
+        return RedisView((Finding(Level.FAIL, topic, what, mend),))
+    finally:
+        await link.close()
+    denied: tuple[Finding, ...] = ()
+    if missing:
+        denied = (Finding(Level.FAIL, topic, _lost(missing), f"redis-cli ACL SETUSER {user} {' '.join(missing)}"),)
+    if isinstance(info, NoPermissionError):
+        return RedisView(denied)
+    with suppress(Unanswered):
+        if parse_info(info).get("redis_mode") == "sentinel":
+            mend = "set redis.url to the Redis node; Sentinels belong in sentinel.hosts"
+            return RedisView((Finding(Level.FAIL, topic, "this is a Sentinel, not a Redis node", mend),))
+    try:
+        fields = parse_info(info)
+        seen = node(fields, began)
+    except Unanswered as error:
+        return RedisView((Finding(Level.FAIL, topic, str(error), "correct redis.url"),))
+    version = fields.get("valkey_version") or fields.get("redis_version") or "of unknown version"
+    program = "Valkey" if "valkey_version" in fields else "Redis"
+    reached = f"{program} {version}, login as {user!r}"
+    return RedisView((*denied, *_role(topic, reached, seen)), seen, parse_announce(announced))
+
+
+def _lost(missing: list[str]) -> str:
+    lost = []
+    if "+info" in missing:
+        lost.append("the login may not use INFO, so the role cannot be seen and nothing is published")
+    if "+subscribe" in missing:
+        lost.append(f"the login may not SUBSCRIBE to {HELLO}, so Sentinels are not discovered")
+    return "; ".join(lost)
+
+
+def _role(topic: str, reached: str, seen: Node) -> Iterator[Finding]:
+    if seen.loading:
+        yield Finding(Level.WARN, topic, f"{reached}; it is still loading its data and is not published until then")
+    elif seen.role is Role.REPLICA and not seen.link_up:
+        mend = f"look at its log; is {seen.follows} up, and is masterauth right?"
+        yield Finding(Level.WARN, topic, f"{reached}; replica of {seen.follows}, link down: not published", mend)
+    elif seen.role is Role.REPLICA:
+        yield Finding(Level.OK, topic, f"{reached}; replica of {seen.follows}, link up")
+    else:
+        yield Finding(Level.OK, topic, f"{reached}; says master")
+
+
+def explain_login(reason: str, user: str, table: str, *, gone: bool) -> tuple[str, str]:
+    """What it means that a Redis or Sentinel server did not let the agent in, and how to mend it."""
+    server, keys = table.capitalize(), f"{table}.username and {table}.password_file"
+    if gone:
+        place = "redis.url" if table == "redis" else "sentinel.hosts"
+        return f"nothing listens there ({reason})", f"start {server}, or correct {place}"
+    lower = reason.lower()
+    if "noauth" in lower or "authentication required" in lower:
+        return "it asks for a password, and none is configured", f"set {table}.password_file"
+    if "without any password configured" in lower:
+        return "it has no password, and one is configured", f"take {table}.password_file out, or set requirepass"
+    if "wrongpass" in lower or "invalid password" in lower or "invalid username-password" in lower:
+        return f"it refuses the login of {user!r}: wrong password, or no such user", f"correct {keys}"
+    if "max number of clients" in lower:
+        return "it has no connection left (maxclients)", "end idle clients, or raise it: CONFIG SET maxclients N"
+    if "no password for it" in lower:
+        return reason, f"correct {table}.password_file"
+    if "no answer within" in lower:
+        return f"{reason}: it hangs, or packets are dropped", "look at its log, its load and the firewall"
+    return reason, "is it a Redis server? see its log"

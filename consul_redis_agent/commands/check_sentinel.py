@@ -1,0 +1,112 @@
+"""What ``check`` asks of the Sentinels: are they reached, do they agree, would a failover find its quorum?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from redis.exceptions import NoPermissionError
+
+from consul_redis_agent.commands.check_redis import explain_login
+from consul_redis_agent.commands.screen import Finding, Level
+from consul_redis_agent.commands.survey import Survey, sentinel_link
+from consul_redis_agent.config import Config
+from consul_redis_agent.facts import Sentinel
+from consul_redis_agent.watch.link import Unanswered
+
+RIGHTS = {"CKQUORUM": "+sentinel|ckquorum", "PSUBSCRIBE": "+psubscribe &*"}
+
+
+async def sentinel_findings(config: Config, found: Survey) -> list[Finding]:
+    """A line for each Sentinel, and one for all of them together."""
+    mode = config.sentinel.mode
+    if mode == "off":
+        return [Finding(Level.OK, "sentinels", 'not asked: sentinel.mode is "off"')]
+    if not found.sentinels:
+        what = "none was heard of on the Redis node, and none is configured"
+        mend = "set sentinel.hosts, or start the Sentinels"
+        if mode == "required":
+            return [
+                Finding(Level.FAIL, "sentinels", f'{what}; sentinel.mode is "required": nothing is published', mend)
+            ]
+        return [
+            Finding(
+                Level.WARN, "sentinels", f"{what}; without one, the first node that claims to be master stays", mend
+            )
+        ]
+    probes = await asyncio.gather(*(_probe(config, s, found.master_name) for s in found.sentinels))
+    user = config.sentinel.username or "default"
+    each = [_one(s, found, user, missing) for s, (_, missing) in zip(found.sentinels, probes, strict=True)]
+    return [*each, *_together(found, [quorum for quorum, _ in probes if quorum])]
+
+
+async def _probe(config: Config, sentinel: Sentinel, master_name: str) -> tuple[str, list[str]]:
+    """Its answer to CKQUORUM (empty: none), and the rights that the login lacks."""
+    if sentinel.error:
+        return "", []
+    link = sentinel_link(config, sentinel.address)
+    try:
+        (quorum,) = await link.ask(("SENTINEL", "CKQUORUM", master_name))
+        (subscribed,) = await link.ask(("PSUBSCRIBE", "*"))
+    except Unanswered:
+        return "", []
+    finally:
+        await link.close()
+    missing = [RIGHTS["PSUBSCRIBE"]] if isinstance(subscribed, NoPermissionError) else []
+    if isinstance(quorum, NoPermissionError):
+        return "", missing
+    return str(quorum), missing
+
+
+def _one(sentinel: Sentinel, found: Survey, user: str, missing: list[str]) -> Finding:
+    topic = f"sentinel {sentinel.address}"
+    if sentinel.error:
+        monitored = found.masters.get(sentinel.address, {})
+        if monitored and found.master_name not in monitored:
+            what, names = "reached", ", ".join(sorted(monitored))
+            what += (
+                f", but does not monitor {found.master_name!r}" if found.master_name else ", and monitors several names"
+            )
+            return Finding(Level.FAIL, topic, f"{what}; it knows {names}", "set redis.master_name to the right one")
+        if "refuses:" in sentinel.error:
+            mend = f"redis-cli -p {sentinel.address.port} ACL SETUSER {user} +sentinel +info +ping +psubscribe &*"
+            return Finding(Level.FAIL, topic, sentinel.error, mend)
+        if sentinel.error.startswith("does not monitor"):
+            return Finding(Level.FAIL, topic, sentinel.error, "add the group with SENTINEL MONITOR")
+        gone = "refused" in sentinel.error.lower() and "connect" in sentinel.error.lower()
+        what, mend = explain_login(sentinel.error, user, "sentinel", gone=gone)
+        return Finding(Level.FAIL, topic, what, mend)
+    if sentinel.tilt:
+        mend = "its clock jumped or it was stopped; it trusts itself again after 30 s of calm"
+        return Finding(Level.WARN, topic, "reached, but in TILT: it has no vote", mend)
+    what = f"names {sentinel.master} at epoch {sentinel.epoch}, knows {len(sentinel.peers)} others"
+    if missing:
+        mend = f"redis-cli -p {sentinel.address.port} ACL SETUSER {user} {' '.join(missing)}"
+        return Finding(Level.FAIL, topic, f"{what}; the login may not PSUBSCRIBE, so failovers are seen late", mend)
+    if found.master and (sentinel.master != found.master or sentinel not in found.voters):
+        mend = "it is cut off from the others, or has just started; if it stays, SENTINEL RESET there"
+        return Finding(Level.WARN, topic, f"{what}: the others are ahead", mend)
+    return Finding(Level.OK, topic, what)
+
+
+def _together(found: Survey, quorums: list[str]) -> Iterator[Finding]:
+    topic, reached = "sentinels", [s for s in found.sentinels if s.votes]
+    count = f"{len(reached)} of {found.known} have a vote, {found.need} are needed"
+    if len(reached) < found.need:
+        yield Finding(Level.FAIL, topic, f"{count}: nothing new can be published", "mend the Sentinels above")
+    elif found.master is None:
+        names = ", ".join(sorted({f"{s.master} (epoch {s.epoch})" for s in reached}))
+        mend = "wait for the failover to end; if it does not, look at their logs"
+        yield Finding(Level.FAIL, topic, f"no majority names one master: {names}", mend)
+    else:
+        epoch = found.voters[0].epoch
+        yield Finding(Level.OK, topic, f"{count}; they name {found.master} as {found.master_name!r} at epoch {epoch}")
+    bad = sorted({quorum for quorum in quorums if not quorum.startswith("OK")})
+    for quorum in bad:
+        mend = "bring the missing Sentinels back, or lower the quorum"
+        yield Finding(Level.FAIL, topic, f"a failover would not be authorised: {quorum}", mend)
+    if quorums and not bad:
+        yield Finding(Level.OK, topic, f"quorum: {quorums[0].removeprefix('OK ')}")
+    if 1 <= found.known < 3:
+        mend = "run three or more, on hosts of their own"
+        yield Finding(Level.WARN, topic, f"{found.known} of them survive no failure of a host", mend)

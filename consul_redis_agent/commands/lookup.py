@@ -1,0 +1,134 @@
+"""Consul's DNS, asked as an application would."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import dns.asyncbackend
+import dns.asyncquery
+import dns.exception
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+
+from consul_redis_agent.errors import RemoteError
+from consul_redis_agent.facts import Address
+
+if TYPE_CHECKING:
+    from dns.rdtypes.IN.SRV import SRV
+    from dns.rrset import RRset
+
+TIMEOUT = 2.0
+"""Seconds for one question, over UDP or TCP."""
+
+
+class DnsError(RemoteError):
+    """The DNS server did not answer, or refused to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One SRV record with the address of its target."""
+
+    target: str
+    port: int
+    host: str
+    """The target's IP address; empty where DNS knows none."""
+    ttl: int
+    """Seconds."""
+
+    @property
+    def address(self) -> Address:
+        """Where an application connects to."""
+        return Address(self.host or self.target, self.port)
+
+
+class _Server(NamedTuple):
+    family: socket.AddressFamily
+    where: str
+    sockaddr: tuple[str, int]
+
+
+async def srv(name: str, server: Address, timeout: float = TIMEOUT) -> tuple[Answer, ...]:  # noqa: ASYNC109 - seconds a question
+    """The SRV records of ``name``, sorted by address; none if the name does not exist. Raises DnsError.
+
+    The addresses come from the additional section, else from a second question.
+    """
+    where = await _locate(server)
+    try:
+        return await _srv(name, where, timeout)
+    except dns.exception.Timeout:
+        reason = f"does not answer within {timeout:g} s; is it Consul's DNS port (consul.dns)?"
+    except ConnectionRefusedError:
+        reason = "nothing listens there; start Consul, or correct consul.dns"
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    except (dns.exception.DNSException, EOFError) as error:
+        reason = f"its answer is not DNS ({type(error).__name__})"
+    raise DnsError(f"DNS at {server}: {reason}")
+
+
+async def _srv(name: str, server: _Server, timeout: float) -> tuple[Answer, ...]:  # noqa: ASYNC109
+    response = await _ask(name, "SRV", server, timeout)
+    if response.rcode() == dns.rcode.NXDOMAIN:
+        return ()
+    if response.rcode() != dns.rcode.NOERROR:
+        code = dns.rcode.to_text(response.rcode())
+        raise DnsError(f"DNS at {server.where} answers {code} to {name}; is the name within Consul's domain?")
+    known = dict(_addresses(response.additional))
+    answers = []
+    for rrset in response.answer:
+        if rrset.rdtype == dns.rdatatype.SRV:
+            record: SRV
+            for record in rrset:
+                host = known.get(record.target) or await _address(record.target, server, timeout)
+                target = record.target.to_text(omit_final_dot=True)
+                answers.append(Answer(target, record.port, host, rrset.ttl))
+    return tuple(sorted(answers, key=lambda answer: answer.address))
+
+
+async def _address(target: dns.name.Name, server: _Server, timeout: float) -> str:  # noqa: ASYNC109
+    """The address of a target that came without: from the same server, else as this host resolves names."""
+    for kind in ("A", "AAAA"):
+        response = await _ask(target.to_text(), kind, server, timeout)
+        for _, host in _addresses(response.answer):
+            return host
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(target.to_text(omit_final_dot=True), None)
+    except OSError:
+        return ""
+    return str(found[0][4][0])
+
+
+async def _ask(name: str, kind: str, server: _Server, timeout: float) -> dns.message.Message:  # noqa: ASYNC109
+    question = dns.message.make_query(name, kind)
+    backend = dns.asyncbackend.get_default_backend()
+    # Connected, unlike dnspython's own: a closed port is then told at once.
+    connected = await backend.make_socket(  # type: ignore[no-untyped-call]
+        server.family, socket.SOCK_DGRAM, 0, None, server.sockaddr
+    )
+    async with connected as udp:
+        response, _ = await dns.asyncquery.udp_with_fallback(
+            question, server.where, timeout, server.sockaddr[1], udp_sock=udp
+        )
+    return response
+
+
+def _addresses(section: list[RRset]) -> Iterator[tuple[dns.name.Name, str]]:
+    for rrset in section:
+        if rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+            yield rrset.name, rrset[0].address
+
+
+async def _locate(server: Address) -> _Server:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise DnsError(f"DNS at {server}: {error.strerror}; correct consul.dns") from None
+    family, _, _, _, sockaddr = found[0]
+    return _Server(family, str(sockaddr[0]), (str(sockaddr[0]), server.port))

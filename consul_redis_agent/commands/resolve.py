@@ -1,0 +1,120 @@
+"""``resolve``: what applications get from DNS, held against Sentinel and the node itself."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from datetime import datetime
+from typing import NoReturn
+
+from consul_redis_agent.commands import load_config
+from consul_redis_agent.commands.lookup import Answer, DnsError, srv
+from consul_redis_agent.commands.screen import Level, is_terminal, say
+from consul_redis_agent.commands.survey import Survey, look_at_node, redis_link, survey
+from consul_redis_agent.commands.truth import Judgement, Looks, describe, judge
+from consul_redis_agent.config import Config, RedisConfig
+from consul_redis_agent.facts import Address
+from consul_redis_agent.watch.link import Unanswered
+
+WATCH_PERIOD = 0.02
+"""Seconds between two questions of ``--watch``; Consul needs some 4 ms to change its answer."""
+WATCH_TIMEOUT = 0.5
+"""Seconds until ``--watch`` takes a question for unanswered."""
+
+
+def main(args: argparse.Namespace) -> int:
+    """Ask once and judge, or watch until interrupted. Exit code 0 only for the one true master."""
+    config = load_config(args)
+    redis, name = _question(config, args.name)
+    if args.watch:
+        asyncio.run(_watch(name, config.consul.dns))
+    return asyncio.run(_once(config, redis, name))
+
+
+def name_of(config: Config, redis: RedisConfig) -> str:
+    """The name under which applications find the master."""
+    tag = "master." if config.service.mode == "tags" else ""
+    return f"{tag}{redis.service}.service.consul"
+
+
+async def judge_answers(
+    config: Config, redis: RedisConfig, answers: tuple[Answer, ...]
+) -> tuple[Judgement, Looks, Survey]:
+    """Ask each node that DNS names, and the Sentinels that are known here or speak there."""
+    addresses = sorted({answer.address for answer in answers})
+
+    async def look(address: Address | None) -> object:
+        try:
+            return await look_at_node(redis_link(redis, address))
+        except Unanswered as error:
+            return str(error)
+
+    own, *seen = await asyncio.gather(look(None), *(look(address) for address in addresses))
+    looks: Looks = dict(zip(addresses, seen, strict=True))  # type: ignore[arg-type]
+    reference = next((node for node in (own, *seen) if not isinstance(node, str)), None)
+    listen = [redis_link(redis), *(redis_link(redis, address) for address in addresses)]
+    found = await survey(config, redis, listen, reference)  # type: ignore[arg-type]
+    return judge(answers, looks, found, config.sentinel.mode), looks, found
+
+
+def _question(config: Config, given: str | None) -> tuple[RedisConfig, str]:
+    """The name to ask for, and the node whose login is used: the one that is published under it, else the first."""
+    if given and "." not in given:
+        given = f"{given}.service.consul"
+    for redis in config.redis:
+        if given in (None, name_of(config, redis)):
+            return redis, name_of(config, redis)
+    return config.redis[0], given or ""
+
+
+async def _once(config: Config, redis: RedisConfig, name: str) -> int:
+    say(f"name      {name}")
+    try:
+        answers = await srv(name, config.consul.dns)
+    except DnsError as error:
+        say(f"{Level.FAIL}      {error}")
+        return 1
+    for a in answers:
+        say(f"answer    SRV {a.target} port {a.port}, address {a.host or 'unknown'}, TTL {a.ttl} s")
+    judgement, looks, found = await judge_answers(config, redis, answers)
+    for address, node in looks.items():
+        say(f"node      {address} {describe(node)}")
+    for line in _votes(found):
+        say(f"sentinel  {line}")
+    say(f"{Level.OK if judgement.true else Level.FAIL:<9} {judgement.sentence}")
+    return 0 if judgement.true else 1
+
+
+def _votes(found: Survey) -> list[str]:
+    lines = []
+    for master in dict.fromkeys(s.master for s in found.voters):
+        votes = [s for s in found.voters if s.master == master]
+        lines.append(f"{len(votes)} of {found.known} name {master} as {found.master_name!r} at epoch {votes[0].epoch}")
+    silent = [s for s in found.sentinels if s not in found.voters]
+    return lines + [f"{s.address} has no vote: {s.error or ('TILT' if s.tilt else f'epoch {s.epoch}')}" for s in silent]
+
+
+async def _watch(name: str, server: Address) -> NoReturn:
+    """Ask without pause; one line each time the answer is another one."""
+    former, since = "", time.monotonic()
+    while True:
+        asked = time.monotonic()
+        try:
+            answers = await srv(name, server, WATCH_TIMEOUT)
+            now = ",".join(dict.fromkeys(str(answer.address) for answer in answers)) or "none"
+        except DnsError:
+            now = "unanswered"
+        if now != former:
+            seen = time.monotonic()
+            say(change(datetime.now().astimezone(), now, former, seen - since, for_eyes=is_terminal()))
+            former, since = now, seen
+        await asyncio.sleep(max(0.0, WATCH_PERIOD - (time.monotonic() - asked)))
+
+
+def change(at: datetime, now: str, former: str, held: float, *, for_eyes: bool) -> str:
+    """One line of ``--watch``. ``held``: seconds that the former answer was there; of no meaning for the first."""
+    if for_eyes:
+        before = f"   after {former} for {held:.3f} s" if former else ""
+        return f"{at:%H:%M:%S}.{at.microsecond // 1000:03}  {now}{before}"
+    return "\t".join((at.isoformat(timespec="milliseconds"), now, former, f"{held:.3f}" if former else ""))

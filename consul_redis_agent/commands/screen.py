@@ -1,0 +1,67 @@
+"""What the commands write: findings for ``check``, lines for everything else; plain for programs, rich for eyes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+TOPIC_WIDTH = 26  # columns; "sentinel 10.120.130.140:26379" may be wrapped
+
+
+class Level(StrEnum):
+    """How a finding is to be taken."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "FAIL"
+
+
+STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: ``what`` was seen, and how to ``mend`` it where it is not well."""
+
+    level: Level
+    topic: str
+    what: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.level:<4} {self.topic}: {self.what}" + (f"; {self.mend}" if self.mend else "")
+
+
+def is_terminal() -> bool:
+    """Whether a person watches standard output."""
+    return sys.stdout.isatty()
+
+
+def say(line: str = "") -> None:
+    """Write one line, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def show(findings: Iterable[Finding]) -> None:
+    """Write findings: one line each for programs, in columns for eyes."""
+    if not is_terminal():
+        for finding in findings:
+            say(str(finding))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=4)
+    table.add_column(width=TOPIC_WIDTH)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        text = Text(finding.what)
+        if finding.mend:
+            text.append(f"\n→ {finding.mend}", style="bold")
+        table.add_row(Text(finding.level, style=STYLES[finding.level]), Text(finding.topic, overflow="fold"), text)
+    Console(highlight=False).print(table)

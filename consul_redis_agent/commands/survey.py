@@ -1,0 +1,181 @@
+"""One look at a Redis node and at all Sentinels, with the eyes of the agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from consul_redis_agent.clock import clock
+from consul_redis_agent.config import Config, RedisConfig
+from consul_redis_agent.facts import Address, Node, Role, Sentinel
+from consul_redis_agent.rules import known_sentinels, majority
+from consul_redis_agent.watch.discovery import SEARCH_TIME
+from consul_redis_agent.watch.link import Link, Unanswered
+from consul_redis_agent.watch.lookout import password
+from consul_redis_agent.watch.redis_node import node, parse_info
+from consul_redis_agent.watch.sentinels import SentinelWatch, hello
+
+LOOK_LIMIT = 5.0
+"""Seconds for everything that is asked of one Sentinel; its own timeouts are shorter."""
+SENTINEL_TIMEOUT = 1.0
+"""Seconds for one exchange with a Sentinel, as the agent has it."""
+
+Masters = Mapping[str, tuple[Address, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What all Sentinels say about one master name."""
+
+    master_name: str = ""
+    """Empty where it was not found."""
+    sentinels: tuple[Sentinel, ...] = ()
+    masters: Mapping[Address, Masters] = field(default_factory=dict)
+    """By Sentinel: every master that it monitors, with address and run id."""
+
+    @property
+    def known(self) -> int:
+        """How many Sentinels there are, in reach or not."""
+        return len(known_sentinels(frozenset(), self.sentinels)) or len(self.sentinels)
+
+    @property
+    def need(self) -> int:
+        """How many make a majority."""
+        return majority(self.known)
+
+    @property
+    def voters(self) -> tuple[Sentinel, ...]:
+        """Those whose word counts: in reach, not in TILT, of the newest epoch."""
+        able = [s for s in self.sentinels if s.votes]
+        newest = max((s.epoch for s in able), default=-1)
+        return tuple(s for s in able if s.epoch == newest)
+
+    @property
+    def master(self) -> Address | None:
+        """Whom a majority names."""
+        names = [s.master for s in self.voters if s.master]
+        return next((name for name in names if names.count(name) >= self.need), None)
+
+    @property
+    def master_run_id(self) -> str:
+        """The run id of that node, as far as a Sentinel knows it."""
+        return next(
+            (s.run_ids.get(self.master, "") for s in self.voters if self.master and s.master == self.master), ""
+        )
+
+    def names(self, address: Address, run_id: str) -> bool:
+        """Whether a majority names this node, by address or, behind NAT and hostnames, by run id."""
+        return self.master is not None and (self.master == address or (run_id != "" and self.master_run_id == run_id))
+
+
+def where(redis: RedisConfig) -> Address | str:
+    """Where the node is reached: its address, or its unix socket."""
+    return redis.path or Address(redis.host or "", redis.port or 0)
+
+
+def redis_link(redis: RedisConfig, address: Address | None = None) -> Link:
+    """A connection to the node, or to another one of its group, with the node's login."""
+    secret = password(redis.password, redis.password_file)
+    return Link(address or where(redis), timeout=redis.timeout, username=redis.username, password=secret)
+
+
+def sentinel_link(config: Config, address: Address, closed: Callable[[], None] = lambda: None) -> Link:
+    """A connection to a Sentinel with the configured login."""
+    secret = password(None, config.sentinel.password_file)
+    return Link(address, timeout=SENTINEL_TIMEOUT, username=config.sentinel.username, password=secret, closed=closed)
+
+
+async def look_at_node(link: Link) -> Node:
+    """What a node says of itself. Raises Unanswered or Denied; closes the connection."""
+    began = clock()
+    try:
+        (answer,) = await link.ask(("INFO",))
+    finally:
+        await link.close()
+    if isinstance(answer, Exception):
+        raise Unanswered(f"it refuses INFO: {answer}")
+    return node(parse_info(answer), began)
+
+
+async def survey(config: Config, redis: RedisConfig, listen: Iterable[Link], own: Node | None = None) -> Survey:
+    """Ask every Sentinel that can be found: configured, heard of on the nodes of ``listen``, or known to another one.
+
+    ``own`` is the node whose master name is looked for, where the configuration names none. Never raises.
+    """
+    hosts, name = config.sentinel.hosts, redis.master_name or ""
+    if config.sentinel.mode == "off":
+        return Survey(name)
+    if hosts and not name:
+        name = _find_name(await _all_masters(config, hosts), own)
+    if not hosts or not name:
+        heard = await _listen(listen, name)
+        if heard:
+            hosts, name = hosts or (heard[0],), name or heard[1]
+    facts: dict[Address, Sentinel] = {}
+    masters: dict[Address, Masters] = {}
+    asking = set(hosts)
+    while asking:
+        for address, (fact, monitored) in zip(
+            asking, await asyncio.gather(*(_look(config, address, name) for address in asking)), strict=True
+        ):
+            facts[address], masters[address] = fact, monitored
+        ids = {fact.id for fact in facts.values()}
+        peers = {address: run_id for fact in facts.values() for run_id, address in fact.peers.items()}
+        asking = {address for address, run_id in peers.items() if address not in facts and run_id not in ids}
+    return Survey(name, tuple(sorted(facts.values(), key=lambda s: s.address)), masters)
+
+
+async def _look(config: Config, address: Address, name: str) -> tuple[Sentinel, Masters]:
+    """One Sentinel's word, and all masters that it monitors."""
+    watch = SentinelWatch(address, "", lambda closed: sentinel_link(config, address, closed), lambda: None)
+    watch.find_names = True
+    watch.watch(name)
+    task = asyncio.create_task(watch.run())
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_LIMIT):
+                await watch.fresh()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return watch.facts[name], dict(watch.masters)
+
+
+async def _all_masters(config: Config, hosts: Iterable[Address]) -> list[Masters]:
+    return [masters for _, masters in await asyncio.gather(*(_look(config, host, "") for host in hosts))]
+
+
+def _find_name(known: Iterable[Masters], own: Node | None) -> str:
+    """The name under which the Sentinels know the node or the one it follows; without a node, the only one there is."""
+    names = {name: found for masters in known for name, found in masters.items()}
+    for name, (address, run_id) in names.items():
+        if own and (run_id == own.run_id or (own.role is Role.REPLICA and own.follows == address)):
+            return name
+    return next(iter(names)) if len(names) == 1 else ""
+
+
+async def _listen(links: Iterable[Link], name: str) -> tuple[Address, str] | None:
+    """The first Sentinel that speaks (of ``name``, if given) on any of these nodes, and its master name."""
+    tasks = [asyncio.create_task(_listen_on(link, name)) for link in links]
+    try:
+        for first in asyncio.as_completed(tasks):
+            with suppress(Unanswered, TimeoutError):
+                return await first
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return None
+
+
+async def _listen_on(link: Link, name: str) -> tuple[Address, str]:
+    try:
+        async with asyncio.timeout(SEARCH_TIME):
+            while True:
+                address, _, found = await hello(link, SEARCH_TIME)
+                if name in ("", found):
+                    return address, found
+    finally:
+        await link.close()
