@@ -15,12 +15,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from consul_redis_agent import __version__
-from consul_redis_agent.clock import Pulse
+from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config
 from consul_redis_agent.consul_api import ConsulAPI, TokenSource
+from consul_redis_agent.errors import LocalError
 from consul_redis_agent.facts import Address
 from consul_redis_agent.identity import is_loopback
 from consul_redis_agent.node import NodeAgent
+from consul_redis_agent.notify import Notifier
+from consul_redis_agent.server import Server
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.link import Link
@@ -30,6 +33,8 @@ log = logging.getLogger(__name__)
 
 SENTINEL_TIMEOUT = 1.0
 """Seconds for one exchange with a Sentinel."""
+DECIDED_WITHIN = 5.0
+"""Seconds since the last finished decision of every node, which is made once a second, that still count as well."""
 
 
 class Agent:
@@ -40,6 +45,10 @@ class Agent:
         self.nodes: list[NodeAgent] = []
         self.started = time.time()
         self.pulse = Pulse()
+        self._notify = Notifier()
+        self._ready = False
+        self._status = ""
+        self._watchdog_at = clock()
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT; returns the exit code."""
@@ -48,14 +57,18 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         config = self.config
-        api = ConsulAPI(config.consul.url, timeout=config.consul.timeout, token=TokenSource(config.consul))
         log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in config.redis))
+        api = ConsulAPI(config.consul.url, timeout=config.consul.timeout, token=TokenSource(config.consul))
+        server = Server(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy)
+        await self._serve(server)
         async with asyncio.TaskGroup() as tasks:
             work = tasks.create_task(self._work(api))
             await stop.wait()
             work.cancel()
-        log.info("stopping (on_stop = %r)", config.service.on_stop)
+        self._notify.stopping()
+        log.info("stops; on_stop = %r", config.service.on_stop)
         await asyncio.gather(*(node.leave() for node in self.nodes))
+        await server.close()
         await api.close()
         return 0
 
@@ -64,12 +77,13 @@ class Agent:
         names = {r.service for r in config.redis}
         if config.service.mode == "services":
             names |= {r.replica for r in config.redis if r.replica}
+        seen_from = address_towards(config.consul.url)
         async with asyncio.TaskGroup() as tasks:
             catalogs = {name: CatalogWatch(api, name, config.service.ttl / 2, self._wake) for name in names}
             sentinels = Sentinels(config.sentinel.hosts, self._sentinel_link, self._wake, tasks)
-            seen_from = address_towards(config.consul.url)
             self.nodes = [
-                NodeAgent(config, redis, api, sentinels, catalogs, seen_from, self.pulse) for redis in config.redis
+                NodeAgent(config, redis, api, sentinels, catalogs, seen_from, self.pulse, self._decided)
+                for redis in config.redis
             ]
             for catalog in catalogs.values():
                 tasks.create_task(catalog.run())
@@ -77,9 +91,47 @@ class Agent:
                 tasks.create_task(node.run())
             tasks.create_task(self.pulse.run())
 
+    async def _serve(self, server: Server) -> None:
+        """Whoever wants to look on may do so; that it does not work stops nothing."""
+        try:
+            await server.listen_unix(self.socket_path)
+        except LocalError as error:
+            log.warning("`status` will not reach this agent: %s", error)
+        if self.config.http.listen:
+            try:
+                await server.listen_tcp(self.config.http.listen)
+            except LocalError as error:
+                log.warning("no metrics: %s", error)
+
     def _wake(self) -> None:
         for node in self.nodes:
             node.wake()
+
+    def _decided(self) -> None:
+        """A node has finished a decision: tell systemd, which ends a process that does not."""
+        if not self._ready and all(node.ready.is_set() for node in self.nodes):
+            self._ready = True
+            self._notify.ready(self._line())
+        status = self._line()
+        if status != self._status:
+            self._status = status
+            self._notify.status(status)
+        interval = self._notify.watchdog_interval()
+        if interval and clock() - self._watchdog_at > interval / 2 and self._healthy()[0]:
+            self._watchdog_at = clock()
+            self._notify.watchdog()
+
+    def _line(self) -> str:
+        return "; ".join(node.line for node in self.nodes)
+
+    def _healthy(self) -> tuple[bool, str]:
+        late = [node.name for node in self.nodes if clock() - node.decided > DECIDED_WITHIN]
+        return (False, f"no decision lately for {', '.join(late)}") if late else (True, self._line())
+
+    def _metrics(self) -> bytes:
+        from consul_redis_agent.metrics import renderer
+
+        return renderer(self.snapshot)()
 
     def _sentinel_link(self, address: Address, closed: Callable[[], None]) -> Link:
         config = self.config.sentinel

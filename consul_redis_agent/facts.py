@@ -110,6 +110,8 @@ class Sentinel:
     address: Address
     error: str = ""
     """Why it has no vote: unreachable, denied, does not know the master name …"""
+    looked: bool = True
+    """False as long as the first look is on its way."""
     tilt: bool = False
     master: Address | None = None
     """``SENTINEL GET-MASTER-ADDR-BY-NAME``."""

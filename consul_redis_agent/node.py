@@ -6,9 +6,12 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from typing import Any
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
 
 from consul_redis_agent import identity
 from consul_redis_agent.claim import Claim
@@ -18,7 +21,7 @@ from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import Mode, Naming, wanted
 from consul_redis_agent.errors import ConsulError
 from consul_redis_agent.facts import Address, Facts, Node, Sentinel, Silence
-from consul_redis_agent.publisher import Publisher
+from consul_redis_agent.publisher import BACKOFF, Publisher
 from consul_redis_agent.registry import Registry, Target
 from consul_redis_agent.rules import Decision, Policy, SentinelMode, Verdict, decide, foreign, group, without_address
 from consul_redis_agent.watch.catalog import CatalogWatch
@@ -44,6 +47,7 @@ class NodeAgent:
         catalogs: dict[str, CatalogWatch],
         seen_from: str,
         pulse: Pulse,
+        finished: Callable[[], None],
     ) -> None:
         self.redis = redis
         self.policy = Policy(
@@ -55,6 +59,7 @@ class NodeAgent:
         self.naming = naming(config, redis, seen_from)
         self.on_stop = config.service.on_stop
         self._changed = asyncio.Event()
+        self.name = redis.path or str(Address(redis.host or "", redis.port or 0))
         self.lookout = Lookout(redis, self.policy.mode, sentinels, catalogs, self._changed.set)
         self.registry = Registry(api, self.naming)
         self.publisher = Publisher(self.registry, self.lookout, self.policy.ttl, self._written)
@@ -70,6 +75,7 @@ class NodeAgent:
         self._confirmed = -inf
         self._published = ""
         self._complaints: dict[str, str] = {}
+        self._finished = finished
         self._pulse, self._stops = pulse, pulse.stops()
 
     def wake(self) -> None:
@@ -80,6 +86,7 @@ class NodeAgent:
         """Watch, decide and publish until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.lookout.run())
+            tasks.create_task(self._find_here())
             tasks.create_task(self._loop())
 
     async def leave(self) -> None:
@@ -91,7 +98,7 @@ class NodeAgent:
             elif self.on_stop == "deregister" or (self.decision and self.decision.verdict is Verdict.NONE):
                 await self.registry.leave()
         except ConsulError as error:
-            log.warning("%s: stopped without a last word to Consul: %s", self.lookout.address, error)
+            log.warning("%s: stopped without a last word to Consul: %s", self.name, error)
 
     async def _loop(self) -> None:
         try:
@@ -102,22 +109,26 @@ class NodeAgent:
                 self._changed.clear()
                 if (stops := self._pulse.stops()) != self._stops:
                     self._stops = stops
-                    log.warning("%s: this process was stopped for a while; looking again first", self.lookout.address)
+                    log.warning("%s: this process was stopped for a while; looking again first", self.name)
                     self.publisher.stop()
                     await self.lookout.look_again()
-                await self._find_here()
                 self._decide()
+                self._finished()
         finally:
             self.publisher.stop()
 
     async def _find_here(self) -> None:
-        if self.registry.here is None:
-            try:
+        """Learn which Consul node holds the own entries; nobody waits for it but a first publication."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(ConsulError), wait=BACKOFF, stop=stop_never, before_sleep=self._not_found
+        ):
+            with attempt:
                 await self.registry.find_here()
-            except ConsulError as error:
-                self._complain("Consul", str(error))
-            else:
-                self._complain("Consul", "")
+        self._complain("Consul", "")
+        self._changed.set()
+
+    async def _not_found(self, state: RetryCallState) -> None:
+        self._complain("Consul", str(state.outcome.exception()) if state.outcome else "")
 
     def _decide(self) -> None:
         facts = self.lookout.facts(self.registry.here, self.registry.address, self.naming.master_id, self._confirmed)
@@ -130,7 +141,7 @@ class NodeAgent:
         self.lookout.ask(decision.ask)
         self._watch_the_others(facts)
         if decision.verdict is Verdict.KEEP:
-            log.debug("%s: %s", self.lookout.address, decision.sentence)
+            log.debug("%s: %s", self.name, decision.sentence)
             self.decision = self.decision or decision
             return
         self._note(decision)
@@ -155,27 +166,23 @@ class NodeAgent:
             return
         self.transitions[decision.reason.name.lower()] += 1
         self.since = time.time()
-        old = before.verdict.value if before and before.verdict is not Verdict.KEEP else "unknown"
+        verdict, epoch = decision.verdict.value, f", epoch {decision.claim.epoch}" if decision.claim else ""
+        if before is None or before.verdict is Verdict.KEEP:
+            change = f"is {verdict}"
+        else:
+            change = (
+                f"stays {verdict}" if before.verdict is decision.verdict else f"{before.verdict.value} -> {verdict}"
+            )
         level = logging.INFO if decision.verdict in SOUND else logging.WARNING
-        log.log(
-            level,
-            "%s: %s -> %s (%s)%s: %s",
-            self.lookout.address,
-            old,
-            decision.verdict.value,
-            decision.reason.value,
-            f", epoch {decision.claim.epoch}" if decision.claim else "",
-            decision.sentence,
-        )
+        log.log(level, "%s: %s%s: %s: %s", self.name, change, epoch, decision.reason.value, decision.sentence)
 
-    def _written(self, target: Target) -> None:
+    def _written(self, target: Target, seconds: float) -> None:
         """Consul holds a new target."""
         self.ready.set()
-        took = (clock() - (self.facts.node.at if self.facts and self.facts.node else target.decided)) * 1000
-        shown = ", ".join(f"{w.name} ({w.status}) at {w.address}" for w in target.wanted) or "nothing"
+        shown = ", ".join(f"{w.name} at {w.address} {w.status}" for w in target.wanted) or "no entry"
         if shown != self._published:
             self._published = shown
-            log.info("%s: Consul now holds %s, %.0f ms after the look at Redis", self.lookout.address, shown, took)
+            log.info("%s: Consul holds %s, %.0f ms after the decision", self.name, shown, seconds * 1000)
 
     def _watch_the_others(self, facts: Facts) -> None:
         """Say once what is wrong with somebody else, and once when it is over."""
@@ -183,7 +190,8 @@ class NodeAgent:
         self._complain("Redis", silent if not isinstance(facts.node, Silence) or facts.node.misses > 1 else "")
         for sentinel in facts.sentinels:
             self._complain(
-                f"Sentinel {sentinel.address}", f"it has no vote: {sentinel.error}" if sentinel.error else ""
+                f"Sentinel {sentinel.address}",
+                f"it has no vote: {sentinel.error}" if sentinel.error and sentinel.looked else "",
             )
         if facts.catalog:
             others = ", ".join(sorted(f"{e.id} on {e.node}" for e in foreign(facts.catalog.entries, facts.master_name)))
@@ -198,9 +206,14 @@ class NodeAgent:
             return
         self._complaints[who] = what
         if what:
-            log.warning("%s: %s: %s", self.lookout.address, who, what)
+            log.warning("%s: %s: %s", self.name, who, what)
         else:
-            log.info("%s: %s: well again", self.lookout.address, who)
+            log.info("%s: %s: well again", self.name, who)
+
+    @property
+    def line(self) -> str:
+        """The node in a few words, for systemd's status line."""
+        return f"{self.name}: {f'{self.decision.verdict.value}, {self.decision.reason.value}' if self.decision else 'starting'}"
 
     def snapshot(self) -> dict[str, Any]:
         """What is known, decided and why, for ``status`` and the metrics. Holds no secret."""
@@ -222,7 +235,7 @@ class NodeAgent:
             }
         ours = {(e.node, e.id) for e in group(self.lookout.entries(), self.lookout.master_name)}
         return known | {
-            "node": str(self.lookout.address),
+            "node": str(self.name),
             "role": _role(node),
             "run_id": node.run_id if isinstance(node, Node) else "",
             "address": str(self.lookout.publish_at or ""),

@@ -29,9 +29,9 @@ ATTEMPTS = 8
 
 
 class Publisher:
-    """One Redis node's way to Consul. ``done(target)`` is called when Consul holds a new target."""
+    """One Redis node's way to Consul. ``done(target, seconds)`` is called when Consul holds a new one."""
 
-    def __init__(self, registry: Registry, lookout: Lookout, ttl: float, done: Callable[[Target], None]) -> None:
+    def __init__(self, registry: Registry, lookout: Lookout, ttl: float, done: Callable[[Target, float], None]) -> None:
         self.registry = registry
         self.error = ""
         self.errors = 0
@@ -39,12 +39,15 @@ class Publisher:
         self._target: Target | None = None
         self._written: tuple[object, ...] | None = None
         """The key of the target that was written last."""
+        self._wanted_since = 0.0
         self._beat_at = 0.0
         self._writing: asyncio.Task[None] | None = None
 
     def want(self, target: Target) -> None:
         """Bring Consul to this target, in the background."""
         before, self._target = self._target, target
+        if before is None or before.key != target.key:
+            self._wanted_since = target.decided
         if self._writing and before and before.key != target.key:
             self.stop()
         if not self._writing and (target.key != self._written or clock() >= self._beat_at or not self._settled()):
@@ -92,7 +95,7 @@ class Publisher:
                 with attempt:
                     await self._pass()
         except (ConsulError, StaleDecision) as error:
-            log.debug("%s: giving up this pass: %s", self._lookout.address, error)
+            log.warning("%s: Consul has refused the entries %d times: %s", self._lookout.address, ATTEMPTS, error)
             return
         if self.error:
             log.info("%s: Consul takes the entries again", self._lookout.address)
@@ -114,11 +117,12 @@ class Publisher:
         self._beat_at = clock() + self._ttl / BEATS * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
         if self._written != target.key:
             self._written = target.key
-            self._done(target)
+            self._done(target, clock() - self._wanted_since)
 
     def _failed(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self.errors += 1
+        log.debug("%s: %s: %s", self._lookout.address, type(error).__name__, error)
         if isinstance(error, ConsulUnreachable):
             self.registry.doubt()
         if isinstance(error, ConsulConflict):

@@ -133,7 +133,8 @@ class Registry:
             yield {"Service": {"Verb": "set", "Node": self.here, "Service": step.publish.catalog_service()}}
             yield {"Check": {"Verb": "set", "Check": step.publish.catalog_check(self.here or "")}}
         for entry in step.remove:
-            yield {"Service": {"Verb": "delete", "Node": self.here, "Service": {"ID": entry.id}}}
+            named = {"ID": entry.id, "Service": entry.name}
+            yield {"Service": {"Verb": "delete", "Node": self.here, "Service": named}}
         for entry in step.evict:
             yield {"Check": {"Verb": "cas", "Check": put_down(entry)}}
 

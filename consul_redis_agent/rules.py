@@ -129,7 +129,7 @@ def decide(facts: Facts, policy: Policy) -> Decision:
         return Decision(Verdict.KEEP, Reason.UNSEEN, "Redis has not been looked at yet.", confirmed=facts.confirmed)
     if isinstance(node, Silence):
         if node.gone or node.misses >= MISSES:
-            return Decision(Verdict.NONE, Reason.SILENT, f"Redis does not answer: {node.reason}.")
+            return Decision(Verdict.NONE, Reason.SILENT, f"Redis does not answer: {node.reason.rstrip('.')}.")
         return _keep(facts, Reason.MISSED, f"One look at Redis was lost ({node.reason}); looking again.")
     if facts.now - node.at > policy.node_life:
         return _keep(facts, Reason.MISSED, "What is known of Redis is out of date; looking again.")
@@ -272,6 +272,8 @@ class _Master:
         """No majority stands behind this node: only a claim that it holds already can carry it (rule 6)."""
         own = self.own
         if own is None:
+            if self.facts.searching and not self.rivals:
+                return _keep(self.facts, Reason.SEARCHING, f"Redis is a master; {count}, but not all were asked yet.")
             why = f"{count}, {majority(self.facts.known)} are needed" if self.facts.known else "no Sentinel is known"
             return self._withdraw(Reason.UNBACKED, f"Redis says master, but {why}", ask=named)
         if rival := self._newer_than(own.claim):

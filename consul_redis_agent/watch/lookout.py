@@ -101,13 +101,18 @@ class Lookout:
             me=me,
             sentinels=self.sentinels,
             known=len(self.known) or (len(self._pool.watches) if self.mode is not SentinelMode.OFF else 0),
-            searching=not self._hello.any and not self._hello.over,
+            searching=self._searching(),
             catalog=self._catalogs[self.redis.service].fact if here is not None else None,
             own=(here or "", entry_id),
             master_name=self.master_name,
             peer=self.peer,
             confirmed=confirmed,
         )
+
+    def _searching(self) -> bool:
+        if not self.sentinels:
+            return not self._hello.over
+        return not all(s.looked for s in self.sentinels)
 
     def ask(self, address: Address | None) -> None:
         """Ask a peer what it says of itself, unless its answer is young or on its way."""

@@ -66,7 +66,7 @@ class SentinelWatch:
     def watch(self, master_name: str) -> None:
         """Take a master name in."""
         if master_name not in self.facts:
-            self.facts[master_name] = Sentinel(clock(), self.id, self.address, error="not looked at yet")
+            self.facts[master_name] = Sentinel(clock(), self.id, self.address, error="not looked at yet", looked=False)
             self.look_again()
 
     async def fresh(self) -> None:
