@@ -76,7 +76,7 @@ async def _node(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulV
     """One Redis node: itself, its Sentinels, the address to publish, its entries."""
     view = await look_at_redis(redis, discovery=not (config.sentinel.hosts and redis.master_name))
     found = await survey(config, redis, [redis_link(redis)] if view.node else [], view.node)
-    sentinels = await sentinel_findings(config, found)
+    sentinels = await sentinel_findings(config, found, listened=view.node is not None)
     catalog = await consul
     return [*view.findings, *sentinels, *_address(redis, view, found), *_entries(redis, view, found, catalog)]
 
@@ -129,7 +129,7 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
     topic = f"entry {where(redis)}"
     own = [e for e in entries if e.node == consul.here and is_own(e.meta, naming)]
     for entry in own:
-        yield _own(topic, entry)
+        yield _mismatch(topic, redis, view, found, entry) or _own(topic, entry)
     if not own and view.node:
         told = "the agent registers it" if view.node.role is Role.MASTER or naming.replica else "a replica needs none"
         yield Finding(
@@ -143,6 +143,22 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
             yield Finding(Level.FAIL, "catalog", f"{what}: DNS answers with it, whoever the master is", mend)
         else:
             yield Finding(Level.WARN, "catalog", f"{what}; DNS does not answer with it now", mend)
+
+
+def _mismatch(topic: str, redis: RedisConfig, view: RedisView, found: Survey, entry: Entry) -> Finding | None:
+    """What is wrong if the entry says something else about the mastership than the node and the Sentinels."""
+    node = view.node
+    if node is None or entry.name != redis.service or "role:" not in (says := str((entry.check or {}).get("Name"))):
+        return None
+    as_master, mend = says == "role:master", "is the agent running? see consul-redis-agent status"
+    named = node.role is Role.MASTER and found.names(Address(entry.address, entry.port), node.run_id)
+    if as_master and entry.visible and node.role is Role.REPLICA:
+        return Finding(
+            Level.FAIL, topic, f"DNS gives this node out as the master, but it is a replica ({entry.id})", mend
+        )
+    if as_master and named and not (entry.passing or entry.maintenance):
+        return Finding(Level.FAIL, topic, f"Sentinel names this node, but its entry is critical ({entry.id})", mend)
+    return None
 
 
 def _own(topic: str, entry: Entry) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -85,12 +86,12 @@ def _role(topic: str, reached: str, seen: Node) -> Iterator[Finding]:
         yield Finding(Level.OK, topic, f"{reached}; says master")
 
 
-def explain_login(reason: str, user: str, table: str, *, gone: bool) -> tuple[str, str]:
+def explain_login(reason: str, user: str, table: str, *, gone: bool = False) -> tuple[str, str]:
     """What it means that a Redis or Sentinel server did not let the agent in, and how to mend it."""
     server, keys = table.capitalize(), f"{table}.username and {table}.password_file"
-    if gone:
+    if gone or f"Error {errno.ECONNREFUSED} " in reason:
         place = "redis.url" if table == "redis" else "sentinel.hosts"
-        return f"nothing listens there ({reason})", f"start {server}, or correct {place}"
+        return "nothing listens there", f"start {server}, or correct {place}"
     lower = reason.lower()
     if "noauth" in lower or "authentication required" in lower:
         return "it asks for a password, and none is configured", f"set {table}.password_file"
@@ -104,4 +105,4 @@ def explain_login(reason: str, user: str, table: str, *, gone: bool) -> tuple[st
         return reason, f"correct {table}.password_file"
     if "no answer within" in lower:
         return f"{reason}: it hangs, or packets are dropped", "look at its log, its load and the firewall"
-    return reason, "is it a Redis server? see its log"
+    return reason, f"is it a {server} server? see its log"

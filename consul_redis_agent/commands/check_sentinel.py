@@ -17,11 +17,14 @@ from consul_redis_agent.watch.link import Unanswered
 RIGHTS = {"CKQUORUM": "+sentinel|ckquorum", "PSUBSCRIBE": "+psubscribe &*"}
 
 
-async def sentinel_findings(config: Config, found: Survey) -> list[Finding]:
-    """A line for each Sentinel, and one for all of them together."""
+async def sentinel_findings(config: Config, found: Survey, *, listened: bool) -> list[Finding]:
+    """A line for each Sentinel, and one for all of them together. ``listened``: a Redis node was there to hear them."""
     mode = config.sentinel.mode
     if mode == "off":
         return [Finding(Level.OK, "sentinels", 'not asked: sentinel.mode is "off"')]
+    if not found.sentinels and not listened:
+        what = "not found: none is configured, and the Redis node on which they are heard is not reached"
+        return [Finding(Level.FAIL, "sentinels", what, "mend Redis first, or set sentinel.hosts")]
     if not found.sentinels:
         what = "none was heard of on the Redis node, and none is configured"
         mend = "set sentinel.hosts, or start the Sentinels"
@@ -73,8 +76,7 @@ def _one(sentinel: Sentinel, found: Survey, user: str, missing: list[str]) -> Fi
             return Finding(Level.FAIL, topic, sentinel.error, mend)
         if sentinel.error.startswith("does not monitor"):
             return Finding(Level.FAIL, topic, sentinel.error, "add the group with SENTINEL MONITOR")
-        gone = "refused" in sentinel.error.lower() and "connect" in sentinel.error.lower()
-        what, mend = explain_login(sentinel.error, user, "sentinel", gone=gone)
+        what, mend = explain_login(sentinel.error, user, "sentinel")
         return Finding(Level.FAIL, topic, what, mend)
     if sentinel.tilt:
         mend = "its clock jumped or it was stopped; it trusts itself again after 30 s of calm"

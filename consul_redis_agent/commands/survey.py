@@ -15,7 +15,7 @@ from consul_redis_agent.watch.discovery import SEARCH_TIME
 from consul_redis_agent.watch.link import Link, Unanswered
 from consul_redis_agent.watch.lookout import password
 from consul_redis_agent.watch.redis_node import node, parse_info
-from consul_redis_agent.watch.sentinels import SentinelWatch, hello
+from consul_redis_agent.watch.sentinels import HELLO, SentinelWatch, hello
 
 LOOK_LIMIT = 5.0
 """Seconds for everything that is asked of one Sentinel; its own timeouts are shorter."""
@@ -173,6 +173,9 @@ async def _listen(links: Iterable[Link], name: str) -> tuple[Address, str] | Non
 async def _listen_on(link: Link, name: str) -> tuple[Address, str]:
     try:
         async with asyncio.timeout(SEARCH_TIME):
+            (subscribed,) = await link.ask(("SUBSCRIBE", HELLO))
+            if isinstance(subscribed, Exception):
+                raise Unanswered(f"it refuses SUBSCRIBE: {subscribed}")
             while True:
                 address, _, found = await hello(link, SEARCH_TIME)
                 if name in ("", found):

@@ -60,7 +60,6 @@ def test_bad_configuration_ends_with_78_and_every_problem_on_standard_error(tmp_
 @pytest.mark.parametrize("name", ["run", "check", "resolve", "deregister"])
 def test_every_command_that_is_configured_refuses_bad_configuration(name: str) -> None:
     """None goes ahead with half of what was asked for."""
-    pytest.importorskip(f"consul_redis_agent.commands.{name}")
     done = agent(name, "--service-ttl", "soon")
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr.startswith("command line: --service-ttl: 'soon' is not a duration")
