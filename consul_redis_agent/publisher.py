@@ -62,8 +62,9 @@ class Publisher:
 
     @property
     def next_beat(self) -> float:
-        """Seconds until the TTL has to be beaten."""
-        return max(0.0, self._beat_at - clock()) if self._target else self._ttl
+        """Seconds until the TTL has to be beaten. What is overdue waits for the next decision, or is being tried."""
+        left = self._beat_at - clock()
+        return left if left > 0 else self._ttl
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._writing is task:
