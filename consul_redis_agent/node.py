@@ -74,6 +74,7 @@ class NodeAgent:
         """Wall time of the last transition; for people only."""
         self._confirmed = -inf
         self._published = ""
+        self._kept = True
         self._complaints: dict[str, str] = {}
         self._finished = finished
         self._pulse, self._stops = pulse, pulse.stops()
@@ -104,7 +105,7 @@ class NodeAgent:
         try:
             while True:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(min(self.publisher.next_beat, 1.0)):
+                    async with asyncio.timeout(1.0 if self._kept else min(self.publisher.next_beat, 1.0)):
                         await self._changed.wait()
                 self._changed.clear()
                 if (stops := self._pulse.stops()) != self._stops:
@@ -140,7 +141,8 @@ class NodeAgent:
         self._confirmed = decision.confirmed
         self.lookout.ask(decision.ask)
         self._watch_the_others(facts)
-        if decision.verdict is Verdict.KEEP:
+        self._kept = decision.verdict is Verdict.KEEP
+        if self._kept:
             log.debug("%s: %s", self.name, decision.sentence)
             self.decision = self.decision or decision
             return
