@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,10 +18,10 @@ from consul_redis_agent import __version__
 from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config
 from consul_redis_agent.consul_api import ConsulAPI, TokenSource
-from consul_redis_agent.errors import LocalError
+from consul_redis_agent.errors import ConfigError, LocalError
 from consul_redis_agent.facts import Address
 from consul_redis_agent.identity import is_loopback
-from consul_redis_agent.node import NodeAgent
+from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.notify import Notifier
 from consul_redis_agent.server import Server
 from consul_redis_agent.watch.catalog import CatalogWatch
@@ -38,10 +38,11 @@ DECIDED_WITHIN = 5.0
 
 
 class Agent:
-    """One process for any number of Redis nodes."""
+    """One process for any number of Redis nodes. ``load`` reads the configuration; it raises ConfigError."""
 
-    def __init__(self, config: Config, socket_path: Path) -> None:
-        self.config, self.socket_path = config, socket_path
+    def __init__(self, load: Callable[[], Config], socket_path: Path) -> None:
+        self._load, self.socket_path = load, socket_path
+        self.config = load()
         self.nodes: list[NodeAgent] = []
         self.started = time.time()
         self.pulse = Pulse()
@@ -51,26 +52,83 @@ class Agent:
         self._watchdog_at = clock()
 
     async def run(self) -> int:
-        """Run until SIGTERM or SIGINT; returns the exit code."""
-        stop = asyncio.Event()
+        """Run until SIGTERM or SIGINT, with the configuration read again at SIGHUP; returns the exit code."""
+        stop, reload = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        config = self.config
-        log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in config.redis))
-        api = ConsulAPI(config.consul.url, timeout=config.consul.timeout, token=TokenSource(config.consul))
-        server = Server(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy)
-        await self._serve(server)
-        async with asyncio.TaskGroup() as tasks:
-            work = tasks.create_task(self._work(api))
-            await stop.wait()
-            work.cancel()
-        self._notify.stopping()
-        log.info("stops; on_stop = %r", config.service.on_stop)
-        await asyncio.gather(*(node.leave() for node in self.nodes))
-        await server.close()
-        await api.close()
+        loop.add_signal_handler(signal.SIGHUP, reload.set)
+        log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in self.config.redis))
+        status = self._server()
+        await self._listen(status.listen_unix(self.socket_path), "`status` will not reach this agent")
+        while True:
+            reload.clear()
+            new = await self._run_until(stop, reload)
+            if new is None:
+                break
+            self.config = new
+        await status.close()
         return 0
+
+    async def _run_until(self, stop: asyncio.Event, reload: asyncio.Event) -> Config | None:
+        """Work with one configuration; returns the next one, or None for the end."""
+        config = self.config
+        api = ConsulAPI(config.consul.url, timeout=config.consul.timeout, token=TokenSource(config.consul))
+        pages = self._server()
+        if config.http.listen:
+            await self._listen(pages.listen_tcp(config.http.listen), "no metrics")
+        new: Config | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work = tasks.create_task(self._work(api))
+                while new is None and not stop.is_set():
+                    waits = [tasks.create_task(event.wait()) for event in (stop, reload)]
+                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                    for wait in waits:
+                        wait.cancel()
+                    if reload.is_set():
+                        reload.clear()
+                        new = self._reload()
+                work.cancel()
+            if stop.is_set():
+                self._notify.stopping()
+                log.info("stops; on_stop = %r", config.service.on_stop)
+                await asyncio.gather(*(node.leave() for node in self.nodes))
+                return None
+            if new:
+                # The old entry leaves before one of another name or id can pass; what stays is adopted.
+                kept = {naming(new, redis, address_towards(new.consul.url)).ids for redis in new.redis}
+                same = new.consul.url == config.consul.url
+                await asyncio.gather(*(n.remove() for n in self.nodes if not same or n.naming.ids not in kept))
+            return new
+        finally:
+            await pages.close()
+            await api.close()
+
+    def _reload(self) -> Config | None:
+        """Read the configuration anew; one that is wrong is named with all its mistakes, and the old one stays."""
+        self._notify.reloading()
+        try:
+            new = self._load()
+        except ConfigError as error:
+            for problem in error.problems:
+                log.warning("the configuration stays as it was: %s", problem)
+            self._notify.ready(self._line())
+            return None
+        log.info("the configuration was read again")
+        self._ready = False
+        return new
+
+    def _server(self) -> Server:
+        return Server(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy)
+
+    @staticmethod
+    async def _listen(listening: Awaitable[None], otherwise: str) -> None:
+        """Whoever wants to look on may do so; that it does not work stops nothing."""
+        try:
+            await listening
+        except LocalError as error:
+            log.warning("%s: %s", otherwise, error)
 
     async def _work(self, api: ConsulAPI) -> None:
         config = self.config
@@ -90,18 +148,6 @@ class Agent:
             for node in self.nodes:
                 tasks.create_task(node.run())
             tasks.create_task(self.pulse.run())
-
-    async def _serve(self, server: Server) -> None:
-        """Whoever wants to look on may do so; that it does not work stops nothing."""
-        try:
-            await server.listen_unix(self.socket_path)
-        except LocalError as error:
-            log.warning("`status` will not reach this agent: %s", error)
-        if self.config.http.listen:
-            try:
-                await server.listen_tcp(self.config.http.listen)
-            except LocalError as error:
-                log.warning("no metrics: %s", error)
 
     def _wake(self) -> None:
         for node in self.nodes:

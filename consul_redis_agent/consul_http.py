@@ -35,6 +35,7 @@ MAX_BODY = 8 * 1024 * 1024  # bytes; some ten thousand instances of one service
 MAX_IDLE = 4  # connections: more than one node's requests are seldom under way together
 IDLE_LIFE = 30.0  # seconds: shorter than firewalls forget a connection
 READ_SIZE = 64 * 1024
+UNKNOWN = ("unknown check", "unknown service", "does not have associated ttl")  # how older versions say 404
 
 Token = Callable[[], "str | None"]
 
@@ -322,7 +323,7 @@ def _raise_unless_ok(client: HTTPClient, call: Call, response: Any) -> None:
         raise ConsulDenied(f"{client} refused {call}: {reason}; {_remedy(reason)}")
     if status == 409:
         raise TransactionConflict(said, _transaction_errors(response.body))
-    if status == 404 or (status >= 500 and ("unknown check" in lower or "unknown service" in lower)):
+    if status == 404 or (status >= 500 and any(words in lower for words in UNKNOWN)):
         raise ConsulUnknown(said)
     if "no cluster leader" in lower:
         raise ConsulError(f"{said}; Consul's servers have no leader or cannot be reached")

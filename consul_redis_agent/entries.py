@@ -46,6 +46,11 @@ class Naming:
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What makes an entry another one when it changes."""
+        return self.mode, self.service, self.replica, self.master_id, self.replica_id
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

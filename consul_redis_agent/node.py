@@ -14,13 +14,14 @@ from typing import Any
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
 
 from consul_redis_agent import identity
-from consul_redis_agent.claim import Claim
+from consul_redis_agent.claim import MASTER_NAME, Claim
 from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import Mode, Naming, wanted
 from consul_redis_agent.errors import ConsulError
 from consul_redis_agent.facts import Address, Facts, Node, Sentinel, Silence
+from consul_redis_agent.plan import is_own
 from consul_redis_agent.publisher import BACKOFF, Publisher
 from consul_redis_agent.registry import Registry, Target
 from consul_redis_agent.rules import Decision, Policy, SentinelMode, Verdict, decide, foreign, group, without_address
@@ -101,6 +102,14 @@ class NodeAgent:
         except ConsulError as error:
             log.warning("%s: stopped without a last word to Consul: %s", self.name, error)
 
+    async def remove(self) -> None:
+        """Take the entries out, whatever was decided."""
+        self.publisher.stop()
+        try:
+            await self.registry.leave()
+        except ConsulError as error:
+            log.warning("%s: the old entries may stay until their TTL ends: %s", self.name, error)
+
     async def _loop(self) -> None:
         try:
             while True:
@@ -154,7 +163,13 @@ class NodeAgent:
         if decision is None:
             raise RuntimeError("nothing is decided yet")
         address = self.lookout.publish_at or NOWHERE
-        return Target(clock(), wanted(decision, self.naming, address, self.lookout.master_name), decision.evict)
+        name = self.lookout.master_name or self._name_before()
+        return Target(clock(), wanted(decision, self.naming, address, name), decision.evict)
+
+    def _name_before(self) -> str:
+        """The master name that an earlier run wrote, as long as this one has not found it: adopt, do not blink."""
+        own = (e for e in self.lookout.entries() if e.node == self.registry.here and is_own(e.meta, self.naming))
+        return next((e.meta.get(MASTER_NAME, "") for e in own), "")
 
     # Telling people
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 BEATS = 3
 """Heartbeats in one TTL: two may be lost."""
-BACKOFF = wait_exponential_jitter(multiplier=0.05, exp_base=3, max=2.0, jitter=0.1)
+BACKOFF = wait_exponential_jitter(multiplier=0.05, exp_base=3, max=1.0, jitter=0.1)
 ATTEMPTS = 8
 """Attempts at one pass; then the next decision, a second later at most, begins anew."""
 

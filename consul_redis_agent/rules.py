@@ -242,7 +242,11 @@ class _Master:
         voters = [s for s in voters if s.epoch == top]
         need = majority(self.facts.known)
         mine = [s for s in voters if self._names_me(s)]
-        count = f"{len(mine)} of {self.facts.known} Sentinels name this node"
+        count = (
+            f"{len(mine)} of {self.facts.known} Sentinels name this node"
+            if self.facts.known
+            else "no Sentinel is known"
+        )
         if len(mine) >= need:
             self.confirmed = max(self.confirmed, sorted(s.at for s in mine)[-need])
             return self._named(top, f"{count} at epoch {top}", strict=sum(map(self._knows_me, mine)) >= need)
@@ -274,7 +278,7 @@ class _Master:
         if own is None:
             if self.facts.searching and not self.rivals:
                 return _keep(self.facts, Reason.SEARCHING, f"Redis is a master; {count}, but not all were asked yet.")
-            why = f"{count}, {majority(self.facts.known)} are needed" if self.facts.known else "no Sentinel is known"
+            why = f"{count}, {majority(self.facts.known)} are needed" if self.facts.known else count
             return self._withdraw(Reason.UNBACKED, f"Redis says master, but {why}", ask=named)
         if rival := self._newer_than(own.claim):
             return self._withdraw(Reason.NEWER_CLAIM, f"{_whose(rival)} holds {_order(rival.claim)}")

@@ -15,4 +15,4 @@ def main(args: argparse.Namespace) -> int:
     from consul_redis_agent.agent import Agent
 
     logs.setup(config.log.level, config.log.format)
-    return asyncio.run(Agent(config, socket_path(args, make_directory=True)).run())
+    return asyncio.run(Agent(lambda: load_config(args), socket_path(args, make_directory=True)).run())
