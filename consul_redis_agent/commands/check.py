@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import stat
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from consul_redis_agent.commands import load_config
@@ -48,7 +48,7 @@ def _configuration(config: Config, path: Path | None) -> Iterator[Finding]:
         else:
             if empty:
                 yield Finding(Level.FAIL, "configuration", f"{secret}: is empty", "write the secret into it")
-            if mode & (stat.S_IRGRP | stat.S_IROTH) and mode & stat.S_IROTH:
+            if mode & stat.S_IROTH:
                 yield Finding(Level.WARN, "configuration", f"{secret}: every user can read it", f"chmod o-r {secret}")
 
 
@@ -56,29 +56,33 @@ async def _outside(config: Config) -> list[Finding]:
     """Everything but the configuration; what does not depend on each other is asked at once."""
     consul = asyncio.create_task(look_at_consul(config))
     nodes = [asyncio.create_task(_node(config, redis, consul)) for redis in config.redis]
-    questions = {redis.service: redis for redis in reversed(config.redis)}.values()
-    lookups = [asyncio.create_task(_dns(config, redis, consul)) for redis in questions]
+    surveys = {redis.service: node for redis, node in reversed([*zip(config.redis, nodes, strict=True)])}
+    services = {redis.service: redis for redis in reversed(config.redis)}
+    lookups = [asyncio.create_task(_dns(config, services[name], surveys[name], consul)) for name in services]
     shown: list[Finding] = []
-    parts: list[Awaitable[list[Finding]]] = [*nodes, _findings_of(consul), *lookups]
-    for part in parts:
+
+    def tell(findings: Iterable[Finding]) -> None:
         # Nodes of one group share their Sentinels: said once.
-        new = [finding for finding in await part if finding not in shown]
+        new = [finding for finding in findings if finding not in shown]
         show(new)
-        shown += new
+        shown.extend(new)
+
+    for node in nodes:
+        tell((await node)[0])
+    tell((await consul).findings)
+    for lookup in lookups:
+        tell(await lookup)
     return shown
 
 
-async def _findings_of(consul: Awaitable[ConsulView]) -> list[Finding]:
-    return list((await consul).findings)
-
-
-async def _node(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulView]) -> list[Finding]:
+async def _node(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulView]) -> tuple[list[Finding], Survey]:
     """One Redis node: itself, its Sentinels, the address to publish, its entries."""
     view = await look_at_redis(redis, discovery=not (config.sentinel.hosts and redis.master_name))
     found = await survey(config, redis, [redis_link(redis)] if view.node else [], view.node)
     sentinels = await sentinel_findings(config, found, listened=view.node is not None)
     catalog = await consul
-    return [*view.findings, *sentinels, *_address(redis, view, found), *_entries(redis, view, found, catalog)]
+    findings = [*view.findings, *sentinels, *_address(redis, view, found), *_entries(redis, view, found, catalog)]
+    return findings, found
 
 
 def _address(redis: RedisConfig, view: RedisView, found: Survey) -> Iterator[Finding]:
@@ -176,14 +180,19 @@ def _own(topic: str, entry: Entry) -> Finding:
     return Finding(Level.OK, topic, f"{what} is {'in DNS' if entry.visible else 'critical, so not in DNS'}")
 
 
-async def _dns(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulView]) -> list[Finding]:
+async def _dns(
+    config: Config,
+    redis: RedisConfig,
+    node: asyncio.Task[tuple[list[Finding], Survey]],
+    consul: asyncio.Task[ConsulView],
+) -> list[Finding]:
     """The answer that applications get, held against Sentinel and the node."""
     name, topic = name_of(config, redis), "dns"
     try:
         answers = await srv(name, config.consul.dns)
     except DnsError as error:
         return [Finding(Level.FAIL, topic, str(error))]
-    judgement, _, _ = await judge_answers(config, redis, answers)
+    judgement, _, _ = await judge_answers(config, redis, answers, (await node)[1])
     if judgement.true:
         return [Finding(Level.OK, topic, f"{name}: {judgement.sentence}")]
     entries = (await consul).entries

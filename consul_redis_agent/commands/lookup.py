@@ -59,6 +59,10 @@ async def srv(name: str, server: Address, timeout: float = TIMEOUT) -> tuple[Ans
 
     The addresses come from the additional section, else from a second question.
     """
+    try:
+        dns.name.from_text(name)
+    except dns.exception.DNSException as error:
+        raise DnsError(f"{name!r} is not a DNS name: {error}") from None
     where = await _locate(server)
     try:
         return await _srv(name, where, timeout)

@@ -14,7 +14,7 @@ from consul_redis_agent.commands.screen import Level, is_terminal, say
 from consul_redis_agent.commands.survey import Survey, look_at_node, redis_link, survey
 from consul_redis_agent.commands.truth import Judgement, Looks, describe, judge
 from consul_redis_agent.config import Config, RedisConfig
-from consul_redis_agent.facts import Address
+from consul_redis_agent.facts import Address, Node
 from consul_redis_agent.watch.link import Unanswered
 
 WATCH_PERIOD = 0.02
@@ -26,7 +26,7 @@ WATCH_TIMEOUT = 0.5
 def main(args: argparse.Namespace) -> int:
     """Ask once and judge, or watch until interrupted. Exit code 0 only for the one true master."""
     config = load_config(args)
-    redis, name = _question(config, args.name)
+    redis, name = question(config, args.name)
     if args.watch:
         asyncio.run(_watch(name, config.consul.dns))
     return asyncio.run(_once(config, redis, name))
@@ -39,26 +39,27 @@ def name_of(config: Config, redis: RedisConfig) -> str:
 
 
 async def judge_answers(
-    config: Config, redis: RedisConfig, answers: tuple[Answer, ...]
+    config: Config, redis: RedisConfig, answers: tuple[Answer, ...], known: Survey | None = None
 ) -> tuple[Judgement, Looks, Survey]:
-    """Ask each node that DNS names, and the Sentinels that are known here or speak there."""
+    """Ask each node that DNS names, and, unless that is ``known``, the Sentinels that are configured or speak there."""
     addresses = sorted({answer.address for answer in answers})
-
-    async def look(address: Address | None) -> object:
-        try:
-            return await look_at_node(redis_link(redis, address))
-        except Unanswered as error:
-            return str(error)
-
-    own, *seen = await asyncio.gather(look(None), *(look(address) for address in addresses))
-    looks: Looks = dict(zip(addresses, seen, strict=True))  # type: ignore[arg-type]
-    reference = next((node for node in (own, *seen) if not isinstance(node, str)), None)
-    listen = [redis_link(redis), *(redis_link(redis, address) for address in addresses)]
-    found = await survey(config, redis, listen, reference)  # type: ignore[arg-type]
-    return judge(answers, looks, found, config.sentinel.mode), looks, found
+    looks = dict(zip(addresses, await asyncio.gather(*(_look(redis, address) for address in addresses)), strict=True))
+    if known is None or not known.sentinels:
+        own = await _look(redis, None)
+        nodes = [node for node in (own, *looks.values()) if isinstance(node, Node)]
+        listen = [redis_link(redis), *(redis_link(redis, address) for address in addresses)]
+        known = await survey(config, redis, listen, nodes[0] if nodes else None)
+    return judge(answers, looks, known, config.sentinel.mode), looks, known
 
 
-def _question(config: Config, given: str | None) -> tuple[RedisConfig, str]:
+async def _look(redis: RedisConfig, address: Address | None) -> Node | str:
+    try:
+        return await look_at_node(redis_link(redis, address))
+    except Unanswered as error:
+        return str(error)
+
+
+def question(config: Config, given: str | None) -> tuple[RedisConfig, str]:
     """The name to ask for, and the node whose login is used: the one that is published under it, else the first."""
     if given and "." not in given:
         given = f"{given}.service.consul"
