@@ -1,0 +1,234 @@
+"""The plan: from what Consul holds to what it should hold, from any state in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consul_redis_agent import plan
+from consul_redis_agent.claim import Claim
+from consul_redis_agent.entries import CHECK_SUFFIX, Mode, Naming, Wanted, wanted
+from consul_redis_agent.facts import Address, Entry
+from consul_redis_agent.plan import (
+    Deregister,
+    Register,
+    Service,
+    Step,
+    Transact,
+    Update,
+    at_last,
+    at_once,
+    settled,
+    then,
+)
+from consul_redis_agent.rules import Decision, Reason, Verdict
+
+HERE = "host-a"
+AT = Address("10.0.0.5", 6379)
+NAMING = Naming(
+    mode=Mode.SERVICES,
+    service="redis",
+    replica="redis-replica",
+    ttl=10.0,
+    node="redis://127.0.0.1:6379",
+    master_id="redis-6379",
+    replica_id="redis-replica-6379",
+)
+KNOWN = frozenset({"redis-6379", "redis-replica-6379"})
+MASTER = Decision(Verdict.MASTER, Reason.NAMED, "It is.", claim=Claim(5, 0, "abc"))
+REPLICA = Decision(Verdict.REPLICA, Reason.REPLICATES, "It follows.")
+NONE = Decision(Verdict.NONE, Reason.SILENT, "It is silent.")
+
+
+def want(decision: Decision, mode: Mode = Mode.SERVICES) -> tuple[Wanted, ...]:
+    """The entries of the one node of these tests."""
+    return wanted(decision, replace(NAMING, mode=mode), AT, "mymaster")
+
+
+def in_catalog(entry: Wanted, *, passing: bool | None = None, maintenance: bool = False) -> Entry:
+    """A wanted entry as the catalog shows it."""
+    return Entry(
+        node=HERE,
+        id=entry.id,
+        name=entry.name,
+        address=entry.address.host,
+        port=entry.address.port,
+        tags=entry.tags,
+        meta=entry.meta,
+        check={"Name": entry.check_name},
+        passing=entry.passing if passing is None else passing,
+        maintenance=maintenance,
+    )
+
+
+def at_agent(entry: Wanted, *, status: str | None = "", maintenance: bool = False) -> Service:
+    """A wanted entry as the local agent holds it."""
+    return Service(
+        id=entry.id,
+        name=entry.name,
+        tags=entry.tags,
+        address=entry.address.host,
+        port=entry.address.port,
+        meta=entry.meta,
+        status=entry.status if status == "" else status,
+        maintenance=maintenance,
+    )
+
+
+def local(*services: Service) -> dict[str, Service]:
+    """The local agent with these services."""
+    return {service.id: service for service in services}
+
+
+def test_a_new_master_moves_the_claim_in_one_transaction() -> None:
+    """Its own entry up, its replica entry away and the older claim down: one step for DNS."""
+    (master,), (replica,) = want(MASTER), want(REPLICA)
+    older = replace(in_catalog(master), node="host-b")
+    steps = list(at_once((master,), (older,), [in_catalog(replica), older], HERE, NAMING))
+    assert steps == [Transact(master, remove=(in_catalog(replica),), evict=(older,))]
+
+
+def test_a_master_that_is_in_place_takes_no_step() -> None:
+    """Nothing changes: nothing is written."""
+    (master,) = want(MASTER)
+    assert not list(at_once((master,), (), [in_catalog(master)], HERE, NAMING))
+    assert not list(then((master,), local(at_agent(master)), NAMING, KNOWN))
+    assert not list(at_last((master,), [in_catalog(master)], HERE))
+    assert settled((master,), [in_catalog(master)], HERE, NAMING)
+
+
+def test_a_master_that_falls_is_critical_before_anything_else() -> None:
+    """The quickest call that takes a name out of DNS comes first, then the entry goes."""
+    (master,) = want(MASTER)
+    assert list(at_once((), (), [in_catalog(master)], HERE, NAMING)) == [Update("redis-6379:role", passing=False)]
+    steps = list(then((), local(at_agent(master, status="critical")), NAMING, KNOWN))
+    assert steps == [Deregister("redis-6379")]
+
+
+def test_maintenance_outlives_a_demotion() -> None:
+    """Deregistering would end the operator's maintenance: such an entry stays, critical, and counts as settled."""
+    (master,) = want(MASTER)
+    kept = in_catalog(master, passing=False, maintenance=True)
+    assert list(then((), local(at_agent(master, maintenance=True)), NAMING, KNOWN)) == [
+        Update("redis-6379:role", passing=False)
+    ]
+    assert settled((), [kept], HERE, NAMING)
+
+
+def test_a_known_check_is_updated_before_the_service_is_registered_again() -> None:
+    """Consul keeps a known check's status at a registration and writes it to the catalog: the other order blinks."""
+    (master,) = want(MASTER, Mode.CHECK)
+    (before,) = want(REPLICA, Mode.CHECK)
+    steps = list(then((master,), local(at_agent(before)), replace(NAMING, mode=Mode.CHECK), KNOWN))
+    assert steps == [Update("redis-6379:role", passing=True), Register(master)]
+
+
+def test_an_entry_of_an_earlier_run_is_registered_once() -> None:
+    """The local agent does not show the TTL of a check, so the entry that is adopted is written once."""
+    (master,) = want(MASTER)
+    assert list(then((master,), local(at_agent(master)), NAMING, frozenset())) == [Register(master)]
+
+
+def test_a_service_without_its_check_is_registered_again() -> None:
+    """A service without a check passes always: the check is put back."""
+    (master,) = want(MASTER)
+    assert list(then((master,), local(at_agent(master, status=None)), NAMING, KNOWN)) == [Register(master)]
+
+
+def test_what_only_the_catalog_has_wrong_is_written_there() -> None:
+    """The local agent does not notice another agent's transaction, so the catalog is written over."""
+    (replica,) = want(REPLICA)
+    assert list(at_last((replica,), [in_catalog(replica, passing=False)], HERE)) == [Transact(replica)]
+
+
+def test_what_is_not_ours_is_never_touched() -> None:
+    """Neither a service that somebody registered by hand, nor that of another Redis node at the same Consul agent."""
+    (master,) = want(MASTER)
+    by_hand = replace(at_agent(master), id="by-hand", meta={})
+    neighbour = replace(at_agent(master), id="redis-6380", meta={**master.meta, "redis-node": "redis://127.0.0.1:6380"})
+    assert not list(then((), local(by_hand, neighbour), NAMING, KNOWN))
+    elsewhere = replace(in_catalog(master), node="host-b")
+    assert not list(at_once((), (), [elsewhere], HERE, NAMING))
+    assert settled((), [elsewhere], HERE, NAMING)
+
+
+decisions = st.sampled_from([MASTER, REPLICA, NONE, replace(MASTER, claim=Claim(6, 1, "def"))])
+modes = st.sampled_from(Mode)
+
+
+@given(before=decisions, after=decisions, mode=modes, done=st.integers(0, 6), known=st.booleans())
+def test_an_interruption_after_any_step_converges(
+    before: Decision, after: Decision, mode: Mode, done: int, known: bool
+) -> None:
+    """Wherever a pass is cut short, the next one ends where an uninterrupted one would have."""
+    naming = replace(NAMING, mode=mode)
+    world = World(naming)
+    world.converge(want(before, mode))
+    target = want(after, mode)
+    for _ in zip(range(done), world.steps(target), strict=False):
+        pass
+    if not known:
+        world.known = frozenset()  # this process was started anew
+    world.converge(target)
+    assert settled(target, world.catalog.values(), HERE, naming)
+    assert not list(then(target, world.agent, naming, world.known))
+
+
+class World:
+    """One Consul agent and its catalog, with the writes of a plan and the agent's sync after each."""
+
+    def __init__(self, naming: Naming) -> None:
+        self.naming = naming
+        self.agent: dict[str, Service] = {}
+        self.catalog: dict[str, Entry] = {}
+        self.known: frozenset[str] = frozenset()
+
+    def converge(self, target: tuple[Wanted, ...]) -> None:
+        """Take every step."""
+        for _ in self.steps(target):
+            pass
+
+    def steps(self, target: tuple[Wanted, ...]) -> Iterable[Step]:
+        """Take the steps one by one, as the registry does."""
+        phases: tuple[Callable[[], Iterable[Step]], ...] = (
+            lambda: at_once(target, (), self.catalog.values(), HERE, self.naming),
+            lambda: then(target, self.agent, self.naming, self.known),
+            lambda: at_last(target, self.catalog.values(), HERE),
+        )
+        for phase in phases:
+            for step in list(phase()):
+                self.take(step)
+                yield step
+
+    def take(self, step: Step) -> None:
+        """What Consul does."""
+        match step:
+            case Transact(publish, remove, _):
+                if publish:
+                    self.catalog[publish.id] = in_catalog(publish)
+                for entry in remove:
+                    self.catalog.pop(entry.id, None)
+            case Register(entry):
+                there = self.agent.get(entry.id)
+                status = there.status if there and there.status else entry.status
+                self.agent[entry.id] = at_agent(entry, status=status)
+                self.catalog[entry.id] = in_catalog(entry, passing=status == "passing")
+                self.known |= {entry.id}
+            case Update(check_id, passing):
+                service_id = check_id.removesuffix(CHECK_SUFFIX)
+                if service_id in self.agent:
+                    status = "passing" if passing else "critical"
+                    self.agent[service_id] = replace(self.agent[service_id], status=status)
+                    if service_id in self.catalog:
+                        self.catalog[service_id] = replace(self.catalog[service_id], passing=passing)
+            case Deregister(service_id):
+                self.agent.pop(service_id, None)
+                self.catalog.pop(service_id, None)
+
+
+def test_every_step_is_known_to_the_world_of_these_tests() -> None:
+    """A new kind of step has to be thought of here, too."""
+    assert set(plan.Step.__args__) == {Transact, Register, Update, Deregister}
