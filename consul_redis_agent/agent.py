@@ -155,7 +155,7 @@ class Agent:
 
     def _decided(self) -> None:
         """A node has finished a decision: tell systemd, which ends a process that does not."""
-        if not self._ready and all(node.ready.is_set() for node in self.nodes):
+        if not self._ready and all(node.ready for node in self.nodes):
             self._ready = True
             self._notify.ready(self._line())
         status = self._line()

@@ -24,7 +24,17 @@ from consul_redis_agent.facts import Address, Facts, Node, Sentinel, Silence
 from consul_redis_agent.plan import is_own
 from consul_redis_agent.publisher import BACKOFF, Publisher
 from consul_redis_agent.registry import Registry, Target
-from consul_redis_agent.rules import Decision, Policy, SentinelMode, Verdict, decide, foreign, group, without_address
+from consul_redis_agent.rules import (
+    Decision,
+    Policy,
+    Reason,
+    SentinelMode,
+    Verdict,
+    decide,
+    foreign,
+    group,
+    without_address,
+)
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.lookout import Lookout
@@ -66,8 +76,8 @@ class NodeAgent:
         self.publisher = Publisher(self.registry, self.lookout, self.policy.ttl, self._written)
         self.decision: Decision | None = None
         self.facts: Facts | None = None
-        self.ready = asyncio.Event()
-        """Set once Consul holds the first decision."""
+        self.ready = False
+        """Whether a first decision was made of a look at Redis. Not whether Consul took it: Redis may wait for READY."""
         self.decided = -inf
         self.decisions = 0
         self.transitions: Counter[str] = Counter()
@@ -147,6 +157,7 @@ class NodeAgent:
             decision = without_address(decision)
         self.facts, self.decided = facts, facts.now
         self.decisions += 1
+        self.ready = self.ready or decision.reason is not Reason.UNSEEN
         self._confirmed = decision.confirmed
         self.lookout.ask(decision.ask)
         self._watch_the_others(facts)
@@ -195,7 +206,6 @@ class NodeAgent:
 
     def _written(self, target: Target, seconds: float) -> None:
         """Consul holds a new target."""
-        self.ready.set()
         shown = ", ".join(f"{w.name} at {w.address} {w.status}" for w in target.wanted) or "no entry"
         if shown != self._published:
             self._published = shown
