@@ -1,4 +1,12 @@
-"""The commands: one module each, with ``main(args) -> exit code``. Here is what they share."""
+"""The commands: one module each, with ``main(args) -> exit code``. Here is how they read the configuration.
+
+run.py status.py resolve.py check.py deregister.py demo.py
+check_redis.py check_sentinel.py check_consul.py     what check asks of each
+lookup.py   DNS, asked as an application would
+survey.py   one look at a Redis node and at all Sentinels
+truth.py    whether an answer of DNS is the one true master         pure
+screen.py   what is written, for eyes and for programs
+"""
 
 from __future__ import annotations
 

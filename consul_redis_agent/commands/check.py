@@ -77,7 +77,8 @@ async def _outside(config: Config) -> list[Finding]:
 
 async def _node(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulView]) -> tuple[list[Finding], Survey]:
     """One Redis node: itself, its Sentinels, the address to publish, its entries."""
-    view = await look_at_redis(redis, discovery=not (config.sentinel.hosts and redis.master_name))
+    discovery = config.sentinel.mode != "off" and not (config.sentinel.hosts and redis.master_name)
+    view = await look_at_redis(redis, discovery=discovery)
     found = await survey(config, redis, [redis_link(redis)] if view.node else [], view.node)
     sentinels = await sentinel_findings(config, found, listened=view.node is not None)
     catalog = await consul

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 
 from consul_redis_agent.claim import FORMAT, MARKER, NODE, Claim
 from consul_redis_agent.facts import Address
@@ -143,7 +144,7 @@ def test_check_while_everything_hangs(small: Fleet) -> None:
 
 
 def test_check_names_what_redis_refuses(fleet: Fleet) -> None:
-    """A password that is missing or wrong, a command that the ACL user may not use, no connection left: how to mend it."""
+    """A password that is missing or wrong, a command that the ACL user may not use: how to mend it."""
     users = [
         ("user", "poor on >pw ~* +ping +subscribe &__sentinel__:hello"),
         ("user", "deaf on >pw ~* +info +ping resetchannels"),
@@ -180,6 +181,18 @@ def test_check_names_what_redis_refuses(fleet: Fleet) -> None:
         assert done.returncode == 1
         assert f"FAIL redis {node.address}: {line}" in done.stdout
         assert "secret" not in done.stdout
+
+
+def test_check_names_a_redis_without_a_free_connection(fleet: Fleet) -> None:
+    """`maxclients` is reached: the server says so, and the line repeats it with its remedy."""
+    node = fleet.redis(settings={"maxclients": "1"})
+    fleet.consul(servers=1)
+    path = config_of(fleet)
+    with redis.Redis(*node.address) as busy:
+        until(busy.ping, within=5, what="the only connection is taken")
+        done = run("check", "--config", path)
+    assert done.returncode == 1
+    assert f"FAIL redis {node.address}: it has no connection left (maxclients); " in done.stdout
 
 
 def test_check_names_a_sentinel_in_the_place_of_redis(small: Fleet) -> None:
