@@ -14,14 +14,14 @@ from consul_redis_agent.entries import CHECK_SUFFIX
 from consul_redis_agent.errors import ConsulError
 from consul_redis_agent.facts import Catalog, Entry
 
-BACKOFF = wait_exponential_jitter(multiplier=0.02, exp_base=3, max=1.0, jitter=0.1)
+BACKOFF = wait_exponential_jitter(multiplier=0.02, exp_base=3, max=0.25, jitter=0.05)
 NODE_CHECK = "serfHealth"
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
 
 
 class CatalogWatch:
-    """Keeps ``fact`` true; calls ``changed`` after every answer, also when it confirms what was known, and error."""
+    """Keeps ``fact`` true; calls ``changed`` when it is another one, and after every error."""
 
     def __init__(self, api: ConsulAPI, service: str, wait: float, changed: Callable[[], None]) -> None:
         self.service = service
@@ -68,18 +68,20 @@ class CatalogWatch:
                 self._query.cancel()
                 raise
             self._index = index
-            self.fact = Catalog(clock(), index, tuple(entry(e) for e in answer))
+            before, self.fact = self.fact, Catalog(clock(), index, tuple(entry(e) for e in answer))
+            if self.error or before is None or before.entries != self.fact.entries:
+                self._changed()
             self.error = ""
             return
 
     async def _missed(self, state: RetryCallState) -> None:
         self._index = None
         self.error = str(state.outcome.exception()) if state.outcome else ""
+        self._changed()
         await self._show(clock())
 
     async def _show(self, asked: float) -> None:
         self._last_asked = asked
-        self._changed()
         async with self._looked:
             self._looked.notify_all()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from contextlib import suppress
 from math import isfinite
 
@@ -28,7 +29,7 @@ SECTIONS = ("INFO", "server", "persistence", "replication")
 
 
 class RedisWatch:
-    """Keeps ``fact`` true; calls ``changed`` after every look."""
+    """Keeps ``fact`` true; calls ``changed`` after every look that saw something new, or nothing."""
 
     def __init__(self, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None]) -> None:
         self.fact: Node | Silence | None = None
@@ -93,8 +94,9 @@ class RedisWatch:
         await self._show(Silence(clock(), str(error), self._misses, gone=isinstance(error, Unanswered) and error.gone))
 
     async def _show(self, fact: Node | Silence) -> None:
-        self.fact = fact
-        self._changed()
+        before, self.fact = self.fact, fact
+        if not (isinstance(before, Node) and isinstance(fact, Node) and replace(before, at=fact.at) == fact):
+            self._changed()
         async with self._looked:
             self._looked.notify_all()
 

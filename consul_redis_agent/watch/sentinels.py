@@ -32,7 +32,7 @@ EPOCH_LIMIT = 2**64 - 1
 
 
 class SentinelWatch:
-    """One Sentinel: its word on each master name of interest, in ``facts``; calls ``changed`` after every look."""
+    """One Sentinel: its word on each master name of interest, in ``facts``; calls ``changed`` when it says something new."""
 
     def __init__(
         self, address: Address, run_id: str, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None]
@@ -49,6 +49,7 @@ class SentinelWatch:
         self._again = asyncio.Event()
         self._looked = asyncio.Condition()
         self._last_look = float("-inf")
+        self._shown: dict[str, Sentinel] = {}
         self._full = True
         self._quiet_looks = 0
         self._failovers = Failovers()
@@ -168,7 +169,10 @@ class SentinelWatch:
 
     async def _show(self, looked: float) -> None:
         self._last_look = looked
-        self._changed()
+        shown = {name: replace(fact, at=0.0) for name, fact in self.facts.items()}
+        if shown != self._shown:
+            self._shown = shown
+            self._changed()
         async with self._looked:
             self._looked.notify_all()
 
