@@ -89,9 +89,11 @@ class Agent:
                     if reload.is_set():
                         reload.clear()
                         new = self._reload()
+                if stop.is_set():
+                    self._notify.stopping()
+                    await asyncio.gather(*(node.look_last() for node in self.nodes))
                 work.cancel()
             if stop.is_set():
-                self._notify.stopping()
                 log.info("stops; on_stop = %r", config.service.on_stop)
                 await asyncio.gather(*(node.leave() for node in self.nodes))
                 return None

@@ -101,6 +101,13 @@ class NodeAgent:
             tasks.create_task(self._find_here())
             tasks.create_task(self._loop())
 
+    async def look_last(self) -> None:
+        """Look at Redis once more before the end: at a shutdown it has gone in this very millisecond."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.redis.timeout):
+                await self.lookout.look_at_node()
+        self._decide()
+
     async def leave(self) -> None:
         """End as the configuration says: a true entry is left to its TTL or removed, a false one is never left."""
         self.publisher.stop()

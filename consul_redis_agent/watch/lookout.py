@@ -63,6 +63,10 @@ class Lookout:
             if self.mode is not SentinelMode.OFF:
                 tasks.create_task(self._hello.run())
 
+    async def look_at_node(self) -> None:
+        """Look at the node anew, and return when it has answered, or has failed to within its timeout."""
+        await self._node.fresh()
+
     async def look_again(self) -> None:
         """Look at everything anew, and return when all have answered, or have failed to within their timeouts."""
         self.peer = None
