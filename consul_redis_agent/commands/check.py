@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from consul_redis_agent.claim import MARKER, MASTER_NAME
 from consul_redis_agent.commands import load_config
 from consul_redis_agent.commands.check_consul import ConsulView, look_at_consul
 from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
@@ -141,13 +142,21 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
             Level.OK, topic, f"Consul holds none yet; {told} (consul-redis-agent status says whether it runs)"
         )
     for entry in foreign([e for e in entries if e.name == redis.service], found.master_name):
-        address = Address(entry.address, entry.port)
-        what = f"{entry.id} on {entry.node} ({address}) is under the name {entry.name!r} and was not made by this tool"
+        yield _foreign(entry)
+
+
+def _foreign(entry: Entry) -> Finding:
+    """An entry that is reported and never touched (rule 9)."""
+    what = f"{entry.id} on {entry.node} ({Address(entry.address, entry.port)}) is under the name {entry.name!r}"
+    if MARKER in entry.meta:
+        what += f" and belongs to another group ({entry.meta.get(MASTER_NAME)})"
+        mend = "give each group a service name of its own (redis.service)"
+    else:
+        what += " and was not made by this tool"
         mend = f"on {entry.node}: consul services deregister -id={entry.id}"
-        if entry.visible:
-            yield Finding(Level.FAIL, "catalog", f"{what}: DNS answers with it, whoever the master is", mend)
-        else:
-            yield Finding(Level.WARN, "catalog", f"{what}; DNS does not answer with it now", mend)
+    if entry.visible:
+        return Finding(Level.FAIL, "catalog", f"{what}: DNS answers with it, whoever the master is", mend)
+    return Finding(Level.WARN, "catalog", f"{what}; DNS does not answer with it now", mend)
 
 
 def _mismatch(topic: str, redis: RedisConfig, view: RedisView, found: Survey, entry: Entry) -> Finding | None:

@@ -7,8 +7,11 @@ import sys
 
 import pytest
 
+from consul_redis_agent.claim import MARKER, MASTER_NAME
+from consul_redis_agent.commands.check import _foreign
 from consul_redis_agent.commands.check_redis import explain_login
 from consul_redis_agent.commands.screen import Finding, Level, show
+from consul_redis_agent.facts import Entry
 
 LONG = Finding(Level.FAIL, "token", "the token may not write the service 'redis' " * 4, "give it a policy " * 6)
 FINDINGS = [Finding(Level.OK, "redis 127.0.0.1:6379", "says master [x]"), Finding(Level.WARN, "dns", "slow"), LONG]
@@ -42,6 +45,20 @@ def test_findings_for_eyes_have_colours_and_columns(monkeypatch: pytest.MonkeyPa
     assert "says master [x]" in said
     assert said.count("service") == 4
     assert "→" in said
+
+
+def test_a_foreign_entry_is_reported_by_what_it_is() -> None:
+    """Made by hand, or another group's: each has its own remedy; it is wrong only while DNS answers with it."""
+    by_hand = Entry("host1", "by-hand", "redis", "10.0.0.9", 6379, passing=True)
+    other = Entry("host2", "redis-6379", "redis", "10.0.0.8", 6379, meta={MARKER: "1", MASTER_NAME: "shop"})
+    assert str(_foreign(by_hand)) == (
+        "FAIL catalog: by-hand on host1 (10.0.0.9:6379) is under the name 'redis' and was not made by this tool: "
+        "DNS answers with it, whoever the master is; on host1: consul services deregister -id=by-hand"
+    )
+    assert str(_foreign(other)) == (
+        "warn catalog: redis-6379 on host2 (10.0.0.8:6379) is under the name 'redis' and belongs to another group (shop); "
+        "DNS does not answer with it now; give each group a service name of its own (redis.service)"
+    )
 
 
 @pytest.mark.parametrize(
