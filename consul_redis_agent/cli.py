@@ -64,6 +64,11 @@ DEREGISTER_EPILOG = """\
 Only entries that consul-redis-agent made for the configured Redis nodes at this host's
 Consul agent are removed. Beside a running agent, which would put them back, it refuses."""
 
+DEMO_EPILOG = """\
+Needs consul, redis-server and redis-sentinel on PATH, no root, and some 35 s. Everything
+runs on free ports of 127.0.0.1 and in a temporary folder, and is gone at the end. The exit
+code is 0 only if DNS never named two masters, and never none during the planned failover."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -150,7 +155,13 @@ def _parser() -> argparse.ArgumentParser:
     deregister = command("deregister", "Take this host's entries out of Consul.", more=DEREGISTER_EPILOG)
     _add_socket(deregister)
     deregister.add_argument("--force", action="store_true", help="also beside a running agent, which puts them back")
-    command("demo", "Start a whole fleet on this machine, kill its master and show DNS follow.", config=False)
+    demo = command(
+        "demo",
+        "Start a whole fleet on this machine, kill its master and show DNS follow.",
+        config=False,
+        more=DEMO_EPILOG,
+    )
+    demo.add_argument("--keep", action="store_true", help="leave the fleet up until Ctrl-C, with commands to try on it")
     return parser
 
 
