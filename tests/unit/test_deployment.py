@@ -1,0 +1,140 @@
+"""What an operator installs beside the package: the systemd unit and the image, as far as files can be checked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consul_redis_agent import __version__
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "config" / "consul-redis-agent.service"
+SHARED_HOST = re.compile(r"https?://|--index-url|--extra-index|--find-links|-i ")
+
+
+def run(*argv: str | Path, cwd: Path | None = None) -> str:
+    """What a program prints; fails the test if it fails."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=cwd)
+    assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+# --- systemd ----------------------------------------------------------------------------------------------------------
+
+needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on PATH")
+
+
+@needs_analyze
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    """Every directive is known to systemd and makes sense with the others."""
+    program = tmp_path / "consul-redis-agent"
+    program.touch(0o755)
+    unit = tmp_path / UNIT.name
+    unit.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={program}", UNIT.read_text(), flags=re.MULTILINE))
+    assert run("systemd-analyze", "verify", "--man=no", unit) == ""
+
+
+@needs_analyze
+def test_the_unit_leaves_the_agent_next_to_nothing() -> None:
+    """systemd's own score of what the agent could do to the host: 10 is everything, 0 nothing."""
+    said = run("systemd-analyze", "security", "--offline=true", "--no-pager", UNIT)
+    score = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert score is not None
+    assert float(score[1]) <= 1.5, said
+
+
+# --- the image --------------------------------------------------------------------------------------------------------
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions: keyword and the rest, with continued lines joined."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(word.upper(), rest) for word, rest in (line.split(None, 1) for line in text.splitlines() if line.strip())]
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    found: list[list[tuple[str, str]]] = []
+    for word, rest in instructions():
+        if word == "FROM":
+            found.append([])
+        found[-1].append((word, rest))
+    return found
+
+
+def commands() -> Iterator[str]:
+    for word, rest in instructions():
+        if word == "RUN":
+            yield from (" ".join(command.split()) for command in rest.split("&&"))
+
+
+def test_the_image_has_two_stages_and_takes_from_the_first_only_what_runs() -> None:
+    """What builds the wheel is not in the image; both stages have the same Python, since a venv is tied to it."""
+    build, final = stages()
+    assert [word for word, _ in final].count("COPY") == 1
+    assert ("COPY", "--from=build /opt/consul-redis-agent /opt/consul-redis-agent") in final
+    assert build[0] == ("FROM", f"{final[0][1]} AS build")
+
+
+def test_the_image_runs_as_a_number_that_is_not_root() -> None:
+    """An orchestrator that demands "not root" sees it without looking into the image."""
+    (user,) = (rest for word, rest in stages()[-1] if word == "USER")
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)
+
+
+def test_every_file_that_the_image_copies_is_there() -> None:
+    """No COPY from the checkout names what is not in it."""
+    for word, rest in instructions():
+        if word == "COPY" and "--from" not in rest:
+            for source in rest.split()[:-1]:
+                assert (ROOT / source).exists(), source
+
+
+def test_the_image_takes_packages_by_their_hashes_and_names_no_index() -> None:
+    """What pip installs is pinned by hash or built here; where it comes from is pip's own configuration."""
+    installs = [command for command in commands() if re.search(r"pip (install|wheel)", command)]
+    assert len(installs) == 4
+    for command in installs:
+        assert "--require-hashes" in command or "--no-index" in command, command
+    assert not SHARED_HOST.search(" ".join(commands()))
+
+
+def test_the_wheel_that_the_image_builds_runs_in_a_venv(tmp_path: Path) -> None:
+    """The Dockerfile's own lines, with this folder for the image's, give a program that starts."""
+    source, venv = tmp_path / "build", tmp_path / "opt"
+    source.mkdir()
+    for name in ("pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "consul_redis_agent", source / "consul_redis_agent")
+    run(sys.executable, "-m", "venv", venv)
+    for command in commands():
+        if "--no-index" in command:
+            words = [str(venv / "bin/python") if word.startswith("/opt/") else word for word in shlex.split(command)]
+            words = [sys.executable if word == "python" else word for word in words]
+            words = [str(next(source.glob(word))) if "*" in word else word for word in words]
+            run(*words, cwd=source)
+    site = next(venv.glob("lib/*/site-packages"))
+    (site / "locked.pth").write_text(sysconfig.get_path("purelib"))  # stands for what the lock installs
+    assert run(venv / "bin/consul-redis-agent", "--version").strip().endswith(__version__)
+
+
+def test_the_healthcheck_of_the_image_asks_the_status_socket() -> None:
+    """It uses the agent's own code and the socket that the image's environment gives, and is an exec form."""
+    (health,) = (rest for word, rest in stages()[-1] if word == "HEALTHCHECK")
+    argv = json.loads(health.partition(" CMD ")[2])
+    compile(argv[-1], "healthcheck", "exec")
+    (environment,) = (rest for word, rest in stages()[-1] if word == "ENV")
+    folder = dict(pair.split("=", 1) for pair in environment.split())["RUNTIME_DIRECTORY"]
+    assert f"{folder}/status.sock" in argv[-1]
+    done = subprocess.run([sys.executable, *argv[1:]], capture_output=True, text=True, check=False, env={**os.environ})
+    assert done.returncode == 1
+    assert f"no agent answers at {folder}/status.sock" in done.stderr
