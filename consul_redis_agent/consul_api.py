@@ -30,17 +30,6 @@ Status = Literal["passing", "critical"]
 
 LOOK_PERIOD = 1.0  # seconds between two looks at the token file
 
-# python-consul2's argument for each key of Consul's service definition
-SERVICE_ARGUMENTS = {
-    "Name": "name",
-    "ID": "service_id",
-    "Address": "address",
-    "Port": "port",
-    "Tags": "tags",
-    "Meta": "meta",
-    "Check": "check",
-}
-
 
 class ConsulAPI:
     """The local Consul agent at ``url`` (``http://host:port`` or ``unix:///path``).
@@ -55,12 +44,18 @@ class ConsulAPI:
         self.timeout = timeout
 
     async def register(self, service: Mapping[str, Any], *, timeout: float | None = None) -> None:
-        """Register a service and its ``Check`` in one call; keys as in :data:`SERVICE_ARGUMENTS`.
+        """Register a service and its ``Checks`` in one call, in the keys of Consul's API.
 
-        Consul heeds the check's ``Status`` only while it does not know the check id.
+        Consul heeds a check's ``Status`` only while it does not know the check id. python-consul2's ``register`` takes
+        one check only; this call takes the whole definition.
         """
-        arguments = {SERVICE_ARGUMENTS[key]: value for key, value in service.items()}
-        await self._http.send(self._consul.agent.service.register(**arguments), timeout=timeout, repeatable=True)
+        call = self._http.put(base.CB.bool(), "/v1/agent/service/register", data=json.dumps(dict(service)))
+        await self._http.send(call, timeout=timeout, repeatable=True)
+
+    async def check_deregister(self, check_id: str, *, timeout: float | None = None) -> None:
+        """Remove one check from the local agent. Raises ConsulUnknown if it is not there."""
+        call = self._consul.agent.check.deregister(_segment(check_id))
+        await self._http.send(call, timeout=timeout, repeatable=True)
 
     async def deregister(self, service_id: str, *, timeout: float | None = None) -> None:
         """Remove a service and its checks from the local agent. Raises ConsulUnknown if it is not there."""

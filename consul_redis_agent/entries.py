@@ -19,6 +19,18 @@ empty, since that is what registering a check begins with."""
 CHECK_SUFFIX = ":role"
 """The role check of service ``ID`` is ``ID:role``: one an entry, the same whatever the role is."""
 
+SEAL_SUFFIX = ":seal"
+"""The seal of service ``ID`` is ``ID:seal``: a second check that is never updated after it was registered.
+
+Consul keeps the state of a TTL check on disk whenever it is updated, and a Consul agent that starts again restores a
+passing one until its TTL has run out: a host that comes back would show two masters. What was never updated is not
+kept, and begins critical: the seal is broken, and DNS does not show the entry, until this agent has decided anew and
+put a new one on.
+"""
+SEAL_NAME = "seal"
+SEAL_NOTES = "critical after this Consul agent has started again, until consul-redis-agent confirms the entry"
+SEAL_TTL = "87600h"
+
 
 class Mode(StrEnum):
     """``service.mode`` of the configuration."""
@@ -73,12 +85,19 @@ class Wanted:
         return self.id + CHECK_SUFFIX
 
     @property
+    def seal_id(self) -> str:
+        """The id of the entry's seal."""
+        return self.id + SEAL_SUFFIX
+
+    @property
     def status(self) -> str:
-        """The check's status; never ``warning``, which DNS serves."""
+        """The role check's status; never ``warning``, which DNS serves."""
         return "passing" if self.passing else "critical"
 
     def registration(self) -> dict[str, Any]:
-        """The body of ``PUT /v1/agent/service/register``: the service and its check in one call."""
+        """The body of ``PUT /v1/agent/service/register``: the service and its checks in one call."""
+        role = {"CheckID": self.check_id, "Name": self.check_name, "Notes": NOTES, "TTL": f"{self.ttl:g}s"}
+        seal = {"CheckID": self.seal_id, "Name": SEAL_NAME, "Notes": SEAL_NOTES, "TTL": SEAL_TTL}
         return {
             "ID": self.id,
             "Name": self.name,
@@ -86,29 +105,19 @@ class Wanted:
             "Address": self.address.host,
             "Port": self.address.port,
             "Meta": dict(self.meta),
-            "Check": {
-                "CheckID": self.check_id,
-                "Name": self.check_name,
-                "TTL": f"{self.ttl:g}s",
-                "Status": self.status,
-                "Notes": NOTES,
-            },
+            "Checks": [role | {"Status": self.status}, seal | {"Status": "passing"}],
         }
 
     def catalog_service(self) -> dict[str, Any]:
         """The service as a ``Service`` operation of ``/v1/txn`` takes it."""
         registration = self.registration()
-        del registration["Check"]
+        del registration["Checks"]
         return registration | {"Service": registration.pop("Name")}
 
-    def catalog_check(self, node: str) -> dict[str, Any]:
-        """The check as a ``Check`` operation of ``/v1/txn`` takes it. ``node`` is the Consul node."""
-        return {
+    def catalog_checks(self, node: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The role check and the seal as ``Check`` operations of ``/v1/txn`` take them. ``node`` is the Consul node."""
+        common = {
             "Node": node,
-            "CheckID": self.check_id,
-            "Name": self.check_name,
-            "Status": self.status,
-            "Notes": NOTES,
             "Output": OUTPUT,
             "ServiceID": self.id,
             # Without it Consul asks for node:write; with it service:write on this service is enough.
@@ -116,6 +125,9 @@ class Wanted:
             "ServiceTags": list(self.tags),
             "Type": "ttl",
         }
+        role = {"CheckID": self.check_id, "Name": self.check_name, "Notes": NOTES, "Status": self.status}
+        seal = {"CheckID": self.seal_id, "Name": SEAL_NAME, "Notes": SEAL_NOTES, "Status": "passing"}
+        return common | role, common | seal
 
 
 def wanted(decision: Decision, naming: Naming, address: Address, master_name: str) -> tuple[Wanted, ...]:

@@ -143,8 +143,10 @@ class Entry:
     meta: Mapping[str, str] = field(default_factory=dict)
     check: Mapping[str, Any] | None = None
     """The role check as the catalog holds it, so that a transaction can write it back changed."""
+    seal: Mapping[str, Any] | None = None
+    """The seal, likewise; see :data:`consul_redis_agent.entries.SEAL_SUFFIX`."""
     passing: bool = False
-    """The role check passes."""
+    """The role check passes, and the seal is whole."""
     node_alive: bool = True
     """Consul's gossip (serfHealth) holds the Consul node for alive."""
     maintenance: bool = False

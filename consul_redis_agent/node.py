@@ -314,7 +314,8 @@ def naming(config: Config, redis: RedisConfig, seen_from: str) -> Naming:
         service=redis.service,
         replica=redis.replica if mode is Mode.SERVICES else "",
         ttl=config.service.ttl,
-        node=redis.url,
+        # Where several hosts share one Consul agent, the same loopback address means another node on each.
+        node=f"{redis.url} on {seen_from}" if seen_from else redis.url,
         master_id=identity.service_id(redis.service, *where),
         replica_id=identity.service_id(redis.replica or f"{redis.service}-replica", *where),
         tags=config.service.tags,

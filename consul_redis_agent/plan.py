@@ -18,7 +18,7 @@ from consul_redis_agent.facts import Address, Entry
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service as the local Consul agent holds it, with the state of its role check (None: there is no such check)."""
+    """A service as the local Consul agent holds it, with the state of role check and seal (None: there is none)."""
 
     id: str
     name: str
@@ -27,6 +27,7 @@ class Service:
     port: int
     meta: Mapping[str, str]
     status: str | None
+    seal: str | None = None
     maintenance: bool = False
 
 
@@ -55,13 +56,20 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Unseal:
+    """Take a broken seal off, so that the next registration puts a new one on."""
+
+    seal_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deregister:
     """Take a service and its check out of the local agent."""
 
     service_id: str
 
 
-Step = Transact | Register | Update | Deregister
+Step = Transact | Register | Update | Unseal | Deregister
 
 
 def is_own(meta: Mapping[str, str], naming: Naming) -> bool:
@@ -78,6 +86,11 @@ def at_once(
     names = {w.id for w in wanted}
     if claim is not None:
         if evict or not any(_holds(e, claim) for e in own):
+            there = next((e for e in own if e.id == claim.id), None)
+            if there and not there.passing and _definition(there) != _wanted_definition(claim):
+                # When the local agent is told of the check, Consul syncs the service with it: as it is known there. So
+                # the claim must be known there first, while the check, which keeps its status, is still critical.
+                yield Register(claim)
             yield Transact(claim, tuple(e for e in own if e.id not in names), evict)
         return
     passing = {w.id for w in wanted if w.passing}
@@ -108,7 +121,9 @@ def then(
         # A check that is known keeps its status when it is registered again, and Consul then syncs that one: update first.
         if there and there.status is not None and there.status != entry.status:
             yield Update(entry.check_id, entry.passing)
-        if not same or (there and there.status is None):
+        if there and there.seal not in (None, "passing"):
+            yield Unseal(entry.seal_id)
+        if not same or (there and (there.status is None or there.seal != "passing")):
             yield Register(entry)
 
 

@@ -10,13 +10,15 @@ from typing import Any
 from consul_redis_agent import plan
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
-from consul_redis_agent.entries import CHECK_SUFFIX, OUTPUT, Naming, Wanted
+from consul_redis_agent.entries import CHECK_SUFFIX, OUTPUT, SEAL_SUFFIX, Naming, Wanted
 from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulUnknown, StaleDecision
 from consul_redis_agent.facts import Entry
 from consul_redis_agent.watch.catalog import SERVICE_MAINTENANCE
 
 log = logging.getLogger(__name__)
 
+NOT_WRITTEN = ("CreateIndex", "Definition", "Namespace")
+"""What a check has when it is read, and a transaction does not take."""
 DECISION_LIFE = 1.5
 """Seconds after which a decision is not written any more. It is made anew once a second at the latest."""
 
@@ -125,18 +127,21 @@ class Registry:
                 self._known |= {entry.id}
             case plan.Update(check_id, passing):
                 await self._api.check_update(check_id, "passing" if passing else "critical", OUTPUT)
+            case plan.Unseal(seal_id):
+                await self._api.check_deregister(seal_id)
             case plan.Deregister(service_id):
                 await self._api.deregister(service_id)
 
     def _operations(self, step: plan.Transact) -> Iterator[dict[str, Any]]:
         if step.publish:
             yield {"Service": {"Verb": "set", "Node": self.here, "Service": step.publish.catalog_service()}}
-            yield {"Check": {"Verb": "set", "Check": step.publish.catalog_check(self.here or "")}}
+            for own in step.publish.catalog_checks(self.here or ""):
+                yield {"Check": {"Verb": "set", "Check": own}}
         for entry in step.remove:
             named = {"ID": entry.id, "Service": entry.name}
             yield {"Service": {"Verb": "delete", "Node": self.here, "Service": named}}
-        for entry in step.evict:
-            yield {"Check": {"Verb": "cas", "Check": put_down(entry)}}
+        for older in put_down(step.evict):
+            yield {"Check": {"Verb": "cas", "Check": older}}
 
     async def _transact(self, step: plan.Transact) -> None:
         operations = list(self._operations(step))
@@ -153,8 +158,8 @@ class Registry:
                     error,
                 )
                 self._said_no_transactions = True
-            for entry in step.evict:
-                await self._api.catalog_check(put_down(entry))
+            for check in put_down(step.evict):
+                await self._api.catalog_check(check)
             if step.publish:
                 await self._api.register(step.publish.registration())
                 await self._api.check_update(
@@ -173,6 +178,7 @@ class Registry:
                 port=service.get("Port") or 0,
                 meta=service.get("Meta") or {},
                 status=checks.get(service_id + CHECK_SUFFIX, {}).get("Status"),
+                seal=checks.get(service_id + SEAL_SUFFIX, {}).get("Status"),
                 maintenance=SERVICE_MAINTENANCE + service_id in checks,
             )
             for service_id, service in services.items()
@@ -181,9 +187,14 @@ class Registry:
         }
 
 
-def put_down(entry: Entry) -> Mapping[str, Any]:
-    """The role check of an older claim, as read, but critical: a ``set`` replaces the whole check."""
-    check = dict(entry.check or {})
-    for key in ("CreateIndex", "Definition", "Namespace"):
-        check.pop(key, None)
-    return check | {"Status": "critical", "Output": "a newer claim has taken its place"}
+def put_down(entries: Iterable[Entry]) -> Iterator[Mapping[str, Any]]:
+    """The checks of older claims, as read, but critical: writing one replaces it whole.
+
+    The seal too: should that claim's Consul agent start again, it knows a passing role check and a broken seal, and
+    writes what differs one by one; the seal must not be whole for the moment between.
+    """
+    for entry in entries:
+        for check in (entry.check, entry.seal):
+            if check is not None:
+                kept = {key: value for key, value in check.items() if key not in NOT_WRITTEN}
+                yield kept | {"Status": "critical", "Output": "a newer claim has taken its place"}

@@ -10,7 +10,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
-from consul_redis_agent.entries import CHECK_SUFFIX
+from consul_redis_agent.entries import CHECK_SUFFIX, SEAL_SUFFIX
 from consul_redis_agent.errors import ConsulError
 from consul_redis_agent.facts import Catalog, Entry
 
@@ -89,8 +89,9 @@ class CatalogWatch:
 def entry(answer: Mapping[str, Any]) -> Entry:
     """One instance of ``/v1/health/service/NAME`` as a fact."""
     service, checks = answer["Service"], answer["Checks"]
-    role = next((c for c in checks if c["CheckID"] == service["ID"] + CHECK_SUFFIX), None)
+    by_id = {c["CheckID"]: c for c in checks}
     status = {c["CheckID"]: c["Status"] for c in checks}
+    role, seal = by_id.get(service["ID"] + CHECK_SUFFIX), by_id.get(service["ID"] + SEAL_SUFFIX)
     return Entry(
         node=answer["Node"]["Node"],
         id=service["ID"],
@@ -100,8 +101,13 @@ def entry(answer: Mapping[str, Any]) -> Entry:
         tags=tuple(service["Tags"]),
         meta=service["Meta"],
         check=role,
+        seal=seal,
         # A foreign entry has no role check: what counts then is whether DNS shows it.
-        passing=role["Status"] == "passing" if role else "critical" not in status.values(),
+        passing=(
+            role["Status"] == "passing" and (seal is None or seal["Status"] == "passing")
+            if role
+            else "critical" not in status.values()
+        ),
         node_alive=status.get(NODE_CHECK, "passing") != "critical",
         maintenance=NODE_MAINTENANCE in status or SERVICE_MAINTENANCE + service["ID"] in status,
         created=service.get("CreateIndex", 0),

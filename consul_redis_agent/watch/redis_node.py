@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from contextlib import suppress
+from dataclasses import replace
 from math import isfinite
 
 from redis.exceptions import NoPermissionError, ResponseError
