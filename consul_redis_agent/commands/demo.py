@@ -61,6 +61,8 @@ def main(args: argparse.Namespace) -> int:
             held = demo.run()
             if args.keep:
                 demo.keep()
+    except BrokenPipeError:
+        raise
     except (NotInTime, ProcessDied, OSError, redis.RedisError) as error:
         raise LocalError(f"the demo could not go on: {str(error).partition(chr(10))[0]}") from error
     return 0 if held else 1

@@ -51,7 +51,7 @@ class Fleet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+        if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit | BrokenPipeError):
             self.show_logs()
         self.close()
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,15 @@ def mentioned(folder: Path) -> list[str]:
     return [line for line in lines if str(folder) in line]
 
 
-def start(folder: Path, *flags: str) -> Demo:
+@contextmanager
+def start(folder: Path, *flags: str) -> Iterator[Demo]:
     """The installed command with its output in a pipe."""
-    return subprocess.Popen(
-        [str(PROGRAM), "demo", *flags], stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(folder)}
-    )
+    env = os.environ | {"TMPDIR": str(folder)}
+    with subprocess.Popen([str(PROGRAM), "demo", *flags], stdout=subprocess.PIPE, text=True, env=env) as demo:
+        try:
+            yield demo
+        finally:
+            demo.terminate()
 
 
 def read_to(demo: Demo, line: str) -> str:
@@ -84,7 +89,7 @@ def test_demo_shows_dns_follow_the_master_and_never_name_two(folder: Path) -> No
 
         pasted = read_to(demo, "ls ")
         (dig,) = re.findall(r"dig .+", pasted)
-        assert len(re.findall(r"^redis\.service\.consul\..* SRV ", shell(dig), re.MULTILINE)) == 1
+        assert len(re.findall(r"^redis\.service\.consul\..*\sSRV\s", shell(dig), re.MULTILINE)) == 1
         states = [shell(command) for command in re.findall(r"\S.* status .+", pasted)]
         assert len(states) == 3
         assert sum('"decision": "master"' in state for state in states) == 1
