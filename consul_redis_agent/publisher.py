@@ -106,6 +106,7 @@ class Publisher:
         registry, target = self.registry, self._current()
         stale = not self._settled()
         if target.key != self._written or stale:
+            self._written = None  # until it is done, also if it is interrupted: anything may be half written
             await registry.converge(self._current, self._lookout.entries)
             if stale and not self._settled():
                 await registry.correct(self._current, self._lookout.entries)
