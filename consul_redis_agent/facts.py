@@ -143,8 +143,6 @@ class Entry:
     meta: Mapping[str, str] = field(default_factory=dict)
     check: Mapping[str, Any] | None = None
     """The role check as the catalog holds it, so that a transaction can write it back changed."""
-    seal: Mapping[str, Any] | None = None
-    """The seal, likewise; see :data:`consul_redis_agent.entries.SEAL_SUFFIX`."""
     passing: bool = False
     """The role check passes, and the seal is whole."""
     node_alive: bool = True
@@ -153,6 +151,8 @@ class Entry:
     """An operator has put the service or its Consul node into maintenance."""
     created: int = 0
     """CreateIndex of the service: smaller came first."""
+    seal: Mapping[str, Any] | None = None
+    """The seal as the catalog holds it; see :data:`consul_redis_agent.entries.SEAL_SUFFIX`."""
 
     @property
     def visible(self) -> bool:

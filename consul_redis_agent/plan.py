@@ -27,8 +27,8 @@ class Service:
     port: int
     meta: Mapping[str, str]
     status: str | None
-    seal: str | None = None
     maintenance: bool = False
+    seal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

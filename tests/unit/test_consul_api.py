@@ -149,7 +149,7 @@ async def test_service_and_check_are_registered_in_one_call() -> None:
         await api.register(SERVICE)
     [(first, _, body)] = fake.requests
     assert first.startswith("PUT /v1/agent/service/register ")
-    assert json.loads(body) == {"name": "redis", "id": "redis-1", "port": 6379, "check": SERVICE["Check"]}
+    assert json.loads(body) == SERVICE
 
 
 async def test_a_blocking_query_delays_nobody() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_redis_agent.claim import Claim
-from consul_redis_agent.entries import Mode, Naming, Wanted, wanted
+from consul_redis_agent.entries import SEAL_NOTES, SEAL_TTL, Mode, Naming, Wanted, wanted
 from consul_redis_agent.facts import Address
 from consul_redis_agent.rules import Decision, Reason, Verdict
 
@@ -133,30 +133,39 @@ def test_service_and_check_are_registered_in_one_call() -> None:
         "Address": "10.0.0.5",
         "Port": 6379,
         "Meta": COMMON_META | CLAIM_META,
-        "Check": {
-            "CheckID": "redis-6379:role",
-            "Name": "role:master",
-            "TTL": "10s",
-            "Status": "passing",
-            "Notes": "kept by consul-redis-agent",
-        },
+        "Checks": [
+            {
+                "CheckID": "redis-6379:role",
+                "Name": "role:master",
+                "TTL": "10s",
+                "Status": "passing",
+                "Notes": "kept by consul-redis-agent",
+            },
+            {
+                "CheckID": "redis-6379:seal",
+                "Name": "seal",
+                "TTL": SEAL_TTL,
+                "Status": "passing",
+                "Notes": SEAL_NOTES,
+            },
+        ],
     }
 
 
 def test_a_transaction_writes_what_a_registration_writes() -> None:
     """Catalog and local agent get the same definition, so that no later sync changes it."""
     (entry,) = entries(MASTER, Mode.SERVICES)
-    registration, service, check = entry.registration(), entry.catalog_service(), entry.catalog_check("host-1")
+    registration, service = entry.registration(), entry.catalog_service()
     assert service == {
         "ID": registration["ID"],
         "Service": registration["Name"],
         **{key: registration[key] for key in ("Tags", "Address", "Port", "Meta")},
     }
-    assert {key: check[key] for key in ("CheckID", "Name", "Status", "Notes")} == {
-        key: registration["Check"][key] for key in ("CheckID", "Name", "Status", "Notes")
-    }
-    assert (check["Node"], check["ServiceID"], check["ServiceName"]) == ("host-1", "redis-6379", "redis")
-    assert (check["ServiceTags"], check["Output"]) == (["master"], "")
+    for check, registered in zip(entry.catalog_checks("host-1"), registration["Checks"], strict=True):
+        same = ("CheckID", "Name", "Status", "Notes")
+        assert {key: check[key] for key in same} == {key: registered[key] for key in same}
+        assert (check["Node"], check["ServiceID"], check["ServiceName"]) == ("host-1", "redis-6379", "redis")
+        assert (check["ServiceTags"], check["Output"]) == (["master"], "")
 
 
 @given(decisions, namings)

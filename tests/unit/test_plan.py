@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consul_redis_agent import plan
 from consul_redis_agent.claim import Claim
-from consul_redis_agent.entries import CHECK_SUFFIX, Mode, Naming, Wanted, wanted
+from consul_redis_agent.entries import CHECK_SUFFIX, SEAL_SUFFIX, Mode, Naming, Wanted, wanted
 from consul_redis_agent.facts import Address, Entry
 from consul_redis_agent.plan import (
     Deregister,
@@ -18,6 +18,7 @@ from consul_redis_agent.plan import (
     Service,
     Step,
     Transact,
+    Unseal,
     Update,
     at_last,
     at_once,
@@ -64,7 +65,9 @@ def in_catalog(entry: Wanted, *, passing: bool | None = None, maintenance: bool 
     )
 
 
-def at_agent(entry: Wanted, *, status: str | None = "", maintenance: bool = False) -> Service:
+def at_agent(
+    entry: Wanted, *, status: str | None = "", maintenance: bool = False, seal: str | None = "passing"
+) -> Service:
     """A wanted entry as the local agent holds it."""
     return Service(
         id=entry.id,
@@ -75,6 +78,7 @@ def at_agent(entry: Wanted, *, status: str | None = "", maintenance: bool = Fals
         meta=entry.meta,
         status=entry.status if status == "" else status,
         maintenance=maintenance,
+        seal=seal,
     )
 
 
@@ -138,6 +142,23 @@ def test_a_service_without_its_check_is_registered_again() -> None:
     assert list(then((master,), local(at_agent(master, status=None)), NAMING, KNOWN)) == [Register(master)]
 
 
+def test_what_was_restored_from_disk_is_sealed_anew() -> None:
+    """A Consul agent that started again shows nothing until this agent has decided: then a new seal is put on."""
+    (master,) = want(MASTER)
+    assert list(then((master,), local(at_agent(master, seal="critical")), NAMING, frozenset())) == [
+        Unseal("redis-6379:seal"),
+        Register(master),
+    ]
+
+
+def test_a_claim_in_a_known_entry_is_registered_before_it_passes() -> None:
+    """In mode check the entry is there already: Consul would sync the old one, without the claim, with its check."""
+    naming = replace(NAMING, mode=Mode.CHECK)
+    (master,), (before,) = want(MASTER, Mode.CHECK), want(REPLICA, Mode.CHECK)
+    steps = list(at_once((master,), (), [in_catalog(before)], HERE, naming))
+    assert steps == [Register(master), Transact(master)]
+
+
 def test_what_only_the_catalog_has_wrong_is_written_there() -> None:
     """The local agent does not notice another agent's transaction, so the catalog is written over."""
     (replica,) = want(REPLICA)
@@ -159,9 +180,9 @@ decisions = st.sampled_from([MASTER, REPLICA, NONE, replace(MASTER, claim=Claim(
 modes = st.sampled_from(Mode)
 
 
-@given(before=decisions, after=decisions, mode=modes, done=st.integers(0, 6), known=st.booleans())
+@given(before=decisions, after=decisions, mode=modes, done=st.integers(0, 6), known=st.booleans(), again=st.booleans())
 def test_an_interruption_after_any_step_converges(
-    before: Decision, after: Decision, mode: Mode, done: int, known: bool
+    before: Decision, after: Decision, mode: Mode, done: int, known: bool, again: bool
 ) -> None:
     """Wherever a pass is cut short, the next one ends where an uninterrupted one would have."""
     naming = replace(NAMING, mode=mode)
@@ -172,6 +193,8 @@ def test_an_interruption_after_any_step_converges(
         pass
     if not known:
         world.known = frozenset()  # this process was started anew
+    if again:
+        world.start_the_consul_agent_again()
     world.converge(target)
     assert settled(target, world.catalog.values(), HERE, naming)
     assert not list(then(target, world.agent, naming, world.known))
@@ -190,6 +213,12 @@ class World:
         """Take every step."""
         for _ in self.steps(target):
             pass
+
+    def start_the_consul_agent_again(self) -> None:
+        """It restores the role checks and the services from disk, finds the seals broken, and syncs."""
+        for service_id, service in self.agent.items():
+            self.agent[service_id] = replace(service, seal="critical")
+            self.catalog[service_id] = replace(self.catalog[service_id], passing=False)
 
     def steps(self, target: tuple[Wanted, ...]) -> Iterable[Step]:
         """Take the steps one by one, as the registry does."""
@@ -214,8 +243,9 @@ class World:
             case Register(entry):
                 there = self.agent.get(entry.id)
                 status = there.status if there and there.status else entry.status
-                self.agent[entry.id] = at_agent(entry, status=status)
-                self.catalog[entry.id] = in_catalog(entry, passing=status == "passing")
+                seal = there.seal if there and there.seal else "passing"
+                self.agent[entry.id] = at_agent(entry, status=status, seal=seal)
+                self.catalog[entry.id] = in_catalog(entry, passing=status == seal == "passing")
                 self.known |= {entry.id}
             case Update(check_id, passing):
                 service_id = check_id.removesuffix(CHECK_SUFFIX)
@@ -224,6 +254,12 @@ class World:
                     self.agent[service_id] = replace(self.agent[service_id], status=status)
                     if service_id in self.catalog:
                         self.catalog[service_id] = replace(self.catalog[service_id], passing=passing)
+            case Unseal(seal_id):
+                service_id = seal_id.removesuffix(SEAL_SUFFIX)
+                self.agent[service_id] = replace(self.agent[service_id], seal=None)
+                self.catalog[service_id] = replace(
+                    self.catalog[service_id], passing=self.agent[service_id].status == "passing"
+                )
             case Deregister(service_id):
                 self.agent.pop(service_id, None)
                 self.catalog.pop(service_id, None)
@@ -231,4 +267,4 @@ class World:
 
 def test_every_step_is_known_to_the_world_of_these_tests() -> None:
     """A new kind of step has to be thought of here, too."""
-    assert set(plan.Step.__args__) == {Transact, Register, Update, Deregister}
+    assert set(plan.Step.__args__) == {Transact, Register, Update, Unseal, Deregister}
