@@ -31,9 +31,10 @@ _failed = pytest.StashKey[bool]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let fixtures know that the test failed."""
+    """Let the fixtures of the test and of its module know that it failed."""
     report = yield
-    item.stash[_failed] = item.stash.get(_failed, False) or report.failed
+    for node in item.listchain():
+        node.stash[_failed] = node.stash.get(_failed, False) or report.failed
     return report
 
 
@@ -47,6 +48,12 @@ def _fleet(request: pytest.FixtureRequest, *, isolated: bool) -> Iterator[Fleet]
 @pytest.fixture
 def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
     """An empty fleet on loopback; the logs of its processes are shown when the test fails."""
+    yield from _fleet(request, isolated=False)
+
+
+@pytest.fixture(scope="module")
+def shared_fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """A fleet on loopback for all tests of a module."""
     yield from _fleet(request, isolated=False)
 
 
