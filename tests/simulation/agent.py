@@ -1,0 +1,659 @@
+"""Our agent on one host: the real decisions, entries, registry and publisher in a modelled shell; assumptions 15 to 17."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from dataclasses import replace
+from math import inf
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from consul_redis_agent import rules
+from consul_redis_agent.clock import STOPPED
+from consul_redis_agent.entries import Mode, Naming, wanted
+from consul_redis_agent.errors import ConsulConflict, ConsulError, ConsulUnknown, ConsulUnreachable, StaleDecision
+from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Sentinel, Silence
+from consul_redis_agent.publisher import ATTEMPTS, Publisher
+from consul_redis_agent.registry import Registry, Target
+from consul_redis_agent.rules import Decision, Policy, Verdict
+from consul_redis_agent.watch.sentinels import Failovers
+
+from .consul import Refused, told
+from .redis import NAME
+
+if TYPE_CHECKING:
+    from .world import World
+
+TTL = 10.0
+TIMEOUT = 2.0
+"""Of one call to Consul."""
+LOOK_TIMEOUT = 1.0
+"""Of one exchange with Redis or a Sentinel."""
+POLL = 1.0
+PERIOD = 2.0
+PEER_PERIOD = 1.0
+POLICY = Policy(ttl=TTL)
+
+
+class Reply:
+    """The answer to one question; the first one counts."""
+
+    def __init__(self, deliver: Callable[[Any, Exception | None], None]) -> None:
+        self._deliver, self._done = deliver, False
+
+    def __call__(self, value: Any = None, error: Exception | None = None) -> None:
+        if not self._done:
+            self._done = True
+            self._deliver(value, error)
+
+
+class Call(Awaitable[Any]):
+    """What a coroutine waits for; the task that steps it makes it begin."""
+
+    def __init__(self, begin: Callable[[Reply], None]) -> None:
+        self.begin = begin
+
+    def __await__(self) -> Generator[Call, Any, Any]:
+        return (yield self)
+
+
+class Task:
+    """Steps a coroutine from one await to the next."""
+
+    def __init__(self, agent: Agent, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._agent, self._coroutine = agent, coroutine
+        self._done: Callable[[Task], None] = lambda task: None
+        self._over = self._cancelled = False
+        agent.later(0.0, self._step, None, None)
+
+    def add_done_callback(self, done: Callable[[Task], None]) -> None:
+        self._done = done
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def exception(self) -> None:
+        """There is none: what a coroutine raises ends the simulation."""
+
+    def cancel(self) -> None:
+        """The request under way still arrives."""
+        if not self._over:
+            self._over = self._cancelled = True
+            self._coroutine.close()
+            self._done(self)
+
+    def _step(self, value: Any, error: Exception | None) -> None:
+        if self._over:
+            return
+        try:
+            call = self._coroutine.throw(error) if error else self._coroutine.send(value)
+        except StopIteration:
+            self._over = True
+            self._done(self)
+            return
+        agent = self._agent
+        life = agent.life
+        call.begin(Reply(lambda v, e: agent.deliver(life, self._step, v, e)))
+        agent.world.stepped(agent)
+
+
+class Api:
+    """The calls of ConsulAPI, carried to the local agent and from there to the servers."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent, self._world = agent, agent.world
+        self._consul = agent.world.hosts[agent.host].consul
+
+    async def agent_self(self) -> Any:
+        return await self._local(lambda: {"Config": {"NodeName": self._consul.node}})
+
+    async def services(self) -> Any:
+        return await self._local(
+            lambda: {i: s.body | {"Service": s.body["Name"]} for i, s in self._consul.services.items()}
+        )
+
+    async def checks(self) -> Any:
+        return await self._local(
+            lambda: {i: {"Status": c.status} for s in self._consul.services.values() for i, c in s.checks.items()}
+        )
+
+    async def register(self, body: dict[str, Any]) -> None:
+        await self._local(lambda: self._consul.register(body), slow=True)
+
+    async def check_update(self, check_id: str, status: str, output: str) -> None:
+        await self._local(lambda: self._consul.update(check_id, status, output), slow=True)
+
+    async def deregister(self, service_id: str) -> None:
+        await self._local(lambda: self._consul.deregister(service_id), slow=True)
+
+    async def check_deregister(self, check_id: str) -> None:
+        await self._local(lambda: self._consul.deregister_check(check_id), slow=True)
+
+    async def txn(self, operations: list[dict[str, Any]]) -> None:
+        await Call(lambda reply: self._ask(reply, lambda: self._to_servers(operations, reply)))
+
+    async def _local(self, act: Callable[[], Any], *, slow: bool = False) -> Any:
+        def here(reply: Reply) -> None:
+            delay = self._world.engine.rng.uniform(0.003, 0.006) if slow else 0.0005
+            known = act()
+            self._later(delay, reply, known, ConsulUnknown("not known") if known is False else None)
+
+        return await Call(lambda reply: self._ask(reply, lambda: here(reply)))
+
+    def _ask(self, reply: Reply, act: Callable[[], None]) -> None:
+        if not self._consul.up:
+            self._later(0.001, reply, None, ConsulUnreachable("connection refused"))
+            return
+        self._later(TIMEOUT, reply, None, ConsulUnreachable("no answer in time"))
+        self._later(self._world.engine.rng.uniform(0.0003, 0.001), self._consul.take, act)
+
+    def _to_servers(self, operations: list[dict[str, Any]], reply: Reply) -> None:
+        engine = self._world.engine
+        if not self._consul.linked:
+            self._later(0.01, reply, None, ConsulError("No cluster leader"))
+            return
+
+        def arrive() -> None:
+            if not self._consul.linked:
+                return
+            error = None
+            try:
+                self._world.servers.transact(operations, self._agent.host)
+            except Refused as refused:
+                error = ConsulConflict(str(refused))
+            if engine.rng.random() >= self._world.loss:
+                self._later(engine.delay(), reply, None, error)
+
+        self._later(engine.delay(), arrive)
+
+    def _later(self, seconds: float, action: Callable[..., None], *args: Any) -> None:
+        self._world.engine.later(seconds, action, *args)
+
+
+class SimPublisher(Publisher):
+    """The real one; only the waiting between two attempts is modelled, since tenacity waits for a real clock."""
+
+    def __init__(self, agent: Agent) -> None:
+        registry = Registry(cast("Any", Api(agent)), agent.naming)
+        super().__init__(registry, cast("Any", agent), TTL, lambda target, seconds: None)
+        self._agent = agent
+
+    def want(self, target: Target) -> None:
+        self._agent.world.spawn = lambda coroutine: Task(self._agent, coroutine)
+        super().want(target)
+
+    async def _write(self) -> None:
+        engine = self._agent.world.engine
+        for attempt in range(ATTEMPTS):
+            try:
+                await self._pass()
+            except (ConsulError, StaleDecision) as raised:
+                error = raised
+            else:
+                return
+            outcome = SimpleNamespace(exception=lambda error=error: error)
+            self._failed(cast("Any", SimpleNamespace(outcome=outcome)))
+            pause = min(0.05 * 3**attempt + engine.rng.uniform(0, 0.1), 2.0)
+            await Call(lambda reply, pause=pause: engine.later(pause, reply))  # type: ignore[misc]
+
+
+class SentinelWatch:
+    """One agent's view of one Sentinel."""
+
+    def __init__(self, agent: Agent, host: int) -> None:
+        self._agent, self._host = agent, host
+        self.failovers = agent.world.failovers()
+        self.subscribed = True
+        self.fact = self._error("not looked at yet", looked=False)
+        self._last = self.fact
+        self._looking = self._again = False
+        self._looks = 0
+        self._misses = 0
+        self.looked_since = -inf
+
+    def _error(self, error: str, *, looked: bool = True) -> Sentinel:
+        world = self._agent.world
+        return Sentinel(
+            world.engine.now,
+            world.sentinel_id(self._host) if self._agent.met[self._host] else str(self._host),
+            world.address(self._host),
+            error=error,
+            looked=looked,
+        )
+
+    def look(self) -> None:
+        if self._looking:
+            self._again = True
+            return
+        self._looking, self._again = True, False
+        self._looks += 1
+        agent, world, began = self._agent, self._agent.world, self._agent.world.engine.now
+        sentinel = world.hosts[self._host].sentinel
+        engine = world.engine
+        if not world.reach(agent.host, self._host) or sentinel.paused:
+            agent.later(LOOK_TIMEOUT, self._missed, began, "no answer within 1 s")
+        elif not sentinel.up:
+            agent.later(0.001, self._missed, began, "connection refused")
+        else:
+            engine.later(engine.delay(), self._at_sentinel, began, agent.life)
+
+    def _at_sentinel(self, began: float, life: int) -> None:
+        agent, world = self._agent, self._agent.world
+        sentinel = world.hosts[self._host].sentinel
+        if not (sentinel.answers and world.reach(agent.host, self._host)):
+            world.engine.later(LOOK_TIMEOUT, agent.deliver, life, self._missed, began, "no answer within 1 s")
+            return
+        state, failover = sentinel.state, sentinel.failover
+        going_on = failover is not None
+        replicas = [
+            {
+                "runid": run_id,
+                "flags": "slave,promoted" if failover and failover.selected == host else "slave",
+            }
+            for host, run_id in state.run_ids.items()
+        ]
+        agent.met[self._host] = True
+        flags = {"flags": "master,failover_in_progress" if going_on else "master"}
+        fact = Sentinel(
+            at=began,
+            id=world.sentinel_id(self._host),
+            address=world.address(self._host),
+            tilt=sentinel.tilt,
+            master=world.address(sentinel.named),
+            epoch=state.config_epoch,
+            run_ids={world.address(h): run_id for h, run_id in state.run_ids.items()},
+            peers={world.sentinel_id(h.number): world.address(h.number) for h in world.hosts if h.number != self._host},
+        )
+        world.engine.later(world.engine.delay(), agent.deliver, life, self._answered, fact, flags, replicas)
+
+    def _answered(self, fact: Sentinel, flags: dict[str, str], replicas: list[dict[str, str]]) -> None:
+        selection = self.failovers.selection(NAME, flags, replicas)
+        self.fact = fact if selection is None else _with(fact, selection)
+        self._misses = 0
+        self._shown(PERIOD, fact.at)
+
+    def _missed(self, began: float, why: str) -> None:
+        self.fact = self._error(why)
+        self._misses += 1
+        self._shown(min(2.0, 0.05 * 2**self._misses), began)
+
+    def _shown(self, pause: float, began: float) -> None:
+        self._looking = False
+        new, self._last = replace(self.fact, at=0.0) != self._last, replace(self.fact, at=0.0)
+        self.looked_since = began
+        if self._again:
+            self.look()
+        else:
+            self._agent.later(pause, self._due, self._looks)
+        self._agent.looked(new=new)
+
+    def _due(self, looks: int) -> None:
+        if looks == self._looks:
+            self.look()
+
+    def heed(self, channel: str, text: str) -> None:
+        """An event."""
+        if self.failovers.heed(channel, text) == NAME:
+            self.look()
+
+    def resubscribe(self) -> None:
+        """The connection was lost, and with it what was said meanwhile."""
+        self.subscribed = True
+        self.look()
+
+
+def _with(fact: Sentinel, selection: Any) -> Sentinel:
+    object.__setattr__(fact, "selection", selection)  # made just now, seen by nobody yet
+    return fact
+
+
+class CatalogWatch:
+    """The blocking query."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self.fact: Catalog | None = None
+        self.looked_since = -inf
+        self._query = 0
+        self._misses = 0
+
+    def look_again(self) -> None:
+        self.ask(0)
+
+    def ask(self, index: int) -> None:
+        self._query += 1
+        agent, world, query = self._agent, self._agent.world, self._query
+        consul, engine = world.hosts[agent.host].consul, world.engine
+        began = engine.now
+        if not consul.up:
+            agent.later(0.001, self._missed, query, began)
+            return
+        agent.later(TTL / 2 + TIMEOUT, self._missed, query, began)
+        life = agent.life
+        engine.later(engine.delay(), consul.take, lambda: self._at_servers(query, life, index, began))
+
+    def _at_servers(self, query: int, life: int, index: int, began: float) -> None:
+        agent, world = self._agent, self._agent.world
+        engine, servers, consul = world.engine, world.servers, world.hosts[agent.host].consul
+        if not consul.linked:
+            engine.later(0.01, agent.deliver, life, self._missed, query, began)
+            return
+        answered = False
+
+        def answer() -> None:
+            nonlocal answered
+            if not answered and consul.linked and consul.up:
+                answered = True
+                fact = (servers.index, servers.entries())
+                engine.later(engine.delay(), agent.deliver, life, self._answered, query, began, *fact)
+
+        if servers.index > index:
+            answer()
+        else:
+            servers.wait(answer)
+            engine.later(TTL / 2, answer)
+
+    def _answered(self, query: int, began: float, index: int, entries: tuple[Entry, ...]) -> None:
+        if query == self._query:
+            agent, before = self._agent, self.fact
+            self.fact = Catalog(agent.world.engine.now, index, entries)
+            new = self._misses > 0 or before is None or before.entries != entries
+            self.looked_since, self._misses = began, 0
+            self.ask(index)
+            agent.looked(new=new)
+
+    def _missed(self, query: int, began: float) -> None:
+        if query == self._query:
+            self.looked_since = began
+            pause = min(0.25, 0.02 * 3**self._misses)
+            self._misses += 1
+            self._agent.later(pause, self._again, query)
+            self._agent.looked(new=True)
+
+    def _again(self, query: int) -> None:
+        if query == self._query:
+            self.ask(0)
+
+
+class Agent:
+    """The process. It stands in for the lookout, too: ``entries``, ``catalogs``, ``catalogs_at``, ``address``."""
+
+    def __init__(self, world: World, host: int, mode: Mode) -> None:
+        self.world, self.host = world, host
+        self.naming = Naming(
+            mode=mode,
+            service="redis",
+            replica="",
+            ttl=TTL,
+            node="redis://127.0.0.1:6379",
+            master_id="redis-6379",
+            replica_id="redis-replica-6379",
+        )
+        self.address = world.address(host)
+        self.running = self.paused = False
+        self.life = 0
+        self.running_since = 0.0
+        self.decision: Decision | None = None
+        self.met: dict[int, bool] = {}
+        self._deferred: list[tuple[int, Callable[..., None], tuple[Any, ...]]] = []
+        self._paused_at = 0.0
+        self._queues: dict[int, float] = {}
+
+    # The process
+
+    def start(self) -> None:
+        if self.running or not self.world.hosts[self.host].up:
+            return
+        self.running, self.paused = True, False
+        self.decision = None
+        self.running_since = self.world.engine.now
+        self.met = {h.number: False for h in self.world.hosts}
+        self._known: frozenset[str] = frozenset()
+        self._confirmed = -inf
+        self._peer: Peer | None = None
+        self._asked_peer = -inf
+        self._node: Node | Silence | None = None
+        self._node_since = -inf
+        self._misses = 0
+        self._looks = 0
+        self._looking = self._look_again = False
+        self._frozen = -inf
+        self._frozen_now = False
+        self._waking = False
+        self._ticks = 0
+        self._sentinels = [SentinelWatch(self, h.number) for h in self.world.hosts]
+        self._catalog = CatalogWatch(self)
+        self.publisher = SimPublisher(self)
+        self.world.say(self.host, "agent starts")
+        self.world.changed()
+        self.look()
+        for watch in self._sentinels:
+            watch.look()
+        self._catalog.ask(0)
+        Task(self, self._find_here())
+        self.wake()
+
+    def stop(self) -> None:
+        """SIGKILL: what was sent still arrives, what was to be sent does not."""
+        if self.running:
+            self.running = self.paused = False
+            self.life += 1
+            self._deferred.clear()
+            self.world.say(self.host, "agent dies")
+            self.world.changed()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        if self.running and not self.paused:
+            self.paused, self._paused_at = True, self.world.engine.now
+            self.world.say(self.host, "agent is stopped")
+            self.world.changed()
+
+    def resume(self) -> None:
+        """SIGCONT: what came in meanwhile is found first, in some order."""
+        if not self.paused:
+            return
+        now = self.world.engine.now
+        self.paused, self.running_since = False, now
+        self.world.say(self.host, "agent goes on")
+        if now - self._paused_at > STOPPED and self.world.looks_again_after_a_stop:
+            self._frozen = now
+        deferred, self._deferred = self._deferred, []
+        for life, action, args in deferred:
+            self.deliver(life, action, *args)
+        if self._frozen == now:
+            self._frozen_now = True
+            self.publisher.stop()
+            self._peer = None
+            self.look()
+            for watch in self._sentinels:
+                watch.look()
+            self._catalog.look_again()
+        self.world.changed()
+
+    def later(self, seconds: float, action: Callable[..., None], *args: Any) -> None:
+        """In this process, if it lives then."""
+        self.world.engine.later(seconds, self.deliver, self.life, action, *args)
+
+    def deliver(self, life: int, action: Callable[..., None], *args: Any) -> None:
+        if life != self.life or not self.running:
+            return
+        if self.paused:
+            self._deferred.append((life, action, args))
+        else:
+            action(*args)
+
+    # What the lookout shows to the publisher
+
+    def entries(self) -> Iterator[Entry]:
+        if self._catalog.fact:
+            yield from self._catalog.fact.entries
+
+    def catalogs(self) -> Iterator[CatalogWatch]:
+        yield self._catalog
+
+    @property
+    def catalogs_at(self) -> float:
+        return self._catalog.fact.at if self._catalog.fact else -inf
+
+    # The own node
+
+    def redis_closed(self) -> None:
+        """The connection to the own node is closed."""
+        if self.running:
+            self.later(self.world.engine.rng.uniform(0.0001, 0.001), self.look)
+
+    def look(self) -> None:
+        if self._looking:
+            self._look_again = True
+            return
+        self._looking, self._look_again = True, False
+        self._looks += 1
+        engine, redis = self.world.engine, self.world.hosts[self.host].redis
+        if redis.paused:
+            self.later(LOOK_TIMEOUT, self._looked, Silence(engine.now + LOOK_TIMEOUT, "no answer", 0))
+        elif not redis.up:
+            self.later(0.0005, self._looked, Silence(engine.now, "refused", 0, gone=True))
+        else:
+            up = redis.master is not None and self.world.reach(self.host, redis.master)
+            node = Node(
+                engine.now,
+                redis.run_id,
+                redis.role,
+                loading=redis.loading,
+                link_up=up and redis.master is not None and self.world.hosts[redis.master].redis.answers,
+                follows=None if redis.master is None else self.world.address(redis.master),
+                replication_id=redis.replication_id,
+            )
+            self.later(engine.rng.uniform(0.0003, 0.001), self._looked, node)
+
+    def _looked(self, fact: Node | Silence) -> None:
+        self._looking = False
+        self._node_since = fact.at
+        before = self._node
+        if isinstance(fact, Silence):
+            self._misses += 1
+            self._node = Silence(fact.at, fact.reason, self._misses, fact.gone)
+            pause = min(1.0, 0.005 * 3 ** min(self._misses, 6))
+        else:
+            self._misses, self._node, pause = 0, fact, POLL
+        if self._look_again:
+            self.look()
+        else:
+            self.later(pause, self._look_due, self._looks)
+        same = isinstance(before, Node) and isinstance(fact, Node) and replace(before, at=fact.at) == fact
+        self.looked(new=not same)
+
+    def _look_due(self, looks: int) -> None:
+        if looks == self._looks:
+            self.look()
+
+    # Sentinels and peers
+
+    def sentinel_event(self, host: int, channel: str, text: str) -> None:
+        """In order, unless the connection is lost: then from the next subscription on."""
+        if not self.running:
+            return
+        engine, watch = self.world.engine, self._sentinels[host]
+        if not watch.subscribed:
+            return
+        if not self.world.reach(self.host, host) or engine.rng.random() < self.world.loss:
+            watch.subscribed = False
+            self.later(engine.rng.uniform(0.05, 7.0), watch.resubscribe)
+            return
+        due = max(self._queues.get(host, 0.0) + 1e-6, engine.now + engine.delay())
+        self._queues[host] = due
+        self.later(due - engine.now, watch.heed, channel, text)
+
+    def _ask_peer(self, address: Address | None) -> None:
+        engine = self.world.engine
+        if address is None or engine.now - self._asked_peer < PEER_PERIOD:
+            return
+        self._asked_peer = engine.now
+        host = self.world.host_at(address)
+        redis = self.world.hosts[host].redis
+        if redis.answers and self.world.reach(self.host, host):
+            follows = None if redis.master is None else self.world.address(redis.master)
+            peer = Peer(engine.now, address, redis.role, follows, redis.replication_id)
+            self.later(engine.delay(), self._peer_answered, peer)
+
+    def _peer_answered(self, peer: Peer) -> None:
+        self._peer = peer
+        self.wake()
+
+    # Deciding
+
+    async def _find_here(self) -> None:
+        registry = self.publisher.registry
+        while registry.here is None:
+            try:
+                await registry.find_here()
+            except ConsulError:
+                await Call(lambda reply: self.world.engine.later(0.5, reply))
+        self.wake()
+
+    def looked(self, *, new: bool) -> None:
+        """Something was looked at: decide if it is new, or if everything had to be looked at first."""
+        if new or self._frozen_now:
+            self._frozen_now = self.frozen
+            self.wake()
+
+    def wake(self) -> None:
+        if not self._waking:
+            self._waking = True
+            self.later(self.world.engine.rng.uniform(0.0001, 0.001), self._decide)
+
+    def _tick(self, ticks: int) -> None:
+        if ticks == self._ticks:
+            self.wake()
+
+    @property
+    def frozen(self) -> bool:
+        """After a stop, as long as not everything was looked at anew."""
+        since = min(self._node_since, self._catalog.looked_since, *(w.looked_since for w in self._sentinels))
+        return since < self._frozen
+
+    def _decide(self) -> None:
+        self._waking = False
+        self._ticks += 1
+        self.later(min(self.publisher.next_beat, 1.0), self._tick, self._ticks)
+        if self.frozen:
+            return
+        facts = self._facts()
+        decision = rules.decide(facts, POLICY)
+        self._confirmed = decision.confirmed
+        self._ask_peer(decision.ask)
+        before = self.decision
+        if decision.verdict is Verdict.KEEP:
+            return
+        self.decision = decision
+        if before is None or (before.verdict, before.reason, before.claim) != (
+            decision.verdict,
+            decision.reason,
+            decision.claim,
+        ):
+            epoch = f" ({told(decision.claim)})" if decision.claim else ""
+            self.world.say(self.host, f"agent decides {decision.verdict}{epoch}: {decision.sentence}")
+        target = Target(self.world.engine.now, wanted(decision, self.naming, self.address, NAME), decision.evict)
+        self.publisher.want(target)
+
+    def _facts(self) -> Facts:
+        sentinels = tuple(w.fact for w in self._sentinels)
+        self._known = rules.known_sentinels(self._known, sentinels)
+        here = self.publisher.registry.here
+        return Facts(
+            now=self.world.engine.now,
+            node=self._node,
+            me=frozenset({self.address}),
+            sentinels=sentinels,
+            known=len(self._known) or len(sentinels),
+            searching=not all(s.looked for s in sentinels),
+            catalog=self._catalog.fact if here is not None else None,
+            own=(here or "", self.naming.master_id),
+            master_name=NAME,
+            peer=self._peer,
+            confirmed=self._confirmed,
+        )
+
+
+__all__ = ["Agent", "Failovers", "Role"]

@@ -1,0 +1,395 @@
+"""Consul's servers and the local agents; see the package's assumptions 9 to 14."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from consul_redis_agent.claim import Claim
+from consul_redis_agent.facts import Entry
+from consul_redis_agent.watch.catalog import entry
+
+if TYPE_CHECKING:
+    from .world import World
+
+FOREVER = 3600.0
+"""Seconds of a TTL that is not waited for."""
+SERVERS = -1
+"""Where the servers are, among the numbers of hosts."""
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A service with its checks in the catalog."""
+
+    name: str
+    tags: tuple[str, ...]
+    address: str
+    port: int
+    meta: Mapping[str, str]
+    created: int
+    checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def is_master(self) -> bool:
+        """Whether DNS shows it as a master, as far as its checks go."""
+        passing = all(c["Status"] == "passing" for c in self.checks.values())
+        return passing and any(c["Name"] == "role:master" for c in self.checks.values())
+
+    def entry(self, node: str, id_: str, *, alive: bool) -> Entry:
+        """As the real watch reads it."""
+        service = {
+            "ID": id_,
+            "Service": self.name,
+            "Tags": self.tags,
+            "Address": self.address,
+            "Port": self.port,
+            "Meta": self.meta,
+            "CreateIndex": self.created,
+        }
+        gossip = {"CheckID": "serfHealth", "Status": "passing" if alive else "critical"}
+        return entry({"Node": {"Node": node}, "Service": service, "Checks": [gossip, *self.checks.values()]})
+
+
+class Refused(Exception):
+    """A transaction that did nothing."""
+
+
+class Servers:
+    """The catalog, and what gossip knows."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.records: dict[Key, Record] = {}
+        self.alive: dict[str, bool] = {}
+        self.index = 1
+        self.leader = True
+        self.writes = 0
+        self.masters: dict[Key, Claim | None] = {}
+        """The masters that DNS shows, with the claim of each; None where its Meta holds none."""
+        self._entries: tuple[Entry, ...] | None = None
+        self._waiting: list[Callable[[], None]] = []
+
+    def entries(self) -> tuple[Entry, ...]:
+        """What ``/v1/health/service`` answers."""
+        if self._entries is None:
+            self._entries = tuple(r.entry(*key, alive=self.alive.get(key[0], True)) for key, r in self.records.items())
+        return self._entries
+
+    def transact(self, operations: list[dict[str, Any]], who: int) -> None:
+        """All or nothing. Raises Refused."""
+        records = dict(self.records)
+        for operation in operations:
+            match operation:
+                case {"Service": {"Verb": "set", "Node": node, "Service": body}}:
+                    self._set_service(records, (node, body["ID"]), body, body["Service"])
+                case {"Service": {"Verb": "delete", "Node": node, "Service": body}}:
+                    records.pop((node, body["ID"]), None)
+                case {"Check": {"Verb": verb, "Check": check}}:
+                    self._set_check(records, verb, check)
+                case _:
+                    raise AssertionError(operation)
+        self._commit(records, who, "txn")
+
+    def _set_service(self, records: dict[Key, Record], key: Key, body: Mapping[str, Any], name: str) -> None:
+        before = records.get(key)
+        made = Record(
+            name,
+            tuple(body["Tags"]),
+            body["Address"],
+            body["Port"],
+            dict(body["Meta"]),
+            before.created if before else self.index + 1,
+            before.checks if before else {},
+        )
+        if made != before:
+            records[key] = made
+
+    def _set_check(self, records: dict[Key, Record], verb: str, check: Mapping[str, Any]) -> None:
+        key = (check["Node"], check["ServiceID"])
+        record = records.get(key)
+        if record is None:
+            raise Refused("Missing service registration")
+        id_ = check["CheckID"]
+        before = record.checks.get(id_)
+        if verb == "cas" and (before is None or before["ModifyIndex"] != check["ModifyIndex"]):
+            raise Refused("index is stale")
+        made = {k: v for k, v in check.items() if k not in ("ModifyIndex", "Type")}
+        if before is None or any(before.get(k) != v for k, v in made.items()):
+            records[key] = replace(record, checks={**record.checks, id_: made | {"ModifyIndex": self.index + 1}})
+
+    def put(self, node: str, body: Mapping[str, Any], checks: list[dict[str, Any]], who: int, how: str) -> None:
+        """What a local agent syncs: a service with some of its checks, in one step."""
+        records = dict(self.records)
+        self._set_service(records, (node, body["ID"]), body, body["Name"])
+        for check in checks:
+            self._set_check(records, "set", check)
+        self._commit(records, who, how)
+
+    def drop(self, key: Key, who: int) -> None:
+        """Deregister a service."""
+        if key in self.records:
+            self._commit({k: r for k, r in self.records.items() if k != key}, who, "drop")
+
+    def drop_check(self, key: Key, check_id: str, who: int) -> None:
+        """Deregister one check."""
+        record = self.records.get(key)
+        if record and check_id in record.checks:
+            checks = {id_: c for id_, c in record.checks.items() if id_ != check_id}
+            self._commit({**self.records, key: replace(record, checks=checks)}, who, "drop check")
+
+    def gossip(self, node: str, *, alive: bool) -> None:
+        """SerfHealth."""
+        if self.alive.get(node, True) is not alive:
+            self.alive[node] = alive
+            self._commit(self.records, SERVERS, "gossip", force=True)
+
+    def _commit(self, records: dict[Key, Record], who: int, how: str, *, force: bool = False) -> None:
+        if records == self.records and not force:
+            return
+        self.index += 1
+        self.writes += 1
+        self.records, self._entries = records, None
+        before = self.masters
+        self.masters = {
+            (node, id_): Claim.read(record.meta)
+            for (node, id_), record in records.items()
+            if record.is_master and self.alive.get(node, True)
+        }
+        if self.masters != before:
+            shown = ", ".join(f"{node} ({told(claim)})" for (node, _), claim in self.masters.items())
+            self.world.say(who, f"{how}: DNS now answers {shown or 'nobody'}")
+        self.world.judge.wrote(who, how, before)
+        self.world.changed()
+        waiting, self._waiting = self._waiting, []
+        for wake in waiting:
+            wake()
+
+    def wait(self, wake: Callable[[], None]) -> None:
+        """Call back at the next change."""
+        self._waiting.append(wake)
+
+
+@dataclass(slots=True)
+class LocalCheck:
+    """A TTL check in a local agent."""
+
+    body: dict[str, Any]
+    status: str
+    output: str = ""
+    beat: int = 0
+    kept_until: float = 0.0
+    """Until when its state on disk counts, which is written when it is updated."""
+
+    @property
+    def ttl(self) -> float:
+        text: str = self.body["TTL"]
+        return float(text[:-1]) * (3600 if text.endswith("h") else 1)
+
+
+@dataclass(slots=True)
+class Local:
+    """A service in a local agent."""
+
+    body: dict[str, Any]
+    checks: dict[str, LocalCheck]
+
+
+class LocalAgent:
+    """The Consul agent of one host."""
+
+    def __init__(self, world: World, host: int) -> None:
+        self.world, self.host, self.node = world, host, f"host-{world.name(host)}"
+        self.up, self.paused = True, False
+        self.up_since = 0.0
+        self.services: dict[str, Local] = {}
+        self._queue: list[Callable[[], None]] = []
+        self._ordered = 0.0
+        self._beats = 0
+        self._life = 0
+        world.engine.later(0.0, self._compare_some_day)
+
+    @property
+    def linked(self) -> bool:
+        """Whether the servers can be reached."""
+        return self.world.servers.leader and self.world.reach(self.host, SERVERS)
+
+    def take(self, request: Callable[[], None]) -> None:
+        """A request has arrived; while paused it stays in the socket."""
+        if self.paused:
+            self._queue.append(request)
+        elif self.up:
+            request()
+
+    def register(self, body: dict[str, Any]) -> None:
+        """A service with its checks; a check that is known keeps its status."""
+        known = self.services.get(body["ID"])
+        checks: dict[str, LocalCheck] = dict(known.checks) if known else {}
+        for check in body["Checks"]:
+            before = checks.get(check["CheckID"])
+            if before:
+                before.body = check
+            else:
+                checks[check["CheckID"]] = made = LocalCheck(check, check["Status"])
+                self._arm(body["ID"], made)
+        self.services[body["ID"]] = Local({k: v for k, v in body.items() if k != "Checks"}, checks)
+        self.sync(body["ID"])
+
+    def _find(self, check_id: str) -> tuple[str, LocalCheck] | None:
+        return next(((i, s.checks[check_id]) for i, s in self.services.items() if check_id in s.checks), None)
+
+    def update(self, check_id: str, status: str, output: str) -> bool:
+        """Set a check; False if it is not known."""
+        found = self._find(check_id)
+        if found is None:
+            return False
+        service_id, check = found
+        changed = (check.status, check.output) != (status, output)
+        check.status, check.output = status, output
+        check.kept_until = self.world.engine.now + check.ttl
+        self._arm(service_id, check)
+        if changed:
+            self.sync(service_id, check_id)
+        return True
+
+    def deregister(self, service_id: str) -> bool:
+        """False if it is not known."""
+        if self.services.pop(service_id, None) is None:
+            return False
+        self._send(self.world.servers.drop, (self.node, service_id), self.host)
+        return True
+
+    def deregister_check(self, check_id: str) -> bool:
+        """False if it is not known."""
+        found = self._find(check_id)
+        if found is None:
+            return False
+        del self.services[found[0]].checks[check_id]
+        self._send(self.world.servers.drop_check, (self.node, found[0]), check_id, self.host)
+        return True
+
+    def _arm(self, service_id: str, check: LocalCheck) -> None:
+        self._beats += 1
+        check.beat = self._beats
+        if check.ttl < FOREVER:
+            self.world.engine.later(check.ttl, self._expire, self._life, service_id, check, check.beat)
+
+    def _expire(self, life: int, service_id: str, check: LocalCheck, beat: int) -> None:
+        known = self.services.get(service_id)
+        if life != self._life or not known or check.beat != beat or check.status != "passing":
+            return
+        if self.paused:
+            self._queue.append(lambda: self._expire(life, service_id, check, beat))
+            return
+        self.world.say(self.host, f"Consul agent: the TTL of {service_id} has run out")
+        check.status, check.output = "critical", "TTL expired"
+        self.sync(service_id, check.body["CheckID"])
+
+    def sync(self, service_id: str, *check_ids: str, how: str = "sync") -> None:
+        """Write a service with some of its checks, or all, to the servers, as they are now."""
+        local = self.services.get(service_id)
+        if local:
+            checks = [self._check(local, c) for i, c in local.checks.items() if not check_ids or i in check_ids]
+            self._send(self.world.servers.put, self.node, local.body, checks, self.host, how)
+
+    def _check(self, local: Local, check: LocalCheck) -> dict[str, Any]:
+        return {
+            "Node": self.node,
+            "CheckID": check.body["CheckID"],
+            "Name": check.body["Name"],
+            "Status": check.status,
+            "Notes": check.body["Notes"],
+            "Output": check.output,
+            "ServiceID": local.body["ID"],
+            "ServiceName": local.body["Name"],
+            "ServiceTags": local.body["Tags"],
+        }
+
+    def _send(self, write: Callable[..., None], *args: Any) -> None:
+        engine = self.world.engine
+        if not self.linked:
+            return
+        self._ordered = max(self._ordered + 1e-6, engine.now + engine.delay())
+        engine.later(self._ordered - engine.now, self._arrive, write, args)
+
+    def _arrive(self, write: Callable[..., None], args: tuple[Any, ...]) -> None:
+        if self.linked:
+            with suppress(Refused):
+                write(*args)
+
+    def _compare_some_day(self) -> None:
+        engine = self.world.engine
+        engine.later(engine.rng.uniform(5, 60), self._compare_some_day)
+        self.compare()
+
+    def compare(self) -> None:
+        """Anti-entropy: make the catalog hold what this agent holds, a step for each service or check that differs."""
+        if not (self.up and not self.paused and self.linked):
+            return
+        servers = self.world.servers
+        for key in list(servers.records):
+            if key[0] == self.node and key[1] not in self.services:
+                self._send(servers.drop, key, self.host)
+        for service_id, local in self.services.items():
+            key, body = (self.node, service_id), local.body
+            there = servers.records.get(key)
+            at_servers = there.checks if there else {}
+            for check_id in at_servers:
+                if check_id not in local.checks:
+                    self._send(servers.drop_check, key, check_id, self.host)
+            differing = [i for i, c in local.checks.items() if self._differs(at_servers.get(i), self._check(local, c))]
+            definition = body["Name"], tuple(body["Tags"]), body["Address"], body["Port"], body["Meta"]
+            if there is None or (there.name, there.tags, there.address, there.port, there.meta) != definition:
+                self.sync(service_id, *(differing or ["none"]), how="compare")
+            else:
+                self.world.engine.rng.shuffle(differing)
+                for check_id in differing:
+                    self.sync(service_id, check_id, how="compare")
+
+    @staticmethod
+    def _differs(there: Mapping[str, Any] | None, here: dict[str, Any]) -> bool:
+        return there is None or any(there.get(k) != v for k, v in here.items())
+
+    def pause(self, *, paused: bool) -> None:
+        self.paused = paused
+        self.world.say(self.host, f"Consul agent is {'paused' if paused else 'resumed'}")
+        self.world.changed()
+        if not paused:
+            queue, self._queue = self._queue, []
+            for request in queue:
+                request()
+            self.up_since = self.world.engine.now
+
+    def stop(self) -> None:
+        if self.up:
+            self.up = self.paused = False
+            self._life += 1
+            self._queue.clear()
+            self.world.say(self.host, "Consul agent dies")
+            self.world.changed()
+
+    def start(self, *, with_data: bool = True) -> None:
+        """With its data: services, and the check states whose TTL has not run out."""
+        if self.up or not self.world.hosts[self.host].up:
+            return
+        engine = self.world.engine
+        self.up, self.up_since = True, engine.now
+        self.world.say(self.host, f"Consul agent starts with{'' if with_data else 'out'} its data")
+        if not with_data:
+            self.services.clear()
+        for service_id, local in self.services.items():
+            for check in local.checks.values():
+                if check.kept_until < engine.now:
+                    check.status, check.output = "critical", ""
+                self._arm(service_id, check)
+        engine.later(engine.rng.uniform(0.05, 0.5), self.compare)
+        self.world.changed()
+
+
+def told(claim: Claim | None) -> str:
+    """For people."""
+    return f"epoch {claim.epoch}.{claim.turn}" if claim else "no claim"

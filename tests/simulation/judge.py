@@ -1,0 +1,230 @@
+"""What must hold after each event. The bounds are the promise; the tiers say what must be running for each."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from consul_redis_agent.claim import Claim
+from consul_redis_agent.facts import Role
+from consul_redis_agent.rules import SENTINEL_LIFE
+
+from .agent import TTL
+from .consul import SERVERS, Key, told
+
+if TYPE_CHECKING:
+    from .world import World
+
+TWO = 0.5
+"""Seconds within which an older claim that came back is put down, a refused transaction included."""
+SETTLE = 3.0
+"""Seconds after which an agent that was started, resumed or linked again is held to the bounds."""
+LOST = 0.3
+"""Seconds within which a node that died, or that Sentinel has reconfigured, is out of DNS."""
+HUNG = 4.5
+"""The same for a node that only stopped answering: two timeouts and the pauses between."""
+BY_HAND = 1.5
+"""The same for a role that was changed without closing connections: a poll."""
+GOSSIP = 11.0
+"""Seconds until gossip marks a Consul node that is dead or cut off."""
+RIGHT = 3.0
+"""Seconds within which a confirmed master is the one answer."""
+LEASE = TTL + SETTLE + HUNG
+"""Seconds after which an agent that is cut off has withdrawn its claim locally, so that no sync can revive it."""
+SEEN = 0.2
+"""Seconds after which a claim in DNS is known to every agent that runs."""
+Masters = dict[Key, Claim | None]
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+class Judge:
+    """Watches a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.two = 0.0
+        """Seconds with two claims in DNS, all told."""
+        self.longest_two = 0.0
+        self._two_since: float | None = None
+        self._since: dict[object, float] = {}
+        self._able_since: dict[int, float] = {}
+        self._backed: dict[int, float] = {}
+        self._visible_since: dict[Key, float] = {}
+
+    # What agents may rely on
+
+    def _able(self, host: int) -> bool:
+        """The agent runs and has its Consul."""
+        h = self.world.hosts[host]
+        agent = h.agent
+        return h.up and agent.running and not agent.paused and h.consul.up and not h.consul.paused and h.consul.linked
+
+    def _settled(self, host: int) -> bool:
+        return self.world.engine.now - self._able_since.get(host, inf) >= SETTLE
+
+    def selected(self, host: int) -> None:
+        """An elected leader has chosen this node."""
+        self._backed[host] = self.world.engine.now
+
+    def handed_over(self, host: int) -> None:
+        """The FAILOVER command has made this node master."""
+        self._backed[host] = inf
+
+    def named(self) -> int | None:
+        """The node that a majority of all Sentinels names, at one epoch, whoever can reach them."""
+        votes: dict[tuple[int, int], int] = {}
+        for host in self.world.hosts:
+            sentinel = host.sentinel
+            if sentinel.up:
+                vote = (sentinel.state.config_epoch, sentinel.named)
+                votes[vote] = votes.get(vote, 0) + 1
+        return next((name for (_, name), n in votes.items() if n > len(self.world.hosts) // 2), None)
+
+    # After each event
+
+    def look(self) -> None:
+        """Hold the world against the promises."""
+        world, now = self.world, self.world.engine.now
+        claims = world.servers.masters
+        for host in world.hosts:
+            if not self._able(host.number):
+                self._able_since.pop(host.number, None)
+            elif host.number not in self._able_since:
+                self._able_since[host.number] = now
+                world.engine.later(SETTLE + 1e-6, world.changed)
+            failover = host.sentinel.failover
+            if failover and failover.elected and failover.selected is not None:
+                self._backed[failover.selected] = max(self._backed.get(failover.selected, 0.0), now)
+        named = self.named()
+        if named is not None:
+            self._backed[named] = max(self._backed.get(named, 0.0), now)
+        self._count_two(len(claims), now)
+        for key in list(self._visible_since):
+            if key not in claims:
+                del self._visible_since[key]
+        for key in claims:
+            self._visible_since.setdefault(key, now)
+
+        conditions: dict[object, tuple[float, str]] = {}
+        if len(claims) > 1:
+            newest = max(claims, key=lambda k: order(claims[k]))
+            guard = world.host_of(newest[0])
+            redis = world.hosts[guard].redis
+            if self._settled(guard) and redis.answers and not redis.loading and redis.role is Role.MASTER:
+                conditions["two", guard] = (TWO, "two claims in DNS, and the holder of the newest one can act")
+        for node, _ in claims:
+            self._judge_answer(world.host_of(node), conditions)
+        self._judge_right(named, claims, conditions)
+        self._hold(conditions, now)
+
+    def _judge_answer(self, host: int, conditions: dict[object, tuple[float, str]]) -> None:
+        """Of one node that DNS answers with."""
+        h = self.world.hosts[host]
+        redis, consul = h.redis, h.consul
+        if redis.answers and redis.role is Role.MASTER and not redis.loading:
+            return
+        name = self.world.name(host)
+        if self._settled(host):
+            bound = HUNG if redis.paused else BY_HAND if redis.up and redis.on_disk != redis.master else LOST
+            conditions["stale", host, bound] = (bound, f"{name} is in DNS, is no master, and its agent can act")
+        elif h.up and consul.up and not consul.paused and consul.linked:
+            conditions["stale", host, "ttl"] = (
+                TTL + SETTLE + HUNG,
+                f"{name} is in DNS, is no master, and its TTL is over",
+            )
+        elif not (h.up and consul.up) or consul.paused or not self.world.reach(host, SERVERS):
+            conditions["stale", host, "gossip"] = (
+                GOSSIP,
+                f"{name} is in DNS, is no master, and gossip must have seen it",
+            )
+
+    def _judge_right(self, named: int | None, claims: Masters, conditions: dict[object, tuple[float, str]]) -> None:
+        """A confirmed master is the one answer."""
+        if named is None:
+            return
+        world = self.world
+        h = world.hosts[named]
+        redis = h.redis
+        if not (self._settled(named) and redis.answers and not redis.loading and redis.role is Role.MASTER):
+            return
+        for other in world.hosts:
+            sentinel = other.sentinel
+            away = not sentinel.answers or sentinel.tilt or not world.reach(named, other.number)
+            if away or sentinel.named != named:
+                return
+        others = (c for (node, _), c in claims.items() if world.host_of(node) != named)
+        if any(order(c)[0] > h.sentinel.state.config_epoch for c in others):
+            return
+        if [world.host_of(node) for node, _ in claims] != [named]:
+            conditions["right", named] = (RIGHT, f"{world.name(named)} is confirmed, and not the one answer")
+
+    def _hold(self, conditions: dict[object, tuple[float, str]], now: float) -> None:
+        for key in list(self._since):
+            if key not in conditions:
+                del self._since[key]
+        for key, (bound, what) in conditions.items():
+            since = self._since.get(key)
+            if since is None:
+                self._since[key] = now
+                self.world.engine.later(bound + 1e-6, self.world.changed)
+            elif now - since > bound:
+                raise Violation(f"for {now - since:.2f} s: {what}")
+
+    def _count_two(self, count: int, now: float) -> None:
+        if count > 1 and self._two_since is None:
+            self._two_since = now
+        elif count <= 1 and self._two_since is not None:
+            self.two += now - self._two_since
+            self.longest_two = max(self.longest_two, now - self._two_since)
+            self._two_since = None
+
+    # At each write
+
+    def wrote(self, who: int, how: str, before: Masters) -> None:
+        """Hold one write against the promises about how a claim appears."""
+        world, now = self.world, self.world.engine.now
+        claims = world.servers.masters
+        for key, claim in claims.items():
+            if key in before or who == SERVERS:
+                continue
+            host = world.host_of(key[0])
+            since = {k: now - self._visible_since.get(k, now) for k in claims if k != key}
+            beside = [k[0] for k, age in since.items() if age > SEEN]
+            if how == "txn":
+                if not self._settled(host):
+                    continue
+                if beside:
+                    raise Violation(f"{key[0]} claims ({told(claim)}) and leaves {', '.join(beside)} in DNS")
+                if now - self._backed.get(host, -inf) > SENTINEL_LIFE + 2:
+                    raise Violation(f"{key[0]} claims ({told(claim)}), which Sentinel has not backed for long")
+            elif self._had_a_lease(host):
+                if any(age > LEASE and order(claims[k]) > order(claim) for k, age in since.items()):
+                    raise Violation(f"{how} revives {key[0]} ({told(claim)}), which had to be withdrawn long before")
+
+    def _had_a_lease(self, host: int) -> bool:
+        """Whether agent and Consul agent ran for longer than the TTL, so that nothing old may be left."""
+        h, now = self.world.hosts[host], self.world.engine.now
+        return (
+            h.agent.running and not h.agent.paused and min(now - h.agent.running_since, now - h.consul.up_since) > LEASE
+        )
+
+    def at_the_end(self) -> None:
+        """All is healed for long: one answer, the right one, and everybody is quiet."""
+        world = self.world
+        claims, named = world.servers.masters, self.named()
+        shown = sorted(node for node, _ in claims)
+        if named is None or world.hosts[named].redis.role is not Role.MASTER:
+            world.unsettled = True  # Sentinel finds no way out of some states; they are not ours to judge
+            return
+        if shown != [f"host-{world.name(named)}"]:
+            raise Violation(f"in the end DNS answers {shown}, and the Sentinels name {world.name(named)}")
+        if world.servers.writes != world.writes_before_quiet:
+            raise Violation(f"{world.servers.writes - world.writes_before_quiet} writes while nothing changes")
+
+
+def order(claim: Claim | None) -> tuple[int, int]:
+    """Of two masters in DNS; one without a claim is older than all."""
+    return (claim.epoch, claim.turn) if claim else (-2, 0)

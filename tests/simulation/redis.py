@@ -1,0 +1,379 @@
+"""Redis nodes and their Sentinels; see the package's assumptions 1 to 8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from consul_redis_agent.facts import Address, Role
+
+if TYPE_CHECKING:
+    from .world import World
+
+NAME = "mymaster"
+DOWN_AFTER = 1.0
+HELLO_PERIOD = 2.0
+CONVERT_AFTER = 4 * HELLO_PERIOD
+SLAVE_TOO_LONG = DOWN_AFTER + 20.0
+FAILOVER_TIMEOUT = 6.0
+TICK = 0.4
+
+
+class Redis:
+    """One node. ``host`` is its number, and stands for its address wherever nodes are named."""
+
+    def __init__(self, world: World, host: int) -> None:
+        self.world, self.host = world, host
+        self.up, self.paused, self.loading = True, False, False
+        self.master: int | None = None
+        self.on_disk: int | None = None
+        self.starts = 0
+        self.replication_id = f"repl-{host}"
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.world.name(self.host)}{self.starts}"
+
+    @property
+    def role(self) -> Role:
+        return Role.MASTER if self.master is None else Role.REPLICA
+
+    @property
+    def answers(self) -> bool:
+        return self.up and not self.paused
+
+    def follow(self, master: int | None, *, by_hand: bool = False) -> None:
+        """REPLICAOF, which Sentinel sends together with CONFIG REWRITE and CLIENT KILL."""
+        if not self.answers or master == self.host:
+            return
+        if master is None and self.master is not None:
+            self.replication_id = f"repl-{self.host}-{self.world.engine.now:.6f}"
+        self.master = master
+        self.world.say(
+            self.host, f"Redis {'follows ' + self.world.name(master) if master is not None else 'is master'}"
+        )
+        if not by_hand:
+            self.on_disk = master
+            self.world.hosts[self.host].agent.redis_closed()
+        self.world.changed()
+
+    def stop(self) -> None:
+        """SIGKILL."""
+        if self.up:
+            self.up = self.paused = False
+            self.world.say(self.host, "Redis dies")
+            self.world.hosts[self.host].agent.redis_closed()
+            self.world.changed()
+
+    def start(self, loading: float = 0.0) -> None:
+        """As systemd would, with what is on disk; ``loading``: seconds until it serves."""
+        if self.up or not self.world.hosts[self.host].up:
+            return
+        self.up, self.loading = True, loading > 0
+        self.starts += 1
+        self.master = self.on_disk
+        self.replication_id = f"repl-{self.host}-{self.starts}"
+        self.world.say(self.host, f"Redis starts as {self.role}")
+        self.world.engine.later(loading, self._loaded, self.starts)
+        self.world.changed()
+
+    def _loaded(self, start: int) -> None:
+        if self.loading and start == self.starts:
+            self.loading = False
+            self.world.changed()
+
+
+@dataclass(slots=True)
+class Failover:
+    """One under way, at its leader."""
+
+    epoch: int
+    since: float
+    forced: bool = False
+    elected: bool = False
+    selected: int | None = None
+    promoted: bool = False
+
+
+@dataclass(slots=True)
+class State:
+    """What a Sentinel has on disk."""
+
+    epoch: int = 0
+    config_epoch: int = 0
+    master: int = 0
+    voted: int = 0
+    run_ids: dict[int, str] = field(default_factory=dict)
+
+
+class SentinelServer:
+    """One Sentinel of one master name."""
+
+    def __init__(self, world: World, host: int) -> None:
+        self.world, self.host = world, host
+        self.up, self.paused = True, False
+        self.tilt_until = 0.0
+        self.state = State()
+        self.failover: Failover | None = None
+        self._last_ok = 0.0
+        self._tried = -FAILOVER_TIMEOUT
+        self._wrong_since: dict[int, tuple[object, float]] = {}
+        self._last_hello = 0.0
+        self._life = 0
+        world.engine.later(0.0, self._tick, 0)
+
+    @property
+    def answers(self) -> bool:
+        return self.up and not self.paused
+
+    @property
+    def tilt(self) -> bool:
+        return self.world.engine.now < self.tilt_until
+
+    @property
+    def named(self) -> int:
+        """GET-MASTER-ADDR-BY-NAME: the promoted node from its promotion on."""
+        failover = self.failover
+        return (
+            failover.selected if failover and failover.promoted and failover.selected is not None else self.state.master
+        )
+
+    def stop(self) -> None:
+        if self.up:
+            self.state.master = self.named
+            self.up, self.failover = False, None
+            self._life += 1
+            self.world.say(self.host, "Sentinel dies")
+            self.world.changed()
+
+    def start(self) -> None:
+        if not self.up and self.world.hosts[self.host].up:
+            self.up, self.paused = True, False
+            self._last_ok = self.world.engine.now
+            self._wrong_since.clear()
+            self.world.say(self.host, "Sentinel starts")
+            self._tick(self._life)
+            self.world.changed()
+
+    def force_failover(self) -> None:
+        """SENTINEL FAILOVER: takes the next epoch without an election."""
+        if self.answers and not self.tilt and self.failover is None:
+            self.state.epoch += 1
+            self.state.voted = self.state.epoch
+            self._begin(forced=True)
+            self._elected(self._life)
+
+    def _tick(self, life: int) -> None:
+        if life != self._life:
+            return
+        engine = self.world.engine
+        engine.later(engine.rng.uniform(0.5, 1.5) * TICK, self._tick, life)
+        if self.tilt:
+            self._last_ok = engine.now
+        elif not self.paused:
+            self._look_at_nodes()
+            self._elect()
+        if not self.paused and engine.now - self._last_hello >= HELLO_PERIOD:
+            self._hello()
+
+    def _look_at_nodes(self) -> None:
+        world, state, now = self.world, self.state, self.world.engine.now
+        for host in world.hosts:
+            node = host.redis
+            if not (node.answers and world.reach(self.host, host.number)):
+                self._wrong_since.pop(host.number, None)  # sentinelRedisInstanceNoDownFor
+                continue
+            state.run_ids[host.number] = node.run_id
+            if host.number == state.master:
+                self._last_ok = now
+            wrong: object = None
+            if host.number == state.master:
+                wrong = "replica" if node.role is Role.REPLICA else None
+            elif node.role is Role.MASTER:
+                wrong = "master"
+            elif node.master != state.master:
+                wrong = node.master
+            failover = self.failover
+            if failover and failover.selected == host.number and not failover.promoted:
+                if node.role is Role.MASTER and failover.elected:
+                    self._promoted()
+                continue
+            if wrong is None or failover:
+                self._wrong_since.pop(host.number, None)
+            elif self._wrong_since.get(host.number, (None, 0.0))[0] != wrong:
+                self._wrong_since[host.number] = (wrong, now)
+            elif (
+                host.number != state.master
+                and now - self._wrong_since[host.number][1] > CONVERT_AFTER
+                and self._master_looks_sane()
+            ):
+                del self._wrong_since[host.number]
+                world.engine.later(world.engine.delay(), self._send_follow, host.number, state.master)
+
+    def _master_looks_sane(self) -> bool:
+        node = self.world.hosts[self.state.master].redis
+        return node.answers and self.world.reach(self.host, node.host) and node.role is Role.MASTER
+
+    def _send_follow(self, host: int, master: int | None) -> None:
+        if self.world.reach(self.host, host):
+            self.world.hosts[host].redis.follow(master)
+
+    @property
+    def sees_down(self) -> bool:
+        """+sdown of the master."""
+        now = self.world.engine.now
+        wrong, since = self._wrong_since.get(self.state.master, (None, 0.0))
+        return now - self._last_ok > DOWN_AFTER or (wrong == "replica" and now - since > SLAVE_TOO_LONG)
+
+    def _others(self) -> list[SentinelServer]:
+        return [
+            h.sentinel
+            for h in self.world.hosts
+            if h.number != self.host and h.sentinel.answers and self.world.reach(self.host, h.number)
+        ]
+
+    def _elect(self) -> None:
+        engine, failover = self.world.engine, self.failover
+        if failover:
+            limit = FAILOVER_TIMEOUT if failover.elected else 2.0
+            if not failover.promoted and engine.now - failover.since > limit:
+                self.failover = None
+                self.event("-failover-abort-not-elected", f"master {NAME} {self._where(self.state.master)}")
+            return
+        if not self.sees_down or engine.now - self._tried < FAILOVER_TIMEOUT:
+            return
+        agreeing = [s for s in self._others() if s.sees_down and s.state.master == self.state.master and not s.tilt]
+        if 1 + len(agreeing) < self.world.quorum:
+            return
+        self.state.epoch += 1
+        self._begin(forced=False)
+        engine.later(engine.rng.uniform(0.01, 0.1), self._count_votes, self._life, self.state.epoch)
+
+    def _begin(self, *, forced: bool) -> None:
+        self._tried = self.world.engine.now
+        epoch = self.state.epoch
+        self.failover = Failover(epoch, self.world.engine.now, forced)
+        self.event("+new-epoch", str(epoch))
+        self.event("+try-failover", f"master {NAME} {self._where(self.state.master)}")
+
+    def _count_votes(self, life: int, epoch: int) -> None:
+        failover = self.failover
+        if life != self._life or not failover or failover.epoch != epoch or self.paused:
+            return
+        votes = 0
+        if self.state.voted < epoch:
+            self.state.voted = epoch
+            votes += 1
+        for other in self._others():
+            if other.state.epoch < epoch:
+                other.state.epoch = epoch
+                other.event("+new-epoch", str(epoch))
+            if other.state.voted < epoch:
+                other.state.voted = epoch
+                other._tried = self.world.engine.now + self.world.engine.rng.random()
+                votes += 1
+        if votes >= max(self.world.quorum, len(self.world.hosts) // 2 + 1):
+            self.world.engine.later(self.world.engine.delay(), self._elected, life)
+
+    def _elected(self, life: int) -> None:
+        failover = self.failover
+        if life != self._life or not failover:
+            return
+        failover.elected = True
+        self.world.say(self.host, f"Sentinel leads a failover at epoch {failover.epoch}")
+        self.event("+elected-leader", f"master {NAME} {self._where(self.state.master)}")
+        self.world.engine.later(self.world.engine.rng.uniform(0.02, 0.1), self._select, life, failover)
+
+    def _select(self, life: int, failover: Failover) -> None:
+        if life != self._life or self.failover is not failover:
+            return
+        world = self.world
+        able = [
+            h.number
+            for h in world.hosts
+            if h.number != self.state.master
+            and h.redis.answers
+            and h.redis.role is Role.REPLICA
+            and not h.redis.loading
+            and world.reach(self.host, h.number)
+        ]
+        if not able or self.paused:
+            self.failover = None
+            self.event("-failover-abort-no-good-slave", f"master {NAME} {self._where(self.state.master)}")
+            return
+        failover.selected = world.engine.rng.choice(able)
+        world.judge.selected(failover.selected)
+        world.say(self.host, f"Sentinel selects {world.name(failover.selected)}")
+        where = self._where(failover.selected)
+        self.event("+selected-slave", f"slave x {where} @ {NAME} {self._where(self.state.master)}")
+        world.engine.later(world.engine.rng.uniform(0.005, 0.08), self._promote, life, failover)
+
+    def _promote(self, life: int, failover: Failover) -> None:
+        if life == self._life and self.failover is failover and failover.selected is not None:
+            self._send_follow(failover.selected, None)
+
+    def _promoted(self) -> None:
+        failover = self.failover
+        if not failover or failover.selected is None:
+            return
+        failover.promoted = True
+        self.state.config_epoch = max(self.state.config_epoch, failover.epoch)
+        self.world.promotions += 1
+        self.world.say(self.host, f"Sentinel sees {self.world.name(failover.selected)} promoted")
+        self.event(
+            "+promoted-slave", f"slave x {self._where(failover.selected)} @ {NAME} {self._where(self.state.master)}"
+        )
+        self.world.changed()
+        self._hello()
+        engine = self.world.engine
+        for host in self.world.hosts:
+            if host.number not in (failover.selected, self.state.master):
+                engine.later(engine.rng.uniform(0.01, 0.3), self._send_follow, host.number, failover.selected)
+        engine.later(engine.rng.uniform(0.3, 2.0), self._switch, self._life, failover)
+
+    def _switch(self, life: int, failover: Failover) -> None:
+        if life == self._life and self.failover is failover and failover.selected is not None:
+            old = self.state.master
+            self.state.master, self.failover = failover.selected, None
+            self._switched(old)
+
+    def _switched(self, old: int) -> None:
+        self._last_ok = self.world.engine.now
+        self._wrong_since.clear()
+        self.event("+switch-master", f"{NAME} {self._where(old)} {self._where(self.state.master)}")
+        self.world.changed()
+
+    def _hello(self) -> None:
+        engine = self.world.engine
+        self._last_hello = engine.now
+        news = (self.state.epoch, self.state.config_epoch, self.named)
+        for other in self._others():
+            engine.later(engine.delay(), other.hear, *news)
+
+    def hear(self, epoch: int, config_epoch: int, master: int) -> None:
+        """A hello of another Sentinel."""
+        if not self.answers:
+            return
+        state = self.state
+        state.epoch = max(state.epoch, epoch)
+        if config_epoch > state.config_epoch:
+            state.config_epoch = config_epoch
+            if master != state.master:
+                old, state.master, self.failover = state.master, master, None
+                self._switched(old)
+            self.world.changed()
+
+    def event(self, channel: str, text: str) -> None:
+        """Published to every agent that is subscribed."""
+        for host in self.world.hosts:
+            host.agent.sentinel_event(self.host, channel, text)
+        self.world.changed()
+
+    def _where(self, host: int) -> str:
+        address = self.world.address(host)
+        return f"{address.host} {address.port}"
+
+
+def addresses(count: int) -> list[Address]:
+    """Where the nodes are."""
+    return [Address(f"10.0.0.{i + 1}", 6379) for i in range(count)]

@@ -1,0 +1,159 @@
+"""Exactly one master in DNS, in a world where anything may go wrong at any moment; and that the proof can fail.
+
+``CRA_SIM_SEEDS`` is the number of seeds (100); ``CRA_SIM_SEED`` replays one and prints its history.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from consul_redis_agent import plan, registry, rules
+from consul_redis_agent.claim import Claim
+from consul_redis_agent.entries import Mode
+from consul_redis_agent.facts import Selection
+from consul_redis_agent.rules import Decision, Policy
+from consul_redis_agent.watch.sentinels import Failovers
+
+from . import agent as shell
+from .judge import Violation
+from .world import START, World
+
+SEEDS = int(os.environ.get("CRA_SIM_SEEDS", "100"))
+REPLAY = os.environ.get("CRA_SIM_SEED")
+MUTANT_SEEDS = 400
+"""Seeds within which a broken rule has to be caught."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_every_promise_holds_whatever_goes_wrong() -> None:
+    """Two answers, stale answers, a confirmed master missing, writes for nothing: none of it, over all seeds."""
+    if REPLAY:
+        world = World(int(REPLAY)).run()
+        print(world.history(last=4000))
+        return
+    promotions = unsettled = 0
+    longest = 0.0
+    for seed in range(SEEDS):
+        world = World(seed).run()
+        promotions += world.promotions
+        unsettled += world.unsettled
+        longest = max(longest, world.judge.longest_two)
+    print(f"{SEEDS} seeds, {promotions} failovers, longest time with two answers {longest * 1000:.0f} ms")
+    assert promotions > SEEDS
+    assert unsettled < SEEDS / 5
+
+
+def test_the_same_seed_gives_the_same_history() -> None:
+    """A failure can be replayed, event by event."""
+    first, second = World(7).run(), World(7).run()
+    assert list(first.engine.history) == list(second.engine.history)
+
+
+def _two_failovers(world: World) -> None:
+    """The master dies and returns; then a planned failover."""
+    engine, hosts = world.engine, world.hosts
+    engine.later(START, hosts[0].redis.stop)
+    engine.later(START + 12, hosts[0].redis.start)
+    engine.later(START + 25, hosts[1].sentinel.force_failover)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_an_interruption_after_any_step_converges(mode: Mode) -> None:
+    """An agent that dies after any single question to Consul, answered or not, goes on rightly when it is back."""
+    whole = World(1, trouble=40.0, script=_two_failovers, mode=mode).run()
+    steps = range(1, whole.steps + 1, max(1, whole.steps * 3 // min(SEEDS, whole.steps * 3)))
+    for step in steps:
+        World(1, trouble=40.0, script=_two_failovers, mode=mode, interrupt_at=step).run()
+
+
+# The proof can fail: each rule is broken in turn
+
+
+def _no_majority(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rules, "majority", lambda known: 1)
+
+
+def _no_epochs(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Claim, "order", property(lambda self: (0, 0)))
+
+
+def _evict_afterwards(patch: pytest.MonkeyPatch) -> None:
+    real = plan.at_once
+
+    def at_once(*args: Any) -> Iterator[plan.Step]:
+        for step in real(*args):
+            if isinstance(step, plan.Transact) and step.publish and step.evict:
+                yield replace(step, evict=())
+                yield plan.Transact(None, evict=step.evict)
+            else:
+                yield step
+
+    patch.setattr(plan, "at_once", at_once)
+
+
+class _Forever(Failovers):
+    """Believes a selection until the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: Selection | None = None
+
+    def selection(self, name: str, master: Mapping[str, str], replicas: Any) -> Selection | None:
+        self._last = super().selection(name, master, replicas) or self._last
+        return self._last
+
+
+def _selected_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("tests.simulation.world.Failovers", _Forever)
+
+
+def _lease_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(shell, "POLICY", Policy(ttl=10_000.0))
+
+
+def _no_guard(patch: pytest.MonkeyPatch) -> None:
+    real = rules._Master._publish
+
+    def publish(self: Any, reason: Any, claim: Claim, sentence: str) -> Decision:
+        decision = real(self, reason, claim, sentence)
+        return replace(decision, evict=()) if self.own else decision
+
+    patch.setattr(rules._Master, "_publish", publish)
+
+
+def _no_look_after_a_stop(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(shell, "STOPPED", 10_000.0)
+    patch.setattr(registry, "DECISION_LIFE", 10_000.0)
+
+
+MUTATIONS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "a single Sentinel is a majority": _no_majority,
+    "epochs are ignored": _no_epochs,
+    "older claims are evicted after the own one passes": _evict_afterwards,
+    "a selection is believed for ever": _selected_for_ever,
+    "a lease never ends": _lease_for_ever,
+    "the holder of the newest claim does not guard": _no_guard,
+    "what was decided before a stop is written after it": _no_look_after_a_stop,
+}
+
+
+@pytest.mark.parametrize("broken", MUTATIONS)
+def test_a_broken_rule_is_caught(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With any one rule broken, some seed breaks a promise: the simulation would notice."""
+    MUTATIONS[broken](monkeypatch)
+    with pytest.raises(Violation) as caught:
+        for seed in range(MUTANT_SEEDS):
+            World(seed).run()
+    print(caught.value)

@@ -1,0 +1,333 @@
+"""The world: hosts, what cuts them off from each other, and what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from consul_redis_agent import publisher, registry
+from consul_redis_agent.entries import Mode
+from consul_redis_agent.facts import Address
+from consul_redis_agent.watch.sentinels import Failovers
+
+from .agent import Agent
+from .consul import SERVERS, LocalAgent, Servers
+from .engine import Engine
+from .judge import Judge, Violation
+from .redis import Redis, SentinelServer
+
+START = 5.0
+HEALING = 40.0
+QUIET = 10.0
+
+
+@dataclass(slots=True)
+class Host:
+    """One machine."""
+
+    number: int
+    redis: Redis
+    sentinel: SentinelServer
+    consul: LocalAgent
+    agent: Agent
+    up: bool = True
+
+
+class World:
+    """Three hosts, each with Redis, Sentinel, a Consul agent and our agent; Consul's servers are elsewhere."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        trouble: float = 60.0,
+        script: Callable[[World], None] | None = None,
+        interrupt_at: int = 0,
+        mode: Mode | None = None,
+        count: int = 3,
+    ) -> None:
+        """``trouble``: seconds of it; ``script``: what goes wrong, instead of chance; ``interrupt_at``: which step."""
+        self.seed = seed
+        self.engine = Engine(seed)
+        self.failovers: Callable[[], Failovers] = Failovers
+        self.looks_again_after_a_stop = True
+        self.loss = 0.02
+        self.quorum = count // 2 + 1
+        self.promotions = self.steps = self.writes_before_quiet = 0
+        self.interrupt_at = interrupt_at
+        self.spawn: Callable[[Coroutine[Any, Any, Any]], Any] = lambda c: None
+        self.hosts: list[Host] = []
+        self.unsettled = False
+        self._trouble_ends = START + trouble
+        self._script = script
+        self._cuts: set[frozenset[int]] = set()
+        self._dirty = False
+        self.judge = Judge(self)
+        self.servers = Servers(self)
+        mode = mode or self.engine.rng.choice(list(Mode))
+        for i in range(count):
+            made = Host(i, Redis(self, i), SentinelServer(self, i), LocalAgent(self, i), Agent(self, i, mode))
+            if i:
+                made.redis.master = made.redis.on_disk = 0
+            self.hosts.append(made)
+        self.engine.after_each = self._look
+
+    # Who is who
+
+    def name(self, host: int) -> str:
+        return "abcdefg"[host]
+
+    def address(self, host: int) -> Address:
+        return Address(f"10.0.0.{host + 1}", 6379)
+
+    def host_at(self, address: Address) -> int:
+        return int(address.host.rpartition(".")[2]) - 1
+
+    def host_of(self, consul_node: str) -> int:
+        return "abcdefg".index(consul_node[-1])
+
+    def sentinel_id(self, host: int) -> str:
+        return f"sentinel-{self.name(host)}"
+
+    def say(self, who: int, what: str) -> None:
+        self.engine.say("servers" if who == SERVERS else self.name(who), what)
+
+    def reach(self, a: int, b: int) -> bool:
+        """Whether a packet gets from one to the other."""
+        if (a >= 0 and not self.hosts[a].up) or (b >= 0 and not self.hosts[b].up):
+            return False
+        return a == b or not self._cuts or frozenset((a, b)) not in self._cuts
+
+    def changed(self) -> None:
+        """Have the judge look after this event."""
+        self._dirty = True
+
+    def _look(self) -> None:
+        if self._dirty:
+            self._dirty = False
+            self.judge.look()
+
+    # What goes wrong
+
+    def stepped(self, agent: Agent) -> None:
+        """An agent has taken a step towards Consul."""
+        self.steps += 1
+        if self.steps == self.interrupt_at:
+            self.say(agent.host, f"interrupted at step {self.steps}")
+            agent.stop()
+            self.engine.later(self.engine.rng.uniform(0.5, 3.0), agent.start)
+
+    def cut(self, pairs: Iterator[tuple[int, int]], seconds: float) -> None:
+        """Let no packet through between these."""
+        cut = {frozenset(pair) for pair in pairs} - self._cuts
+        shown = " ".join(sorted("-".join("S" if x == SERVERS else self.name(x) for x in sorted(pair)) for pair in cut))
+        self.engine.say("network", f"cut {shown}")
+        self._cuts |= cut
+        self.changed()
+        self._gossip()
+        self.engine.later(seconds, self._mend, cut)
+
+    def _mend(self, cut: set[frozenset[int]]) -> None:
+        self._cuts -= cut
+        self.engine.say("network", "a cut is mended")
+        self.changed()
+        self._relink()
+
+    def _relink(self) -> None:
+        for host in self.hosts:
+            self.engine.later(self.engine.rng.uniform(0.05, 3.0), host.consul.compare)
+        self._gossip()
+
+    def _gossip(self) -> None:
+        rng = self.engine.rng
+        for host in self.hosts:
+            self.engine.later(rng.uniform(3, 10), self._gossip_dead, host)
+            self.engine.later(rng.uniform(0.1, 0.5), self._gossip_alive, host)
+
+    def _in_touch(self, host: Host) -> bool:
+        return host.up and host.consul.up and not host.consul.paused and self.reach(host.number, SERVERS)
+
+    def _gossip_dead(self, host: Host) -> None:
+        if not self._in_touch(host):
+            self.servers.gossip(host.consul.node, alive=False)
+
+    def _gossip_alive(self, host: Host) -> None:
+        if self._in_touch(host):
+            self.servers.gossip(host.consul.node, alive=True)
+
+    def lose(self, host: Host, seconds: float) -> None:
+        """Pull the plug, and put it in again."""
+        self.say(host.number, "the host is lost")
+        for part in (host.redis, host.sentinel, host.consul, host.agent):
+            part.stop()
+        host.up = False
+        self.changed()
+        self._gossip()
+        self.engine.later(seconds, self._return, host)
+
+    def _return(self, host: Host) -> None:
+        if host.up:
+            return
+        host.up = True
+        self.say(host.number, "the host is back")
+        rng = self.engine.rng
+        for part in (host.redis, host.sentinel, host.consul, host.agent):
+            self.engine.later(rng.uniform(0.0, 2.0), part.start)
+        self.engine.later(2.0, self._gossip)
+
+    def hand_over(self, old: Host, new: Host) -> None:
+        """The FAILOVER command."""
+        if not (old.redis.answers and new.redis.answers and self.reach(old.number, new.number)):
+            return
+        if old.redis.master is None and new.redis.master == old.number and new.number != old.number:
+            self.judge.handed_over(new.number)
+            old.redis.follow(new.number, by_hand=True)
+            new.redis.follow(None, by_hand=True)
+
+    def _trouble(self) -> None:
+        rng, engine = self.engine.rng, self.engine
+        if engine.now > self._trouble_ends:
+            return
+        engine.later(rng.expovariate(1 / 3.0), self._trouble)
+        host = rng.choice(self.hosts)
+        master = self.hosts[self.judge.named() or 0]
+        target = master if rng.random() < 0.6 else host
+        short, long = rng.uniform(0.05, 2.0), rng.uniform(2.0, 25.0)
+        some = rng.choice([short, long])
+        match rng.randrange(20):
+            case 0 | 1:
+                target.redis.stop()
+                engine.later(some, target.redis.start, rng.choice([0.0, 0.0, 1.0]))
+            case 2:
+                target.redis.paused = target.redis.up
+                self.say(target.number, "Redis is stopped")
+                engine.later(some, self._resume, target.redis)
+            case 3:
+                self.lose(target, long)
+            case 4:
+                target.agent.stop()
+                engine.later(some, target.agent.start)
+            case 5:
+                target.agent.pause()
+                engine.later(some, target.agent.resume)
+            case 6:
+                target.consul.stop()
+                engine.later(some, lambda: target.consul.start(with_data=rng.random() < 0.7))
+                self._gossip()
+                engine.later(some + 0.1, self._gossip)
+            case 7:
+                if target.consul.up and not target.consul.paused:
+                    target.consul.pause(paused=True)
+                    engine.later(some, self._resume_consul, target.consul)
+                    self._gossip()
+            case 8:
+                self.servers.leader = False
+                engine.say("servers", "there is no leader")
+                engine.later(some, self._elect_leader)
+            case 9 | 10:
+                self.cut(((target.number, h.number) for h in self.hosts if h is not target), long)
+            case 11:
+                self.cut(
+                    ((target.number, h) for h in (SERVERS, *(x.number for x in self.hosts)) if h != target.number), long
+                )
+            case 12:
+                self.cut(iter([(target.number, SERVERS)]), some)
+            case 13:
+                host.sentinel.stop()
+                engine.later(long, host.sentinel.start)
+            case 14:
+                host.sentinel.tilt_until = engine.now + long
+                self.say(host.number, "Sentinel is in TILT")
+            case 15 | 16:
+                if not any(h.sentinel.failover or h.sentinel.sees_down for h in self.hosts):
+                    host.sentinel.force_failover()
+            case 17:
+                if host.redis.master is not None:
+                    host.redis.follow(None, by_hand=True)
+            case 18:
+                self.hand_over(master, host)
+            case 19:
+                leader = next((h for h in self.hosts if h.sentinel.failover), None)
+                if leader:
+                    leader.sentinel.stop()
+                    engine.later(long, leader.sentinel.start)
+        self.changed()
+
+    def _resume(self, redis: Redis) -> None:
+        if redis.paused:
+            redis.paused = False
+            self.say(redis.host, "Redis goes on")
+            self.changed()
+
+    def _resume_consul(self, consul: LocalAgent) -> None:
+        if consul.paused:
+            consul.pause(paused=False)
+            self._gossip()
+
+    def _elect_leader(self) -> None:
+        self.servers.leader = True
+        self.engine.say("servers", "there is a leader")
+        self.changed()
+        self._relink()
+
+    def _heal(self) -> None:
+        self.engine.say("world", "all is healed")
+        self._cuts.clear()
+        self.servers.leader = True
+        for host in self.hosts:
+            self._return(host)
+            host.sentinel.tilt_until = 0.0
+            host.sentinel.start()
+            host.redis.start()
+            self._resume(host.redis)
+            host.consul.start()
+            self._resume_consul(host.consul)
+            host.agent.start()
+            host.agent.resume()
+        self._relink()
+        self.changed()
+
+    # Running
+
+    def run(self) -> World:
+        """From a quiet start through trouble to a quiet end. Raises Violation, with the history."""
+        rng = self.engine.rng
+        for host in self.hosts:
+            self.engine.later(rng.uniform(0.1, 2.0), host.agent.start)
+        if self._script:
+            self._script(self)
+        else:
+            self.engine.later(START, self._trouble)
+        end = self._trouble_ends
+        with self._patched():
+            try:
+                self.engine.run(end)
+                self.engine.later(0.0, self._heal)
+                self.engine.run(end + HEALING)
+                self.writes_before_quiet = self.servers.writes
+                self.engine.run(end + HEALING + QUIET)
+                self.judge.at_the_end()
+            except Violation as violation:
+                raise Violation(f"{violation}\n{self.history()}") from None
+        return self
+
+    def history(self, last: int = 45) -> str:
+        """Who did what when."""
+        lines = list(self.engine.history)[-last:]
+        told = "\n".join(f"{at:8.3f} s  {who:8} {what}" for at, who, what in lines)
+        return f"seed {self.seed}, at {self.engine.now:.3f} s, after:\n{told}"
+
+    @contextmanager
+    def _patched(self) -> Iterator[None]:
+        """Let the real registry and publisher live in this world's time."""
+        before = registry.clock, publisher.clock, publisher.random, publisher.asyncio
+        registry.clock = publisher.clock = lambda: self.engine.now
+        publisher.random = self.engine.rng  # type: ignore[assignment]
+        publisher.asyncio = SimpleNamespace(create_task=lambda c: self.spawn(c))  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            registry.clock, publisher.clock, publisher.random, publisher.asyncio = before
