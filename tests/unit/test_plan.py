@@ -215,10 +215,11 @@ class World:
             pass
 
     def start_the_consul_agent_again(self) -> None:
-        """It restores the role checks and the services from disk, finds the seals broken, and syncs."""
-        for service_id, service in self.agent.items():
-            self.agent[service_id] = replace(service, seal="critical")
-            self.catalog[service_id] = replace(self.catalog[service_id], passing=False)
+        """It restores services and role checks from disk, finds the seals broken, and writes that over the catalog."""
+        self.agent = {service_id: replace(service, seal="critical") for service_id, service in self.agent.items()}
+        self.catalog = {
+            s.id: Entry(HERE, s.id, s.name, s.address, s.port, s.tags, s.meta, {}) for s in self.agent.values()
+        }
 
     def steps(self, target: tuple[Wanted, ...]) -> Iterable[Step]:
         """Take the steps one by one, as the registry does."""
