@@ -99,6 +99,17 @@ def at_once(
             yield Update(entry.id + CHECK_SUFFIX, passing=False)
 
 
+def forgotten(wanted: tuple[Wanted, ...], catalog: Iterable[Entry], here: str, naming: Naming) -> Iterator[Step]:
+    """The step for own entries that DNS shows and the local agent does not know, so that it cannot put them down.
+
+    That is what an interruption between a claim's transaction and its registration leaves.
+    """
+    names = {w.id for w in wanted}
+    away = tuple(e for e in catalog if e.node == here and is_own(e.meta, naming) and e.passing and e.id not in names)
+    if away:
+        yield Transact(None, remove=away)
+
+
 def then(
     wanted: tuple[Wanted, ...], local: Mapping[str, Service], naming: Naming, known: frozenset[str]
 ) -> Iterator[Step]:

@@ -84,7 +84,11 @@ class Registry:
                 await self._take(plan.Register(replace(entry, passing=False)), now)
             await self.find_here()
         for step in plan.at_once(now.wanted, now.evict, catalog(), self.here or "", self.naming):
-            await self._take(step, target())
+            try:
+                await self._take(step, target(), missing_is_fine=False)
+            except ConsulUnknown:
+                for lost in plan.forgotten(now.wanted, catalog(), self.here or "", self.naming):
+                    await self._take(lost, target())
         local = await self._local()
         now = target()
         for step in plan.then(now.wanted, local, self.naming, self._known):

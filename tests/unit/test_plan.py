@@ -22,6 +22,7 @@ from consul_redis_agent.plan import (
     Update,
     at_last,
     at_once,
+    forgotten,
     settled,
     then,
 )
@@ -110,6 +111,15 @@ def test_a_master_that_falls_is_critical_before_anything_else() -> None:
     assert list(at_once((), (), [in_catalog(master)], HERE, NAMING)) == [Update("redis-6379:role", passing=False)]
     steps = list(then((), local(at_agent(master, status="critical")), NAMING, KNOWN))
     assert steps == [Deregister("redis-6379")]
+
+
+def test_a_claim_that_the_local_agent_never_learnt_of_is_taken_out_of_the_catalog() -> None:
+    """The answer to a claim's transaction was lost, and the node fell before the claim was registered."""
+    (master,) = want(MASTER)
+    entry = in_catalog(master)
+    assert list(forgotten((), [entry], HERE, NAMING)) == [Transact(None, remove=(entry,))]
+    assert not list(forgotten((master,), [entry], HERE, NAMING))
+    assert not list(forgotten((), [replace(entry, node="elsewhere")], HERE, NAMING))
 
 
 def test_maintenance_outlives_a_demotion() -> None:
