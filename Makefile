@@ -1,13 +1,18 @@
 # Every target sets up what it needs first (tests/setup), inside this folder; a second run downloads nothing.
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.servers/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: demo test lint setup
+.PHONY: demo test chaos lint setup
 
 demo: setup
 	@consul-redis-agent demo
 
 test: setup
 	@pytest
+
+# Every fault on real servers, and random mixes of them: make chaos RUNS=3 SEED=7 FAULTS="host lost" JSON=figures.json
+chaos: setup
+	@CHAOS_RUNS=$(or $(RUNS),1) CHAOS_SEED=$(SEED) CHAOS_FAULTS="$(FAULTS)" CHAOS_JSON=$(or $(JSON),build/chaos.json) \
+		pytest tests/chaos
 
 lint: setup
 	@ruff check

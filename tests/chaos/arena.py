@@ -1,0 +1,329 @@
+"""The fleet that faults are done to: three hosts with all that a host has, one for Consul's server, and a witness."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
+
+from consul_redis_agent.facts import Address
+from consul_redis_agent.fleet import AgentNode, ConsulNode, Fleet, Process, RedisNode, SentinelNode, until
+from consul_redis_agent.fleet.hosts import Host
+
+from .authority import Death, Elections, Event, Role, Selected, Tenure, tenures
+from .ear import Ear, Heard
+from .judge import History
+from .pressure import Pressure
+
+FAILOVER_TIMEOUT = 5000
+"""Milliseconds of Sentinel's failover-timeout: after twice that, a failover whose leader died is tried again."""
+HASTE = ("TILT-PERIOD", "1", "INFO-PERIOD", "200", "PUBLISH-PERIOD", "200")
+USUAL = ("TILT-PERIOD", "30000", "INFO-PERIOD", "10000", "PUBLISH-PERIOD", "2000")
+"""Milliseconds of Sentinel's own periods, to clean up soon and for everything that is judged."""
+OTHERS = (
+    "+sdown",
+    "-sdown",
+    "+odown",
+    "+new-epoch",
+    "+switch-master",
+    "+convert-to-slave",
+    "+tilt",
+    "-tilt",
+    "-failover",
+)
+
+
+class Arena:
+    """Everything that a fault may use. ``random`` is the only source of chance, so a seed replays a choice."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.random = random.Random(seed)
+        self.fleet = Fleet(isolated=True)
+        self.broken = False
+        """It could not be brought back to a clean state; take a new one."""
+        try:
+            self._build()
+        except BaseException:
+            self.fleet.close()
+            raise
+
+    def _build(self) -> None:
+        fleet = self.fleet
+        fleet.populate(failover_timeout=FAILOVER_TIMEOUT)
+        for node in fleet.nodes:
+            fleet.agent(node, more='[log]\nlevel = "debug"\nformat = "text"\n')
+        self.first = fleet.nodes[0]
+        self.marks: list[tuple[float, str]] = []
+        self._deaths: list[Death] = []
+        self._named: list[Selected] = []
+        self.ear = Ear(fleet.sentinels)
+        self.witness = fleet.witness()
+        self.pressure = Pressure()
+        self.started = time.monotonic()
+        self.witness.wait_for(self.first, within=10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ear.close()
+        self.pressure.close()
+        self.fleet.close()
+
+    # Who is who
+
+    @property
+    def nodes(self) -> list[RedisNode]:
+        """The Redis nodes."""
+        return self.fleet.nodes
+
+    @property
+    def sentinels(self) -> list[SentinelNode]:
+        """The Sentinels, one on each node's host."""
+        return self.fleet.sentinels
+
+    @property
+    def server(self) -> ConsulNode:
+        """Consul's server, which the witness asks."""
+        return self.fleet.consuls[0]
+
+    def agent(self, node: RedisNode) -> AgentNode:
+        """Our agent on the host of a node."""
+        return next(agent for agent in self.fleet.agents if agent.host is node.host)
+
+    def consul(self, node: RedisNode) -> ConsulNode:
+        """Consul's client agent on the host of a node."""
+        return self.fleet.consul_of(node.host)
+
+    def sentinel(self, node: RedisNode) -> SentinelNode:
+        """The Sentinel on the host of a node."""
+        return next(sentinel for sentinel in self.sentinels if sentinel.host is node.host)
+
+    def part(self, kind: str, who: int) -> Process:
+        """The ``redis``, ``sentinel``, ``consul`` client or ``agent`` of host ``who``."""
+        node = self.nodes[who]
+        parts: dict[str, Process] = {
+            "redis": node,
+            "sentinel": self.sentinel(node),
+            "consul": self.consul(node),
+            "agent": self.agent(node),
+        }
+        return parts[kind]
+
+    def node_at(self, address: Address) -> RedisNode:
+        """The node that is known by an address."""
+        return next(node for node in self.nodes if node.announced == address)
+
+    # What has happened
+
+    def tenures(self) -> list[Tenure]:
+        """Everybody's time of authority since the beginning."""
+        return tenures(self._events(), self.first.announced, self.started)
+
+    def _events(self) -> Iterator[Event]:
+        elections = {sentinel.name: Elections() for sentinel in self.sentinels}
+        for heard in list(self.ear.heard):
+            yield from elections[heard.sentinel].heed(heard.at, heard.channel, heard.text)
+        for node in self.nodes:
+            yield from (Role(at, node.announced, role) for at, role in self.witness.roles(node))
+        yield from self._deaths
+        yield from self._named
+
+    @property
+    def holder(self) -> RedisNode | None:
+        """The node that has authority now."""
+        last = self.tenures()[-1]
+        return self.node_at(last.node) if last.loss is None else None
+
+    @property
+    def master(self) -> RedisNode:
+        """The node that has authority now. Raises AssertionError if there is none."""
+        holder = self.holder
+        assert holder is not None, "no node has authority"
+        return holder
+
+    def replicas(self) -> list[RedisNode]:
+        """The other nodes."""
+        return [node for node in self.nodes if node is not self.master]
+
+    def names(self, node: RedisNode) -> bool:
+        """Whether DNS names exactly this node now."""
+        return self.witness.answers == frozenset({node.announced})
+
+    def history(self) -> History:
+        """All that was seen, for the judge."""
+        roles = {node.announced: self.witness.roles(node) for node in self.nodes}
+        return History(self.witness, roles, self.tenures(), self.pressure)
+
+    def events(self, channels: Sequence[str], *, since: float) -> list[Heard]:
+        """What the Sentinels have said on channels that begin so."""
+        return [h for h in list(self.ear.heard) if h.at >= since and h.channel.startswith(tuple(channels))]
+
+    def story(self, since: float, end: float) -> str:
+        """What was done, what the Sentinels said, who said what of himself and what DNS answered, a line an event."""
+        lines = [(at, f"--- {text}") for at, text in self.marks]
+        lines += [(seen.at, f"DNS names {_names(seen.answers)}") for seen in self.witness.history]
+        lines += [(at, f"{n.name} {n.host.address} says {r}") for n in self.nodes for at, r in self.witness.roles(n)]
+        for heard in self.events(["+", "-"], since=since):
+            if heard.channel.startswith(OTHERS) or "selected-slave" in heard.channel or "elected" in heard.channel:
+                lines.append((heard.at, f"{heard.sentinel} {heard.channel} {heard.text}"))
+        for tenure in self.tenures():
+            lines.append((tenure.start, f"AUTHORITY {tenure.node}{' by promotion' if tenure.promoted else ''}"))
+            if tenure.loss:
+                lines.append((tenure.end, f"{tenure.node} has lost authority by {tenure.loss}"))
+        lines += [(start, f"not seen for {(stop - start) * 1000:.0f} ms") for start, stop in self.witness.gaps()]
+        return "\n".join(f"{at - since:9.4f}  {text}" for at, text in sorted(lines) if since - 0.5 <= at <= end)
+
+    # Doing something
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[float]:
+        """Write down what is done, and which nodes died of it. Gives the time of the beginning."""
+        alive = [node for node in self.nodes if node.alive]
+        began = time.monotonic()
+        self.marks.append((began, what))
+        yield began
+        self._deaths += [Death(time.monotonic(), node.announced) for node in alive if not node.alive]
+
+    def kill(self, process: Process) -> float:
+        """SIGKILL one process."""
+        with self.doing(f"kill {process.name}") as began:
+            process.kill()
+        return began
+
+    def start(self, process: Process) -> None:
+        """Start one process again and wait until it works."""
+        with self.doing(f"start {process.name}"):
+            process.start(within=20)
+
+    def pause(self, process: Process) -> None:
+        """SIGSTOP one process."""
+        with self.doing(f"pause {process.name}"):
+            process.pause()
+
+    def resume(self, process: Process) -> None:
+        """SIGCONT one process."""
+        with self.doing(f"resume {process.name}"):
+            process.resume()
+
+    def lose(self, host: Host) -> None:
+        """End a whole host as a power cut does."""
+        with self.doing(f"lose {host.name}"):
+            self.fleet.lose(host)
+
+    def bring_back(self, host: Host) -> None:
+        """Start a lost host again, with the files it had."""
+        with self.doing(f"bring back {host.name}"):
+            self.fleet.bring_back(host)
+
+    def isolate(self, process: Process, *, but: Sequence[Process] = ()) -> None:
+        """Cut the host of a process off from every other, but for those of ``but``."""
+        with self.doing(f"cut off {process.host.name}" + "".join(f", but from {b.host.name}" for b in but)):
+            self.fleet.isolate(process, but=but)
+
+    def heal(self) -> None:
+        """Undo every cut."""
+        with self.doing("heal the network"):
+            self.fleet.heal()
+
+    def ask(self, server: RedisNode | SentinelNode, *command: str) -> object:
+        """Send a command to a Redis node or a Sentinel."""
+        with self.doing(f"{server.name}: {' '.join(command)}"):
+            reply: object = server.ask(*command)
+        return reply
+
+    # Waiting for what follows
+
+    def watch(self, seconds: float, what: str) -> None:
+        """Let the witness look on, for something that must not happen and would have by then."""
+        self.marks.append((time.monotonic(), f"watch for {seconds:g} s: {what}"))
+        self.witness.watch(seconds)
+
+    def until(self, condition: Callable[[], object], what: str, *, within: float = 30) -> None:
+        """Wait for an event outside. Raises NotInTime."""
+        until(lambda: bool(condition()), within=within, what=what)
+
+    def wait_for_failover(self, old: RedisNode, *, within: float = 45) -> RedisNode:
+        """Wait until another node has authority."""
+        self.until(lambda: self.holder not in (None, old), f"another node than {old.name} is promoted", within=within)
+        return self.master
+
+    def wait_until_follows(self, node: RedisNode, master: RedisNode, *, within: float = 40) -> None:
+        """Wait until a node is a replica of another with its link up."""
+        self.until(lambda: node.follows(master), f"{node.name} follows {master.name}", within=within)
+
+    def wait_until_well(self, *, within: float = 90) -> RedisNode:
+        """Wait until the servers are well: who has authority answers, its Consul is alive to the servers. Returns it."""
+
+        def well() -> bool:
+            holder = self.holder
+            return (
+                holder is not None
+                and holder.role() == "master"
+                and self.agent(holder).alive
+                and self.consul(holder).is_ready()
+                and self._gossip_knows(holder)
+            )
+
+        self.until(well, "one node has authority, and its host is well", within=within)
+        return self.master
+
+    def _gossip_knows(self, node: RedisNode) -> bool:
+        checks = self.server.get(f"/v1/health/node/{self.consul(node).name}")
+        return any(check["CheckID"] == "serfHealth" and check["Status"] == "passing" for check in checks)
+
+    # A clean state again
+
+    def clean(self) -> None:
+        """Bring everything back to three well hosts; ``broken`` where that fails. Not judged."""
+        self.marks.append((time.monotonic(), "clean up"))
+        try:
+            self._clean()
+        except Exception:
+            self.broken = True
+            raise
+
+    def _clean(self) -> None:
+        self.fleet.heal()
+        for process in self.fleet.processes:
+            if process.alive:
+                process.resume()
+        for node in self.nodes:
+            if not node.alive:
+                self.fleet.bring_back(node.host)
+        for process in self.fleet.processes:
+            if not process.alive:
+                process.launch()
+        for process in self.fleet.processes:
+            process.wait_ready(within=20)
+        for sentinel in self.sentinels:
+            sentinel.ask("SENTINEL", "DEBUG", *HASTE)
+        master = self.fleet.wait_for_master(within=60)
+        self._notice(master)
+        for node in self.nodes:  # Sentinel would do the same, after 10 s
+            if node is not master and not node.follows(master):
+                node.ask("REPLICAOF", *map(str, master.announced))
+        self.fleet.wait_for_replicas()
+        self.fleet.settle(within=60)
+        self.until(lambda: not any(map(_in_tilt, self.sentinels)), "no Sentinel is in TILT")
+        for sentinel in self.sentinels:
+            sentinel.ask("SENTINEL", "DEBUG", *USUAL)
+        self.witness.wait_for(master, within=15)
+
+    def _notice(self, master: RedisNode) -> None:
+        """Take over what all Sentinels say, should the ear have missed a selection while one of them started."""
+        if self.holder is not master:
+            epoch = int(self.sentinels[0].master()["config-epoch"])
+            self._named.append(Selected(time.monotonic(), epoch, master.announced))
+
+
+def _in_tilt(sentinel: SentinelNode) -> bool:
+    return bool(int(sentinel.info("sentinel")["sentinel_tilt"]))
+
+
+def _names(answers: frozenset[Address] | None) -> str:
+    if answers is None:
+        return "nobody: no reply"
+    return " and ".join(sorted(map(str, answers))) or "nobody"

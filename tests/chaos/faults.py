@@ -1,0 +1,631 @@
+"""Every fault as data: its name, what is done, what must be seen, and whether CI has time for it.
+
+What is done is a function on the arena that also heals it again; the judgement over the whole history is in
+``judge.py`` and the same for all. A function waits for events outside, never for a guessed time; ``watch`` is for what
+must not happen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from consul_redis_agent.fleet import Process, RedisNode
+from consul_redis_agent.fleet.hosts import Host
+
+from .arena import Arena
+from .authority import Loss
+from .judge import Empty, Expectation
+
+TTL = 10.0
+"""Seconds of ``service.ttl``, at its default."""
+GOSSIP = 12.0
+"""Seconds until Consul's servers hold a silent host for dead: 3 to 10, and they may ask again."""
+HUNG = 3.5
+"""Seconds until an agent gives up a node that does not answer: two looks of a second each, and the pauses between."""
+POLL = 1.2
+"""Seconds until an agent sees a change of role that closes no connection: its poll, and an answer."""
+NOTICED = 6.0
+"""Seconds in which Sentinel, with down-after 1 s, would have begun a failover, and the agents followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault."""
+
+    name: str
+    does: Callable[[Arena], None]
+    expects: Expectation = field(default_factory=Expectation)
+    ci: bool = False
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(
+    *, ci: bool = False, moves: bool | None = True, empty: Empty = Empty.HEADLESS, late: dict[Loss, float] | None = None
+) -> Callable[[Callable[[Arena], None]], Callable[[Arena], None]]:
+    """Enter a function into the list, under its own name, with what must be seen."""
+
+    def enter(does: Callable[[Arena], None]) -> Callable[[Arena], None]:
+        FAULTS.append(Fault(does.__name__.replace("_", " "), does, Expectation(moves, empty, late or {}), ci))
+        return does
+
+    return enter
+
+
+# --- Harm that is healed when the block ends --------------------------------------------------------------------------
+
+
+@contextmanager
+def killed(arena: Arena, process: Process) -> Iterator[None]:
+    """The process is dead in the block."""
+    arena.kill(process)
+    yield
+    arena.start(process)
+
+
+@contextmanager
+def paused(arena: Arena, process: Process) -> Iterator[None]:
+    """The process is stopped in the block, by SIGSTOP."""
+    arena.pause(process)
+    yield
+    arena.resume(process)
+
+
+@contextmanager
+def lost(arena: Arena, host: Host) -> Iterator[None]:
+    """The host has no power in the block."""
+    arena.lose(host)
+    yield
+    arena.bring_back(host)
+
+
+@contextmanager
+def cut_off(arena: Arena, process: Process, *, but: tuple[Process, ...] = ()) -> Iterator[None]:
+    """The host of the process reaches nobody in the block, but for the hosts of ``but``."""
+    arena.isolate(process, but=but)
+    yield
+    arena.heal()
+
+
+def until_old_follows(arena: Arena, old: RedisNode) -> None:
+    """Wait until Sentinel has made the old master a replica, and look on a little longer."""
+    arena.wait_until_follows(old, arena.wait_until_well())
+    arena.watch(1, "nobody comes back")
+
+
+# --- Redis ------------------------------------------------------------------------------------------------------------
+
+
+@fault(ci=True)
+def master_killed_and_back(arena: Arena) -> None:
+    old = arena.master
+    with killed(arena, old):
+        arena.wait_for_failover(old)
+    until_old_follows(arena, old)
+
+
+@fault()
+def master_killed_for_good(arena: Arena) -> None:
+    old = arena.master
+    arena.kill(old)
+    arena.wait_for_failover(old)
+    arena.watch(TTL + 2, "the dead name comes back, or the new one goes")
+
+
+@fault(ci=True, empty=Empty.HEADLESS)
+def master_paused_and_resumed_after_the_failover(arena: Arena) -> None:
+    old = arena.master
+    with paused(arena, old):
+        arena.wait_for_failover(old)
+        arena.watch(1, "the old name comes back")
+    until_old_follows(arena, old)
+
+
+@fault(moves=False)
+def master_restarted_quicker_than_down_after(arena: Arena) -> None:
+    with killed(arena, arena.master):
+        pass
+    arena.watch(NOTICED, "a failover")
+
+
+@fault(ci=True, moves=False, empty=Empty.NEVER)
+def every_connection_of_the_master_closed(arena: Arena) -> None:
+    for _ in range(5):
+        arena.ask(arena.master, "CLIENT", "KILL", "TYPE", "normal")
+        arena.watch(0.3, "one lost look withdraws the name")
+
+
+@fault(moves=False, empty=Empty.NEVER)
+def all_replicas_dead(arena: Arena) -> None:
+    one, other = arena.replicas()
+    with killed(arena, one), killed(arena, other):
+        arena.watch(NOTICED, "the lonely master is withdrawn")
+
+
+@fault(ci=True, moves=False, empty=Empty.NEVER)
+def replicaof_no_one_by_hand_on_a_replica(arena: Arena) -> None:
+    replica, master = arena.random.choice(arena.replicas()), arena.master
+    arena.ask(replica, "REPLICAOF", "NO", "ONE")
+    arena.wait_until_follows(replica, master)
+
+
+@fault(moves=None, empty=Empty.ALLOWED, late={Loss.DEMOTION: POLL})
+def failover_command(arena: Arena) -> None:
+    old = arena.master
+    arena.ask(old, "FAILOVER")
+    new = arena.wait_for_failover(old)
+    arena.until(lambda: arena.names(new), "the new one is named", within=5)
+    arena.watch(30, "two names, also when Sentinel notices and acts")
+
+
+# --- Sentinel ---------------------------------------------------------------------------------------------------------
+
+
+def planned(arena: Arena) -> RedisNode:
+    """SENTINEL FAILOVER at any Sentinel; returns the new master."""
+    old = arena.master
+    arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "FAILOVER", "mymaster")
+    return arena.wait_for_failover(old)
+
+
+@fault(ci=True, empty=Empty.NEVER)
+def planned_failover(arena: Arena) -> None:
+    old = arena.master
+    planned(arena)
+    until_old_follows(arena, old)
+
+
+@fault(empty=Empty.NEVER)
+def ten_failovers_in_a_row(arena: Arena) -> None:
+    for _ in range(10):
+        old = arena.master
+        since = arena.witness.up_to
+        new = planned(arena)
+        arena.until(partial(arena.names, new), "the new one is named", within=5)
+        arena.until(partial(_makes_replica, arena, old, new), "the old one follows")
+        arena.fleet.wait_for_replicas()
+        arena.fleet.settle(within=60)
+        changes = [seen.answers for seen in arena.witness.history if seen.at > since]
+        assert changes == [frozenset({new.announced})], f"one step each, not {changes}"
+
+
+def _makes_replica(arena: Arena, old: RedisNode, new: RedisNode) -> bool:
+    """REPLICAOF by hand, as soon as all Sentinels name the new one: Sentinel does it after 10 s."""
+    if arena.fleet.master() is not new:
+        return False
+    old.ask("REPLICAOF", *map(str, new.announced))
+    return True
+
+
+@fault(ci=True, moves=False, empty=Empty.NEVER)
+def majority_of_sentinels_down(arena: Arena) -> None:
+    one, other, _ = arena.sentinels
+    with killed(arena, one), killed(arena, other):
+        arena.watch(8, "the confirmed claim is withdrawn")
+
+
+@fault(moves=False, empty=Empty.NEVER)
+def all_sentinels_down_for_longer_than_the_ttl(arena: Arena) -> None:
+    one, two, three = arena.sentinels
+    with killed(arena, one), killed(arena, two), killed(arena, three):
+        arena.watch(TTL + 5, "the confirmed claim is withdrawn")
+
+
+@fault()
+def majority_of_sentinels_down_and_the_master_dies(arena: Arena) -> None:
+    old = arena.master
+    one, other, _ = arena.sentinels
+    with killed(arena, one), killed(arena, other):
+        arena.kill(old)
+        arena.watch(NOTICED, "somebody is named without a majority")
+    arena.wait_for_failover(old)
+    arena.start(old)
+    until_old_follows(arena, old)
+
+
+@fault()
+def leader_crashes_after_its_election(arena: Arena) -> None:
+    _leader_crashes(arena, "crash-after-election")
+
+
+@fault()
+def leader_crashes_after_the_promotion(arena: Arena) -> None:
+    _leader_crashes(arena, "crash-after-promotion")
+
+
+def _leader_crashes(arena: Arena, when: str) -> None:
+    old = arena.master
+    for sentinel in arena.sentinels:
+        arena.ask(sentinel, "SENTINEL", "SIMULATE-FAILURE", when)
+    arena.kill(old)
+    arena.until(lambda: not all(s.alive for s in arena.sentinels), "the leader crashes")
+    for sentinel in arena.sentinels:
+        if sentinel.alive:
+            arena.ask(sentinel, "SENTINEL", "SIMULATE-FAILURE")  # without a flag: nothing more
+    arena.wait_for_failover(old, within=90)
+    arena.until(lambda: _all_name(arena, arena.master), "the Sentinels left agree with the promotion", within=90)
+    for sentinel in arena.sentinels:
+        if not sentinel.alive:
+            arena.start(sentinel)
+    arena.start(old)
+    until_old_follows(arena, old)
+
+
+def _all_name(arena: Arena, node: RedisNode) -> bool:
+    return all(s.names() == node.announced for s in arena.sentinels if s.alive)
+
+
+@fault(ci=True)
+def stale_sentinel_rejoins(arena: Arena) -> None:
+    old = arena.master
+    stale = arena.random.choice([arena.sentinel(node) for node in arena.replicas()])
+    with paused(arena, stale):
+        new = planned(arena)
+        arena.until(lambda: arena.names(new), "the new one is named", within=5)
+    arena.watch(3, "the stale word counts")
+    until_old_follows(arena, old)
+
+
+@fault(empty=Empty.NEVER)
+def stopped_sentinel_starts_with_its_old_file(arena: Arena) -> None:
+    old = arena.master
+    with killed(arena, arena.sentinel(old)):
+        planned(arena)
+    until_old_follows(arena, old)
+
+
+@fault(moves=False, empty=Empty.NEVER)
+def every_sentinel_in_tilt(arena: Arena) -> None:
+    for sentinel in arena.sentinels:
+        arena.pause(sentinel)
+    arena.watch(3, "the confirmed claim is withdrawn")
+    for sentinel in arena.sentinels:
+        arena.resume(sentinel)
+    arena.watch(5, "TILT withdraws the confirmed claim")
+
+
+@fault(moves=False, empty=Empty.NEVER)
+def sentinel_reset(arena: Arena) -> None:
+    for sentinel in arena.sentinels:
+        arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
+        arena.watch(1, "the name goes")
+    arena.watch(NOTICED, "the name goes")
+
+
+@fault(moves=False, empty=Empty.NEVER)
+def sentinel_remove_and_monitor(arena: Arena) -> None:
+    master = arena.master
+    for sentinel in arena.sentinels:
+        arena.ask(sentinel, "SENTINEL", "REMOVE", "mymaster")
+    arena.watch(NOTICED, "the name goes")
+    for sentinel in arena.sentinels:
+        arena.ask(sentinel, "SENTINEL", "MONITOR", "mymaster", *map(str, master.announced), "2")
+        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", "down-after-milliseconds", "1000")
+        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", "failover-timeout", "5000")
+    arena.watch(NOTICED, "the name goes")
+
+
+# --- Network ----------------------------------------------------------------------------------------------------------
+
+
+@fault(ci=True)
+def master_and_its_sentinel_cut_off_but_consul_reached(arena: Arena) -> None:
+    old = arena.master
+    with cut_off(arena, old, but=(arena.server,)):
+        arena.wait_for_failover(old)
+        arena.watch(3, "the old one claims again")
+    until_old_follows(arena, old)
+
+
+@fault(ci=True)
+def master_cut_off_from_everything_and_healed_before_the_ttl(arena: Arena) -> None:
+    old = arena.master
+    with cut_off(arena, old):
+        arena.wait_for_failover(old)
+    until_old_follows(arena, old)
+
+
+@fault()
+def master_cut_off_from_everything_and_healed_after_the_ttl(arena: Arena) -> None:
+    old = arena.master
+    with cut_off(arena, old):
+        arena.wait_for_failover(old)
+        arena.watch(TTL + 5, "the new name goes")
+    until_old_follows(arena, old)
+
+
+@fault(moves=False, empty=Empty.NEVER)
+def replica_cut_off_from_everything(arena: Arena) -> None:
+    with cut_off(arena, arena.random.choice(arena.replicas())):
+        arena.watch(TTL + 3, "anybody but the master is concerned")
+    arena.watch(3, "the returned one disturbs")
+
+
+@fault(moves=False, empty=Empty.ALLOWED)
+def master_cut_off_from_consul_alone(arena: Arena) -> None:
+    with cut_off(arena, arena.master, but=tuple(arena.replicas())):
+        arena.watch(3, "another one is named")
+    arena.watch(3, "another one is named")
+
+
+@fault()
+def new_master_cut_off_from_consul_during_the_failover(arena: Arena) -> None:
+    """Nobody can write the new claim until the cut heals; gossip through the others keeps its host alive."""
+    old = arena.master
+    one, other = arena.replicas()
+    arena.ask(other, "CONFIG", "SET", "replica-priority", "0")
+    try:
+        arena.watch(1.5, "the Sentinels have read the priority")
+        with cut_off(arena, one, but=(old, other)):
+            arena.kill(old)
+            arena.wait_for_failover(old)
+            arena.watch(2, "somebody else is named")
+    finally:
+        arena.ask(other, "CONFIG", "SET", "replica-priority", "100")
+    arena.start(old)
+    until_old_follows(arena, old)
+
+
+# --- Consul -----------------------------------------------------------------------------------------------------------
+
+
+@fault(ci=True, moves=False, empty=Empty.NEVER)
+def consul_client_of_the_master_paused(arena: Arena) -> None:
+    with paused(arena, arena.consul(arena.master)):
+        arena.watch(1.5, "the name goes")
+    arena.watch(2, "the name goes")
+
+
+@fault(ci=True)
+def old_masters_consul_client_paused_during_a_failover(arena: Arena) -> None:
+    old = arena.master
+    with paused(arena, arena.consul(old)):
+        new = planned(arena)
+        arena.until(lambda: arena.names(new), "the new one is named", within=5)
+    until_old_follows(arena, old)
+
+
+@fault(empty=Empty.NEVER, late={Loss.PROMOTION: GOSSIP})
+def new_masters_consul_client_paused_during_a_failover(arena: Arena) -> None:
+    """The new claim waits for the client; the old master still has the right to its name in nobody's eyes but DNS'."""
+    old = arena.master
+    clients = [arena.consul(node) for node in arena.replicas()]
+    for client in clients:
+        arena.pause(client)
+    planned(arena)
+    arena.watch(0.5, "anything")
+    for client in clients:
+        arena.resume(client)
+    until_old_follows(arena, old)
+
+
+@fault(moves=False, empty=Empty.NEVER)
+def consul_client_of_the_master_restarted(arena: Arena) -> None:
+    with arena.doing("restart the master's Consul client"):
+        arena.consul(arena.master).restart(within=20)
+    arena.watch(5, "the name goes")
+
+
+@fault(moves=False, empty=Empty.ALLOWED)
+def consul_client_of_the_master_wiped(arena: Arena) -> None:
+    consul = arena.consul(arena.master)
+    arena.kill(consul)
+    consul.forget()
+    arena.start(consul)
+    arena.watch(5, "the name goes again")
+
+
+@fault(empty=Empty.HEADLESS)
+def consul_client_of_the_old_master_restarted_during_a_failover(arena: Arena) -> None:
+    old = arena.master
+    consul = arena.consul(old)
+    with killed(arena, consul):
+        planned(arena)
+    until_old_follows(arena, old)
+
+
+@fault(empty=Empty.HEADLESS)
+def consul_client_of_the_old_master_wiped_during_a_failover(arena: Arena) -> None:
+    old = arena.master
+    consul = arena.consul(old)
+    arena.kill(consul)
+    consul.forget()
+    planned(arena)
+    arena.start(consul)
+    until_old_follows(arena, old)
+
+
+@fault(moves=False, empty=Empty.NEVER)
+def consul_server_restarted(arena: Arena) -> None:
+    with arena.doing("restart Consul's server"):
+        arena.server.restart(within=20)
+    arena.watch(5, "the name goes")
+
+
+@fault(empty=Empty.ALLOWED, late={Loss.DEATH: 60, Loss.PROMOTION: 60})
+def consul_server_down_during_a_failover(arena: Arena) -> None:
+    """Nobody can write anything until the server is back and leads again; then it is right, with no second name."""
+    old = arena.master
+    with killed(arena, arena.server):
+        arena.kill(old)
+        arena.wait_for_failover(old)
+    arena.start(old)
+    until_old_follows(arena, old)
+
+
+@fault(ci=True, moves=False, empty=Empty.ALLOWED)
+def entry_deregistered_and_failed_behind_our_back(arena: Arena) -> None:
+    consul = arena.consul(arena.master)
+    service = next(s for s in consul.get("/v1/agent/services").values() if s["Service"] == "redis")["ID"]
+    for path in (f"service/deregister/{service}", f"check/fail/{service}:role"):
+        with arena.doing(f"PUT /v1/agent/{path}"):
+            consul.put(f"/v1/agent/{path}")
+        arena.until(lambda: service in consul.get("/v1/agent/services"), "it is registered again")
+        arena.watch(1, "it stays so")
+
+
+@fault(moves=False, empty=Empty.NEVER)
+def same_service_on_a_replicas_host_passes_by_hand(arena: Arena) -> None:
+    """An older claim put back by force, as by a Consul agent from a snapshot, is put down: the newest claim guards."""
+    replica = arena.random.choice(arena.replicas())
+    consul = arena.consul(replica)
+    entries = arena.server.get("/v1/health/service/redis")
+    claim = json.loads(json.dumps(entries[0]["Service"]["Meta"])) | {"redis-epoch": "0", "redis-run-id": "0" * 40}
+    body = {
+        "Name": "redis",
+        "ID": "redis-from-a-snapshot",
+        "Address": replica.announced.host,
+        "Port": replica.announced.port,
+        "Meta": claim,
+        "Check": {"CheckID": "redis-from-a-snapshot:role", "Name": "role:master", "TTL": "600s", "Status": "critical"},
+    }
+    with arena.doing("register an older claim, critical"):
+        consul.put("/v1/agent/service/register", body)
+    arena.watch(2, "it passes")
+    with arena.doing("take it out"):
+        consul.put("/v1/agent/service/deregister/redis-from-a-snapshot")
+
+
+# --- Hosts ------------------------------------------------------------------------------------------------------------
+
+
+@fault(ci=True, late={Loss.DEATH: GOSSIP})
+def host_lost_and_back_with_its_files(arena: Arena) -> None:
+    """Back at once after the failover: its Consul client has a passing state on disk whose TTL has not run out."""
+    old = arena.master
+    with lost(arena, old.host):
+        arena.wait_for_failover(old)
+    until_old_follows(arena, old)
+
+
+@fault(late={Loss.DEATH: GOSSIP})
+def host_lost_for_longer_than_the_ttl(arena: Arena) -> None:
+    old = arena.master
+    with lost(arena, old.host):
+        arena.wait_for_failover(old)
+        arena.watch(TTL + 5, "the dead name comes back")
+    until_old_follows(arena, old)
+
+
+@fault(late={Loss.DEATH: GOSSIP})
+def host_back_without_its_agent(arena: Arena) -> None:
+    """Only the guard can put down what Consul restores: the agent of that host starts late."""
+    old = arena.master
+    with lost(arena, old.host):
+        arena.wait_for_failover(old)
+    agent = arena.agent(old)
+    arena.kill(agent)
+    arena.watch(TTL + 2, "the old claim comes back")
+    arena.start(agent)
+    until_old_follows(arena, old)
+
+
+@fault(late={Loss.DEATH: GOSSIP})
+def host_of_the_master_and_all_its_files_lost_while_another_agent_is_down(arena: Arena) -> None:
+    """The third host's agent has no part in the failover of the other two, or else is late and right."""
+    old = arena.master
+    agents = [arena.agent(node) for node in arena.replicas()]
+    agent = arena.random.choice(agents)
+    with killed(arena, agent), lost(arena, old.host):
+        arena.wait_for_failover(old)
+        arena.watch(2, "anything but the promoted one is named")
+    until_old_follows(arena, old)
+
+
+# --- The agent --------------------------------------------------------------------------------------------------------
+
+
+@fault(ci=True, moves=False, empty=Empty.NEVER)
+def agent_killed_and_started_again(arena: Arena) -> None:
+    with killed(arena, arena.agent(arena.master)):
+        arena.watch(1, "the name blinks")
+    arena.watch(2, "the name blinks")
+
+
+@fault()
+def agent_of_the_master_killed_across_a_failover(arena: Arena) -> None:
+    old = arena.master
+    with killed(arena, arena.agent(old)):
+        planned(arena)
+        arena.watch(1, "the old name comes back")
+    until_old_follows(arena, old)
+
+
+@fault()
+def agent_of_the_master_stopped_for_longer_than_the_ttl_across_a_failover(arena: Arena) -> None:
+    old = arena.master
+    with paused(arena, arena.agent(old)):
+        planned(arena)
+        arena.watch(TTL + 2, "the old name comes back")
+    until_old_follows(arena, old)
+
+
+@fault(ci=True)
+def agent_of_the_master_stopped_across_a_failover(arena: Arena) -> None:
+    """Resumed while the old master still says master: what was decided before the stop must not be written."""
+    old = arena.master
+    with paused(arena, arena.agent(old)):
+        planned(arena)
+        arena.watch(1.6, "the old name comes back")
+    until_old_follows(arena, old)
+
+
+@fault(late={Loss.PROMOTION: 60}, empty=Empty.ALLOWED)
+def agent_of_the_new_master_stopped_across_a_failover(arena: Arena) -> None:
+    """The new master cannot be named until its agent runs: the old name stays or goes, and never comes beside it."""
+    old = arena.master
+    agents = [arena.agent(node) for node in arena.replicas()]
+    for agent in agents:
+        arena.pause(agent)
+    planned(arena)
+    arena.watch(2, "two are named")
+    for agent in agents:
+        arena.resume(agent)
+    until_old_follows(arena, old)
+
+
+@fault(empty=Empty.NEVER)
+def two_agents_for_one_node(arena: Arena) -> None:
+    old = arena.master
+    with arena.doing("start a second agent for the master"):
+        second = arena.fleet.agent(old)
+    try:
+        arena.watch(3, "the two disturb each other")
+        planned(arena)
+        until_old_follows(arena, old)
+    finally:
+        with arena.doing("stop the second agent"):
+            second.stop()
+        arena.fleet.agents.remove(second)
+        arena.fleet.processes.remove(second)
+
+
+@fault(empty=Empty.ALLOWED, late={Loss.PROMOTION: 60, Loss.DEATH: 60})
+def agents_that_reach_one_sentinel_of_three(arena: Arena) -> None:
+    """One Sentinel is no majority: only what it says as the elected leader counts, until all are reached again."""
+    old = arena.master
+    before = {agent: agent.config_path.read_text() for agent in arena.fleet.agents}
+    for agent, text in before.items():
+        host = agent.host.address
+        agent.config_path.write_text(f'[sentinel]\nhosts = ["{host}:26379"]\n{text}')
+        with arena.doing(f"{agent.name} reaches one Sentinel"):
+            agent.restart()
+    # What others list is reached, too: so cut that off, each host's Sentinel port alone cannot be.
+    arena.watch(2, "the name goes")
+    planned(arena)
+    arena.watch(2, "two are named")
+    for agent, text in before.items():
+        agent.config_path.write_text(text)
+        with arena.doing(f"{agent.name} reaches all Sentinels"):
+            agent.restart()
+    until_old_follows(arena, old)
+
+
+def find(pattern: str) -> list[Fault]:
+    """The faults whose names have every word of ``pattern`` in them."""
+    return [f for f in FAULTS if all(word in f.name for word in pattern.replace("_", " ").split())]

@@ -1,0 +1,69 @@
+"""The figures of all runs, as a table for the terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from .judge import Verdict
+
+HEAD = ("fault", "runs", "bad", "two s", "none s", "wrong s", "exact ms", "worst", "gone ms", "worst", "resolution ms")
+
+
+class Figures:
+    """What every run of every fault has shown."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, list[Verdict]] = defaultdict(list)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a fault: counts, seconds and milliseconds; None where nothing was measured."""
+        rows = []
+        for name, verdicts in self.verdicts.items():
+            exact = [x * 1000 for v in verdicts for x in v.exact]
+            gone = [x * 1000 for v in verdicts for x in v.gone]
+            rows.append(
+                {
+                    "fault": name,
+                    "runs": len(verdicts),
+                    "bad": sum(bool(v.problems) for v in verdicts),
+                    "two_s": max(v.two for v in verdicts),
+                    "none_s": max(v.none for v in verdicts),
+                    "wrong_s": max(v.wrong for v in verdicts),
+                    "exact_ms": median(exact) if exact else None,
+                    "exact_worst_ms": max(exact, default=None),
+                    "gone_ms": median(gone) if gone else None,
+                    "gone_worst_ms": max(gone, default=None),
+                    "resolution_ms": max(v.resolution for v in verdicts) * 1000,
+                    "problems": sorted({p for v in verdicts for p in v.problems}),
+                }
+            )
+        return rows
+
+    def table(self) -> str:
+        """For people."""
+        lines: list[tuple[str, ...]] = [HEAD]
+        for row in self.rows():
+            values = [v for k, v in row.items() if k != "problems"]
+            lines.append(tuple(_cell(key, value) for key, value in zip(HEAD, values, strict=True)))
+        widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
+        return "\n".join(
+            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+            for line in lines
+        )
+
+    def write(self, path: Path) -> None:
+        """For programs."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.rows(), indent=1) + "\n")
+
+
+def _cell(key: str, value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}" if key.endswith(" s") else f"{value:.1f}"
+    return str(value)

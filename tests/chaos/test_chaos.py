@@ -1,0 +1,45 @@
+"""Every fault, done to real servers on hosts of their own, and judged over everything that DNS said meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Arenas
+from .episode import run
+from .faults import Fault
+from .figures import Figures
+from .mix import mix, plan
+from .options import Options
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(600)]
+
+OPTIONS = Options.read()
+MIXES = 10
+"""Mixes a run."""
+
+
+@pytest.mark.parametrize("number", range(max(1, OPTIONS.runs)))
+@pytest.mark.parametrize("fault", OPTIONS.faults, ids=lambda fault: fault.name.replace(" ", "-"))
+def test_fault(fault: Fault, number: int, arenas: Arenas, figures: Figures) -> None:
+    """Never two names, never one without authority, the right one once all is well, and nothing that should not be."""
+    arena = arenas.take(OPTIONS.seed + number)
+    verdict, story = run(arena, fault)
+    figures.verdicts[fault.name].append(verdict)
+    assert not verdict.problems, "\n".join([*verdict.problems, story])
+
+
+@pytest.mark.parametrize("seed", range(OPTIONS.seed, OPTIONS.seed + OPTIONS.runs * MIXES))
+def test_mix(seed: int, arenas: Arenas, figures: Figures) -> None:
+    """Whatever comes together: never two names, never an older one again, and the right one once all is well."""
+    arena = arenas.take(seed)
+    verdict, story = run(arena, mix(seed))
+    figures.verdicts["random mix"].append(verdict)
+    assert not verdict.problems, "\n".join([*verdict.problems, *map(str, plan(seed)), story])
+
+
+def test_a_mix_can_be_replayed() -> None:
+    """The same seed gives the same plan, and every harm in it is ended."""
+    for seed in range(50):
+        steps = plan(seed)
+        assert [*map(str, steps)] == [*map(str, plan(seed))]
+        assert len([s for s in steps if s.ends]) == len([s for s in steps if s.harm.end and not s.ends])
