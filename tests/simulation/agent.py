@@ -182,6 +182,11 @@ class SimPublisher(Publisher):
         self._agent.world.spawn = lambda coroutine: Task(self._agent, coroutine)
         super().want(target)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a write is under way."""
+        return self._writing is not None
+
     async def _write(self) -> None:
         engine = self._agent.world.engine
         for attempt in range(ATTEMPTS):
@@ -314,6 +319,7 @@ class CatalogWatch:
         self._agent = agent
         self.fact: Catalog | None = None
         self.looked_since = -inf
+        self.lost = 0
         self._query = 0
         self._misses = 0
 
@@ -326,9 +332,9 @@ class CatalogWatch:
         consul, engine = world.hosts[agent.host].consul, world.engine
         began = engine.now
         if not consul.up:
-            agent.later(0.001, self._missed, query, began)
+            agent.later(0.001, self._missed, query, began, 1)
             return
-        agent.later(TTL / 2 + TIMEOUT, self._missed, query, began)
+        agent.later(TTL / 2 + TIMEOUT, self._missed, query, began, 1)
         life = agent.life
         engine.later(engine.delay(), consul.take, lambda: self._at_servers(query, life, index, began))
 
@@ -362,8 +368,9 @@ class CatalogWatch:
             self.ask(index)
             agent.looked(new=new)
 
-    def _missed(self, query: int, began: float) -> None:
+    def _missed(self, query: int, began: float, lost: int = 0) -> None:
         if query == self._query:
+            self.lost += lost
             self.looked_since = began
             pause = min(0.25, 0.02 * 3**self._misses)
             self._misses += 1
@@ -491,6 +498,10 @@ class Agent:
 
     def catalogs(self) -> Iterator[CatalogWatch]:
         yield self._catalog
+
+    @property
+    def consul_lost(self) -> int:
+        return self._catalog.lost
 
     @property
     def catalogs_at(self) -> float:

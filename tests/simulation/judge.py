@@ -27,6 +27,10 @@ BY_HAND = 1.5
 """The same for a role that was changed without closing connections: a poll."""
 GOSSIP = 11.0
 """Seconds until gossip marks a Consul node that is dead or cut off."""
+OUTVOTED = 3.0
+"""Seconds within which a node is out of DNS that a majority of Sentinels has replaced: a look-up, should events be lost."""
+STALE = 4.0
+"""Seconds after which no agent writes what it decided before: a stop that goes unnoticed, and a decision's life."""
 RIGHT = 3.0
 """Seconds within which a confirmed master is the one answer."""
 LEASE = TTL + SETTLE + HUNG
@@ -34,6 +38,8 @@ LEASE = TTL + SETTLE + HUNG
 SEEN = 0.2
 """Seconds after which a claim in DNS is known to every agent that runs."""
 Masters = dict[Key, Claim | None]
+Conditions = dict[object, tuple[float, str]]
+"""What must not last, for how many seconds, and in words."""
 
 
 class Violation(AssertionError):
@@ -51,6 +57,7 @@ class Judge:
         self._two_since: float | None = None
         self._since: dict[object, float] = {}
         self._able_since: dict[int, float] = {}
+        self._linked_since: dict[int, float] = {}
         self._backed: dict[int, float] = {}
         self._visible_since: dict[Key, float] = {}
 
@@ -95,6 +102,11 @@ class Judge:
             elif host.number not in self._able_since:
                 self._able_since[host.number] = now
                 world.engine.later(SETTLE + 1e-6, world.changed)
+            consul = host.consul
+            if not (host.up and consul.up and not consul.paused and consul.linked):
+                self._linked_since.pop(host.number, None)
+            else:
+                self._linked_since.setdefault(host.number, now)
             failover = host.sentinel.failover
             if failover and failover.elected and failover.selected is not None:
                 self._backed[failover.selected] = max(self._backed.get(failover.selected, 0.0), now)
@@ -108,19 +120,20 @@ class Judge:
         for key in claims:
             self._visible_since.setdefault(key, now)
 
-        conditions: dict[object, tuple[float, str]] = {}
+        conditions: Conditions = {}
         if len(claims) > 1:
             newest = max(claims, key=lambda k: order(claims[k]))
             guard = world.host_of(newest[0])
             redis = world.hosts[guard].redis
             if self._settled(guard) and redis.answers and not redis.loading and redis.role is Role.MASTER:
                 conditions["two", guard] = (TWO, "two claims in DNS, and the holder of the newest one can act")
-        for node, _ in claims:
+        for (node, _), claim in claims.items():
             self._judge_answer(world.host_of(node), conditions)
+            self._judge_vote(world.host_of(node), claim, named, conditions)
         self._judge_right(named, claims, conditions)
         self._hold(conditions, now)
 
-    def _judge_answer(self, host: int, conditions: dict[object, tuple[float, str]]) -> None:
+    def _judge_answer(self, host: int, conditions: Conditions) -> None:
         """Of one node that DNS answers with."""
         h = self.world.hosts[host]
         redis, consul = h.redis, h.consul
@@ -141,7 +154,17 @@ class Judge:
                 f"{name} is in DNS, is no master, and gossip must have seen it",
             )
 
-    def _judge_right(self, named: int | None, claims: Masters, conditions: dict[object, tuple[float, str]]) -> None:
+    def _judge_vote(self, host: int, claim: Claim | None, named: int | None, conditions: Conditions) -> None:
+        """A majority of Sentinels may have replaced one node that DNS answers with."""
+        if named in (None, host) or not self._settled(host) or self.world.hosts[host].redis.paused:
+            return
+        for other in self.world.hosts:
+            sentinel = other.sentinel
+            newer = sentinel.named == named and sentinel.state.config_epoch > order(claim)[0]
+            if newer and sentinel.answers and not sentinel.tilt and self.world.reach(host, sentinel.host):
+                conditions["outvoted", host] = (OUTVOTED, f"{self.world.name(host)} is in DNS, and has been replaced")
+
+    def _judge_right(self, named: int | None, claims: Masters, conditions: Conditions) -> None:
         """A confirmed master is the one answer."""
         if named is None:
             return
@@ -161,7 +184,7 @@ class Judge:
         if [world.host_of(node) for node, _ in claims] != [named]:
             conditions["right", named] = (RIGHT, f"{world.name(named)} is confirmed, and not the one answer")
 
-    def _hold(self, conditions: dict[object, tuple[float, str]], now: float) -> None:
+    def _hold(self, conditions: Conditions, now: float) -> None:
         for key in list(self._since):
             if key not in conditions:
                 del self._since[key]
@@ -200,9 +223,18 @@ class Judge:
                     raise Violation(f"{key[0]} claims ({told(claim)}) and leaves {', '.join(beside)} in DNS")
                 if now - self._backed.get(host, -inf) > SENTINEL_LIFE + 2:
                     raise Violation(f"{key[0]} claims ({told(claim)}), which Sentinel has not backed for long")
-            elif self._had_a_lease(host):
-                if any(age > LEASE and order(claims[k]) > order(claim) for k, age in since.items()):
-                    raise Violation(f"{how} revives {key[0]} ({told(claim)}), which had to be withdrawn long before")
+            elif (
+                how == "sync"
+                and now - self._linked_since.get(host, inf) > SETTLE
+                and any(age > STALE and order(claims[k]) > order(claim) for k, age in since.items())
+            ):
+                raise Violation(f"the agent of {key[0]} writes ({told(claim)}), which was decided long before")
+            elif (
+                how == "compare"
+                and self._had_a_lease(host)
+                and any(age > LEASE and order(claims[k]) > order(claim) for k, age in since.items())
+            ):
+                raise Violation(f"a sync revives {key[0]} ({told(claim)}), which had to be withdrawn long before")
 
     def _had_a_lease(self, host: int) -> bool:
         """Whether agent and Consul agent ran for longer than the TTL, so that nothing old may be left."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from consul_redis_agent import publisher, registry
 from consul_redis_agent.entries import Mode
@@ -49,7 +50,7 @@ class World:
         mode: Mode | None = None,
         count: int = 3,
     ) -> None:
-        """``trouble``: seconds of it; ``script``: what goes wrong, instead of chance; ``interrupt_at``: which step."""
+        """``trouble``: seconds of it; ``script``: what goes wrong, instead of chance; ``interrupt`` after which step."""
         self.seed = seed
         self.engine = Engine(seed)
         self.failovers: Callable[[], Failovers] = Failovers
@@ -58,6 +59,7 @@ class World:
         self.quorum = count // 2 + 1
         self.promotions = self.steps = self.writes_before_quiet = 0
         self.interrupt_at = interrupt_at
+        self.interrupt: Callable[[Agent], None] = self.restart_agent
         self.spawn: Callable[[Coroutine[Any, Any, Any]], Any] = lambda c: None
         self.hosts: list[Host] = []
         self.unsettled = False
@@ -117,10 +119,19 @@ class World:
         self.steps += 1
         if self.steps == self.interrupt_at:
             self.say(agent.host, f"interrupted at step {self.steps}")
-            agent.stop()
-            self.engine.later(self.engine.rng.uniform(0.5, 3.0), agent.start)
+            self.interrupt(agent)
 
-    def cut(self, pairs: Iterator[tuple[int, int]], seconds: float) -> None:
+    def restart_agent(self, agent: Agent) -> None:
+        """Kill it, and have it started again."""
+        agent.stop()
+        self.engine.later(self.engine.rng.uniform(0.5, 3.0), agent.start)
+
+    def cut_off(self, host: Host, seconds: float, *, servers: bool) -> None:
+        """Cut a host off from all others, and from Consul's servers as well or not."""
+        others = [h.number for h in self.hosts if h is not host] + ([SERVERS] if servers else [])
+        self.cut(((host.number, other) for other in others), seconds)
+
+    def cut(self, pairs: Iterable[tuple[int, int]], seconds: float) -> None:
         """Let no packet through between these."""
         cut = {frozenset(pair) for pair in pairs} - self._cuts
         shown = " ".join(sorted("-".join("S" if x == SERVERS else self.name(x) for x in sorted(pair)) for pair in cut))
@@ -204,7 +215,7 @@ class World:
             case 2:
                 target.redis.paused = target.redis.up
                 self.say(target.number, "Redis is stopped")
-                engine.later(some, self._resume, target.redis)
+                engine.later(some, self.resume, target.redis)
             case 3:
                 self.lose(target, long)
             case 4:
@@ -228,13 +239,11 @@ class World:
                 engine.say("servers", "there is no leader")
                 engine.later(some, self._elect_leader)
             case 9 | 10:
-                self.cut(((target.number, h.number) for h in self.hosts if h is not target), long)
+                self.cut_off(target, long, servers=False)
             case 11:
-                self.cut(
-                    ((target.number, h) for h in (SERVERS, *(x.number for x in self.hosts)) if h != target.number), long
-                )
+                self.cut_off(target, long, servers=True)
             case 12:
-                self.cut(iter([(target.number, SERVERS)]), some)
+                self.cut([(target.number, SERVERS)], some)
             case 13:
                 host.sentinel.stop()
                 engine.later(long, host.sentinel.start)
@@ -256,7 +265,7 @@ class World:
                     engine.later(long, leader.sentinel.start)
         self.changed()
 
-    def _resume(self, redis: Redis) -> None:
+    def resume(self, redis: Redis) -> None:
         if redis.paused:
             redis.paused = False
             self.say(redis.host, "Redis goes on")
@@ -282,7 +291,7 @@ class World:
             host.sentinel.tilt_until = 0.0
             host.sentinel.start()
             host.redis.start()
-            self._resume(host.redis)
+            self.resume(host.redis)
             host.consul.start()
             self._resume_consul(host.consul)
             host.agent.start()
@@ -323,11 +332,11 @@ class World:
     @contextmanager
     def _patched(self) -> Iterator[None]:
         """Let the real registry and publisher live in this world's time."""
-        before = registry.clock, publisher.clock, publisher.random, publisher.asyncio
-        registry.clock = publisher.clock = lambda: self.engine.now
-        publisher.random = self.engine.rng  # type: ignore[assignment]
-        publisher.asyncio = SimpleNamespace(create_task=lambda c: self.spawn(c))  # type: ignore[assignment]
-        try:
+        tasks = SimpleNamespace(create_task=lambda coroutine: self.spawn(coroutine))  # noqa: PLW0108 - it changes
+        with (
+            patch.object(registry, "clock", lambda: self.engine.now),
+            patch.object(publisher, "clock", lambda: self.engine.now),
+            patch.object(publisher, "random", self.engine.rng),
+            patch.object(publisher, "asyncio", tasks),
+        ):
             yield
-        finally:
-            registry.clock, publisher.clock, publisher.random, publisher.asyncio = before

@@ -1,0 +1,81 @@
+"""Faults in an order that tests one rule each; when exactly is left to chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .world import START, Host, World
+
+
+def two_failovers(world: World) -> None:
+    """The master dies and returns; then a planned failover."""
+    later, hosts = world.engine.later, world.hosts
+    later(START, hosts[0].redis.stop)
+    later(START + 12, hosts[0].redis.start)
+    later(START + 25, hosts[1].sentinel.force_failover)
+
+
+def rejoins(world: World) -> None:
+    """The master's host is cut off from all and its agent stopped, shorter than the TTL: its old claim comes back."""
+    host, later, rng = world.hosts[0], world.engine.later, world.engine.rng
+    later(START, lambda: world.cut_off(host, rng.uniform(4.5, 6.5), servers=True))
+    later(START, host.agent.pause)
+    later(START + 20, host.agent.resume)
+
+
+def long_cut(world: World) -> None:
+    """The master's host is cut off from all for longer than any lease, and everything on it goes on."""
+    world.engine.later(START, lambda: world.cut_off(world.hosts[0], 27.0, servers=True))
+
+
+def minority(world: World) -> None:
+    """The master is cut off with its own Sentinel, Consul is reached; then the new master's host is lost."""
+    host, engine = world.hosts[0], world.engine
+    engine.later(START, lambda: world.cut_off(host, 25.0, servers=False))
+    engine.later(START + 11, lambda: _lose_the_holder(world, host))
+
+
+def _lose_the_holder(world: World, but: Host) -> None:
+    for node, _ in world.servers.masters:
+        holder = world.hosts[world.host_of(node)]
+        if holder is not but:
+            world.lose(holder, 20.0)
+            holder.consul.services.clear()
+
+
+def aborted(world: World) -> None:
+    """A planned failover whose choice hangs right after its promotion, for so long that the leader gives it up."""
+    rng, engine = world.engine.rng, world.engine
+    engine.later(START, world.hosts[0].sentinel.force_failover)
+
+    def hang() -> None:
+        for host in world.hosts[1:]:
+            if host.redis.master is None and host.redis.up and not host.redis.paused:
+                host.redis.paused = True
+                world.say(host.number, "Redis is stopped")
+                world.changed()
+                engine.later(rng.uniform(16, 19), world.resume, host.redis)
+                return
+        engine.later(0.005, hang)
+
+    engine.later(START, hang)
+
+
+def stopped_at_work(world: World) -> None:
+    """The master's agent is stopped in the middle of a write, and its host is replaced before it goes on."""
+    engine, agent = world.engine, world.hosts[0].agent
+
+    def stop() -> None:
+        if agent.running and agent.publisher.at_work:
+            agent.pause()
+            engine.later(1.0, world.hosts[1].sentinel.force_failover)
+            engine.later(15.0, agent.resume)
+        else:
+            engine.later(0.0005, stop)
+
+    engine.later(START + engine.rng.random(), stop)
+
+
+SCRIPTS: Mapping[str, Callable[[World], None]] = {
+    script.__name__: script for script in (two_failovers, rejoins, long_cut, minority, aborted, stopped_at_work)
+}
