@@ -129,13 +129,17 @@ def then(
     for entry in wanted:
         there = local.get(entry.id)
         same = there is not None and _same(there, entry) and entry.id in known
-        # A check that is known keeps its status when it is registered again, and Consul then syncs that one: update first.
-        if there and there.status is not None and there.status != entry.status:
-            yield Update(entry.check_id, entry.passing)
+        # Registering keeps the status of a check that is known, and updating syncs the definition that is known. So a
+        # claim, which the catalog has already, is updated first; what begins to pass anew is registered first.
+        update = [Update(entry.check_id, entry.passing)] if there and there.status not in (None, entry.status) else []
+        if entry.claims or not entry.passing:
+            yield from update
         if there and there.seal not in (None, "passing"):
             yield Unseal(entry.seal_id)
         if not same or (there and (there.status is None or there.seal != "passing")):
             yield Register(entry)
+        if entry.passing and not entry.claims:
+            yield from update
 
 
 def at_last(wanted: tuple[Wanted, ...], catalog: Iterable[Entry], here: str) -> Iterator[Step]:

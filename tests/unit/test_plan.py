@@ -140,6 +140,14 @@ def test_a_known_check_is_updated_before_the_service_is_registered_again() -> No
     assert steps == [Update("redis-6379:role", passing=True), Register(master)]
 
 
+def test_an_entry_that_begins_to_pass_anew_is_registered_before_its_check_is_updated() -> None:
+    """Its Consul agent still has the claim of a former master, critical: an update alone would show that claim."""
+    naming = replace(NAMING, mode=Mode.TAGS)
+    (before,), (replica,) = want(MASTER, Mode.TAGS), want(REPLICA, Mode.TAGS)
+    steps = list(then((replica,), local(at_agent(before, status="critical")), naming, KNOWN))
+    assert steps == [Register(replica), Update("redis-6379:role", passing=True)]
+
+
 def test_an_entry_of_an_earlier_run_is_registered_once() -> None:
     """The local agent does not show the TTL of a check, so the entry that is adopted is written once."""
     (master,) = want(MASTER)
