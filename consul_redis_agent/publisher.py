@@ -42,6 +42,8 @@ class Publisher:
         self._wanted_since = 0.0
         self._beat_at = 0.0
         self._writing: asyncio.Task[None] | None = None
+        self._bug: BaseException | None = None
+        self._lost = 0
 
     def want(self, target: Target) -> None:
         """Bring Consul to this target, in the background."""
@@ -50,6 +52,8 @@ class Publisher:
             self._wanted_since = target.decided
         if self._writing and before and before.key != target.key:
             self.stop()
+        if self._bug:
+            raise self._bug
         if not self._writing and (target.key != self._written or clock() >= self._beat_at or not self._settled()):
             self._writing = asyncio.create_task(self._write())
             self._writing.add_done_callback(self._ended)
@@ -59,6 +63,7 @@ class Publisher:
         if self._writing:
             self._writing.cancel()
             self._writing = None
+            self._look_again()  # what was under way may still be done
 
     @property
     def next_beat(self) -> float:
@@ -66,11 +71,16 @@ class Publisher:
         left = self._beat_at - clock()
         return left if left > 0 else self._ttl
 
+    def _look_again(self) -> None:
+        """Have the next judgement rest on a catalog that is younger than what was written."""
+        for catalog in self._lookout.catalogs():
+            catalog.look_again()
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._writing is task:
             self._writing = None
-        if not task.cancelled() and (error := task.exception()):
-            raise error  # a bug: let it end the process, and systemd start it again
+        if not task.cancelled():
+            self._bug = task.exception()  # ends the process with the next decision, and systemd starts it again
 
     def _current(self) -> Target:
         if self._target is None:
@@ -78,11 +88,22 @@ class Publisher:
         return self._target
 
     def _settled(self) -> bool:
-        """Whether the catalog, if it was seen since the last write, holds what it should."""
-        registry, entries = self.registry, self._lookout.entries()
-        if self._lookout.catalogs_at <= registry.written:
-            return True
-        return settled(self._current().wanted, entries, registry.here or "", registry.naming)
+        """Whether the catalog, if it was seen since the last write, holds what it should.
+
+        A Consul agent that was out of reach may have started again, with its seals broken, which the catalog shows only
+        once it has synced: then it is asked itself, before that.
+        """
+        if self._lookout.consul_lost != self._lost:
+            return False
+        registry, wanted = self.registry, self._current().wanted
+        for catalog in self._lookout.catalogs():
+            fact = catalog.fact
+            if fact is None or fact.at <= registry.written:
+                continue
+            here = tuple(entry for entry in wanted if entry.name == catalog.service)
+            if not settled(here, fact.entries, registry.here or "", registry.naming):
+                return False
+        return True
 
     async def _write(self) -> None:
         try:
@@ -96,7 +117,7 @@ class Publisher:
                 with attempt:
                     await self._pass()
         except (ConsulError, StaleDecision) as error:
-            log.warning("%s: Consul has refused the entries %d times: %s", self._lookout.address, ATTEMPTS, error)
+            self._say(f"{error} ({ATTEMPTS} attempts)")
             return
         if self.error:
             log.info("%s: Consul takes the entries again", self._lookout.address)
@@ -104,12 +125,17 @@ class Publisher:
 
     async def _pass(self) -> None:
         registry, target = self.registry, self._current()
+        if self._lookout.consul_lost != self._lost:
+            self._lost = self._lookout.consul_lost
+            self._written = None
+            registry.doubt()
         stale = not self._settled()
         if target.key != self._written or stale:
             self._written = None  # until it is done, also if it is interrupted: anything may be half written
             await registry.converge(self._current, self._lookout.entries)
             if stale and not self._settled():
                 await registry.correct(self._current, self._lookout.entries)
+            self._look_again()
         try:
             await registry.beat(self._current)
         except ConsulUnknown:
@@ -128,9 +154,12 @@ class Publisher:
         if isinstance(error, ConsulUnreachable):
             self.registry.doubt()
         if isinstance(error, ConsulConflict):
-            for catalog in self._lookout.catalogs():
-                catalog.look_again()
+            self._look_again()
         # A conflict or a stale decision mends itself at the next look; what does not is said once.
-        if not isinstance(error, ConsulConflict | StaleDecision | ConsulUnknown) and str(error) != self.error:
-            self.error = str(error)
+        if not isinstance(error, ConsulConflict | StaleDecision | ConsulUnknown):
+            self._say(str(error))
+
+    def _say(self, error: str) -> None:
+        if error != self.error:
+            self.error = error
             log.warning("%s: Consul does not take the entries, trying on: %s", self._lookout.address, error)

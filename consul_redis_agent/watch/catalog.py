@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import CHECK_SUFFIX, SEAL_SUFFIX
-from consul_redis_agent.errors import ConsulError
+from consul_redis_agent.errors import ConsulError, ConsulUnreachable
 from consul_redis_agent.facts import Catalog, Entry
 
 BACKOFF = wait_exponential_jitter(multiplier=0.02, exp_base=3, max=0.25, jitter=0.05)
@@ -27,6 +27,8 @@ class CatalogWatch:
         self.service = service
         self.fact: Catalog | None = None
         self.error = ""
+        self.lost = 0
+        """How often the Consul agent was out of reach."""
         self._api, self._wait, self._changed = api, wait, changed
         self._looked = asyncio.Condition()
         self._last_asked = float("-inf")
@@ -76,7 +78,10 @@ class CatalogWatch:
 
     async def _missed(self, state: RetryCallState) -> None:
         self._index = None
-        self.error = str(state.outcome.exception()) if state.outcome else ""
+        error = state.outcome.exception() if state.outcome else None
+        self.error = str(error)
+        if isinstance(error, ConsulUnreachable):
+            self.lost += 1
         self._changed()
         await self._show(clock())
 

@@ -208,7 +208,8 @@ class Link:
             if isinstance(error, ResponseError):
                 # Refused while logging in: "NOAUTH", "max number of clients reached", "LOADING" …
                 raise Denied(_line(error)) from error
-            raise Unanswered(_line(error), gone=_is_gone(error)) from error
+            gone = _is_gone(error)
+            raise Unanswered("nothing listens there" if gone else _line(error), gone=gone) from error
         except BaseException:
             await self.close()
             raise

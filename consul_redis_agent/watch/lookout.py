@@ -8,7 +8,6 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from functools import cache
-from math import inf
 from pathlib import Path
 
 from consul_redis_agent import identity
@@ -86,9 +85,9 @@ class Lookout:
                 yield from catalog.fact.entries
 
     @property
-    def catalogs_at(self) -> float:
-        """When the oldest of the catalogs was seen."""
-        return min((c.fact.at if c.fact else -inf for c in self.catalogs()), default=-inf)
+    def consul_lost(self) -> int:
+        """How often Consul was out of reach; only ever grows."""
+        return sum(catalog.lost for catalog in self.catalogs())
 
     def facts(self, here: str | None, here_address: str, entry_id: str, confirmed: float) -> Facts:
         """What is known now. ``here`` is the Consul node of the own entry, None as long as that is not known."""

@@ -112,13 +112,13 @@ class SentinelWatch:
             self._full = True
         full, self._full = self._full or self._quiet_looks >= FULL_EVERY, False
         self._quiet_looks = 0 if full else self._quiet_looks + 1
-        names = list(self.facts)
+        names, find_names = list(self.facts), self.find_names  # both may change while the answers are awaited
         wanted = ("GET-MASTER-ADDR-BY-NAME", "MASTER", *(("REPLICAS", "SENTINELS") if full else ()))
         commands: list[tuple[str, ...]] = [("SENTINEL", what, name) for name in names for what in wanted]
-        if self.find_names:
+        if find_names:
             commands.append(("SENTINEL", "MASTERS"))
         *answers, info = await self._commands.ask(*commands, ("INFO", "sentinel"))
-        self.masters = _masters(answers.pop()) if self.find_names else {}
+        self.masters = _masters(answers.pop()) if find_names else {}
         tilt = isinstance(info, str) and "sentinel_tilt:1" in info
         width = len(wanted)
         for i, name in enumerate(names):
