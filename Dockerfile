@@ -15,7 +15,7 @@ RUN python -m pip install --only-binary :all: --require-hashes -r build.lock
 COPY requirements.lock .
 RUN python -m venv /opt/consul-redis-agent \
     && /opt/consul-redis-agent/bin/python -m pip install --only-binary :all: --require-hashes -r requirements.lock
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY consul_redis_agent consul_redis_agent
 RUN python -m pip wheel --no-deps --no-build-isolation --no-index -w wheel . \
     && /opt/consul-redis-agent/bin/python -m pip install --no-deps --no-index wheel/*.whl \

@@ -112,7 +112,7 @@ def test_the_wheel_that_the_image_builds_runs_in_a_venv(tmp_path: Path) -> None:
     """The Dockerfile's own lines, with this folder for the image's, give a program that starts."""
     source, venv = tmp_path / "build", tmp_path / "opt"
     source.mkdir()
-    for name in ("pyproject.toml", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "consul_redis_agent", source / "consul_redis_agent")
     run(sys.executable, "-m", "venv", venv)
