@@ -61,3 +61,9 @@ def shared_fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
 def isolated_fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
     """An empty fleet whose hosts are network namespaces. Mark the test ``netns``."""
     yield from _fleet(request, isolated=True)
+
+
+@pytest.fixture(scope="module")
+def shared_isolated_fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """A fleet whose hosts are network namespaces, for all tests of a module. Mark them ``netns``."""
+    yield from _fleet(request, isolated=True)

@@ -70,11 +70,12 @@ def service_id(consul: ConsulNode, node: RedisNode, service: str = "redis") -> s
 
 
 def start_agents(fleet: Fleet, *, more: str = "") -> Witness:
-    """Start an agent for each node and a witness, and wait until DNS names the first node."""
+    """Start an agent for each node and a witness, and wait until DNS names the first node, and its agent is done."""
     for node in fleet.nodes:
         fleet.agent(node, more=more)
     witness = fleet.witness()
     witness.wait_for(fleet.nodes[0], within=10)
+    wait_for_word(fleet.agents[0], "Consul holds")
     return witness
 
 

@@ -10,7 +10,7 @@ import pytest
 from consul_redis_agent.facts import Address
 from consul_redis_agent.fleet import ConsulNode, Fleet, RedisNode, Witness, until
 
-from .support import Held, catalog, master, replica
+from .support import Held, catalog, instances, master, replica
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Mode:
             return {master(now, "in-services"), *(replica(node) for node in replicas)}
         if self.name == "tags":
             return {
-                Held("in-tags", now.announced, ("master",), "role:master"),
-                *(Held("in-tags", node.announced, ("replica",), "role:replica") for node in replicas),
+                Held("redis", now.announced, ("master",), "role:master"),
+                *(Held("redis", node.announced, ("replica",), "role:replica") for node in replicas),
             }
         return {
             Held("in-check", now.announced, (), "role:master"),
@@ -44,9 +44,13 @@ def modes(shared_fleet: Fleet) -> list[Mode]:
     fleet = shared_fleet
     fleet.populate(failover_timeout=3000)
     modes = []
-    for name, question in (("services", "in-services"), ("check", "in-check"), ("tags", "master.in-tags")):
+    for name, service, question in (
+        ("services", "in-services", "in-services"),
+        ("check", "in-check", "in-check"),
+        ("tags", "redis", "master.redis"),
+    ):
         consul = fleet.consul()
-        more = f'[service]\nname = "in-{name}"\nmode = "{name}"\n'
+        more = f'[service]\nname = "{service}"\nmode = "{name}"\n'
         fleet.agent(*fleet.nodes, more=more, consul=consul)
         modes.append(Mode(name, consul, fleet.witness(service=question, consul=consul)))
     for mode in modes:
@@ -80,11 +84,17 @@ def test_each_mode_holds_exactly_what_it_says(shared_fleet: Fleet, modes: list[M
         "master.in-services": [one],
         "redis-replica": others,
         "in-check": [one],
-        "in-tags": shared_fleet.nodes,
-        "master.in-tags": [one],
-        "replica.in-tags": others,
+        "redis": shared_fleet.nodes,
+        "master.redis": [one],
+        "replica.redis": others,
     }.items():
         until(lambda: consul.srv(name) == addresses(named), within=3, what=f"DNS names {named} for {name}")  # noqa: B023 - used in this turn
+    for name in ("in-services", "redis-replica", "in-check", "redis"):
+        for instance in instances(consul, name):
+            meta, port = instance["Service"]["Meta"], instance["Service"]["Port"]
+            assert (meta["consul_redis_agent"], meta["redis-master-name"]) == ("1", "mymaster")
+            assert meta["redis-node"] == f"redis://127.0.0.1:{port}"
+            assert ("redis-epoch" in meta) is (port == one.address.port), "the master alone holds a claim"
 
 
 def test_a_planned_failover_in_each_mode(shared_fleet: Fleet, modes: list[Mode]) -> None:

@@ -1,0 +1,105 @@
+"""What is not ours: an operator's maintenance, entries made by hand, another agent for the same node."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from consul_redis_agent.facts import Address
+from consul_redis_agent.fleet import ConsulNode, Fleet, Witness, until
+
+from .support import instances, master, replica, service_id, start_agents, wait_for_catalog, wait_for_word
+
+BY_HAND = Address("127.0.0.9", 9)
+
+
+@pytest.fixture(scope="module")
+def published(shared_fleet: Fleet) -> Witness:
+    """A master and a replica with their agents, and the witness."""
+    shared_fleet.populate(nodes=2, sentinels=1, quorum=1)
+    return start_agents(shared_fleet)
+
+
+@pytest.fixture
+def witness(shared_fleet: Fleet, published: Witness) -> Witness:
+    """The witness, once both nodes are published."""
+    wait_for_catalog(shared_fleet.consuls[0], master(shared_fleet.nodes[0]), replica(shared_fleet.nodes[1]), within=10)
+    published.wait_for(shared_fleet.nodes[0], within=3)
+    return published
+
+
+def in_maintenance(consul: ConsulNode) -> list[str]:
+    """The reasons of all maintenance that Consul knows of."""
+    checks = consul.get("/v1/agent/checks").items()
+    return [check["Notes"] for id_, check in checks if id_.startswith(("_service_maintenance", "_node_maintenance"))]
+
+
+@pytest.mark.parametrize("of", ["service", "node"])
+def test_maintenance_is_respected(shared_fleet: Fleet, witness: Witness, of: str) -> None:
+    """What an operator takes out of DNS stays out, and is named again when the operator says so. Watched for 4 s."""
+    consul, (one, _) = shared_fleet.consuls[0], shared_fleet.nodes
+    path = "/v1/agent/maintenance" if of == "node" else f"/v1/agent/service/maintenance/{service_id(consul, one)}"
+    consul.put(f"{path}?enable=true&reason=by-hand")
+    witness.wait_for(within=3)
+    began = time.monotonic()
+    witness.watch(4)
+    witness.assert_only(since=began)
+    assert in_maintenance(consul) == ["by-hand"]
+    consul.put(f"{path}?enable=false")
+    witness.wait_for(one, within=3)
+
+
+def test_two_agents_for_one_node_agree(shared_fleet: Fleet, witness: Witness) -> None:
+    """They keep the same entries: DNS does not blink, and after the first moment nothing is written to the catalog."""
+    fleet, consul, (one, two), began = shared_fleet, shared_fleet.consuls[0], shared_fleet.nodes, time.monotonic()
+    twin = fleet.agent(one)
+    wait_for_word(twin, "Consul holds redis at")
+    written = [instance["Service"]["ModifyIndex"] for instance in instances(consul, "redis")]
+    witness.watch(4)
+    assert [instance["Service"]["ModifyIndex"] for instance in instances(consul, "redis")] == written
+    assert twin.stop() == 0
+    witness.watch(1)
+    witness.assert_only(one, since=began)
+    wait_for_catalog(consul, master(one), replica(two))
+
+
+def test_an_entry_made_by_hand_is_reported_and_left_alone(shared_fleet: Fleet, witness: Witness) -> None:
+    """Somebody else's entry under the same name is named once in the log, and stays as it is, also in a failover."""
+    fleet, consul = shared_fleet, shared_fleet.consuls[0]
+    body = {"ID": "by-hand", "Name": "redis", "Address": BY_HAND.host, "Port": BY_HAND.port}
+    consul.put("/v1/agent/service/register", body)
+    for agent in fleet.agents[:2]:
+        wait_for_word(agent, "entries under 'redis' that this tool did not make, left alone: by-hand on consul1")
+    before = by_hand(consul)
+    fleet.settle()
+    new = fleet.failover()
+    witness.wait_for(new, BY_HAND, within=3)
+    assert by_hand(consul) == before
+    consul.put("/v1/agent/service/deregister/by-hand")
+    witness.wait_for(new, within=3)
+    for agent in fleet.agents[:2]:
+        wait_for_word(agent, "Consul's catalog: well again")
+        assert agent.log().count("left alone: by-hand") == 1
+
+
+def by_hand(consul: ConsulNode) -> object:
+    """The foreign entry, with the index of its last change."""
+    return [i["Service"] for i in instances(consul, "redis") if i["Service"]["ID"] == "by-hand"]
+
+
+def test_a_dead_master_in_maintenance_is_not_shown_when_that_ends(fleet: Fleet) -> None:
+    """Its agent takes it out while the operator holds it in maintenance, and leaves the maintenance to the operator."""
+    fleet.populate(nodes=1, sentinels=1, quorum=1)
+    witness, consul, (node,) = start_agents(fleet), fleet.consuls[0], fleet.nodes
+    path = f"/v1/agent/service/maintenance/{service_id(consul, node)}"
+    consul.put(f"{path}?enable=true&reason=by-hand")
+    witness.wait_for(within=3)
+    node.kill()
+    wait_for_word(fleet.agents[0], "Redis does not answer")
+    began = time.monotonic()
+    witness.watch(2)
+    assert in_maintenance(consul) == ["by-hand"]
+    consul.put(f"{path}?enable=false")
+    until(lambda: instances(consul, "redis") == [], within=3, what="the entry is gone")
+    witness.assert_only(since=began)
