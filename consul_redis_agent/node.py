@@ -209,7 +209,9 @@ class NodeAgent:
                 f"stays {verdict}" if before.verdict is decision.verdict else f"{before.verdict.value} -> {verdict}"
             )
         level = logging.INFO if decision.verdict in SOUND else logging.WARNING
-        log.log(level, "%s: %s%s: %s: %s", self.name, change, epoch, decision.reason.value, decision.sentence)
+        reason, sentence = decision.reason.value, decision.sentence
+        why = sentence if sentence.startswith(reason) else f"{reason}: {sentence}"
+        log.log(level, "%s: %s%s: %s", self.name, change, epoch, why)
 
     def _written(self, target: Target, seconds: float) -> None:
         """Consul holds a new target."""

@@ -91,7 +91,8 @@ def at_once(
                 # When the local agent is told of the check, Consul syncs the service with it: as it is known there. So
                 # the claim must be known there first, while the check, which keeps its status, is still critical.
                 yield Register(claim)
-            yield Transact(claim, tuple(e for e in own if e.id not in names), evict)
+            # An entry in maintenance stays, critical: removing it would end the operator's maintenance.
+            yield Transact(claim, tuple(e for e in own if e.id not in names and not e.maintenance), evict)
         return
     passing = {w.id for w in wanted if w.passing}
     for entry in own:
