@@ -24,7 +24,6 @@ def witness(shared_fleet: Fleet, watched: Witness) -> Witness:
     """The witness, once everything is as it should be: all nodes run, and Consul holds exactly what is true."""
     fleet = shared_fleet
     fleet.wait_for_replicas(within=20)
-    fleet.settle(within=20)
     now = fleet.wait_for_master()
     wait_for_catalog(fleet.consuls[0], master(now), *(replica(node) for node in fleet.nodes if node is not now))
     return watched
@@ -80,6 +79,7 @@ def test_a_killed_master_and_its_return(
     Watched until Sentinel has made a replica of it, some 11 s in which it says master, and a second longer.
     """
     fleet, old = shared_fleet, shared_fleet.wait_for_master()
+    fleet.settle(within=20)
     old.kill()
     witness.wait_for(within=3)
     new = fleet.wait_for_master(other_than=old)
