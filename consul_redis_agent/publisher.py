@@ -132,10 +132,12 @@ class Publisher:
         stale = not self._settled()
         if target.key != self._written or stale:
             self._written = None  # until it is done, also if it is interrupted: anything may be half written
+            before = registry.written
             await registry.converge(self._current, self._lookout.entries)
             if stale and not self._settled():
                 await registry.correct(self._current, self._lookout.entries)
-            self._look_again()
+            if registry.written != before:  # else a look that fails would bring the next pass at once
+                self._look_again()
         try:
             await registry.beat(self._current)
         except ConsulUnknown:
