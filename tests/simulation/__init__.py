@@ -19,7 +19,7 @@ Redis and Sentinel (``redis.py``)
  6. A node that says master and is not the named one is made a replica after 8 s, by a Sentinel whose master looks
     sane (``sentinelMasterLooksSane``). A named master that says replica is taken for down after 21 s.
  7. A look at a Sentinel shows one moment; its events come in order, or their connection is lost and begun anew.
- 8. Sentinels speak to each other directly, which is how hellos travel when their Redis nodes are down.
+ 8. Hellos travel directly between Sentinels, and over every Redis node that both reach.
 
 Consul (``consul.py``)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from dataclasses import replace
 from math import inf
@@ -32,6 +33,8 @@ LOOK_TIMEOUT = 1.0
 POLL = 1.0
 PERIOD = 2.0
 PEER_PERIOD = 1.0
+PACE = 60
+"""Times a second that an agent may do the same thing."""
 POLICY = Policy(ttl=TTL)
 
 
@@ -280,7 +283,7 @@ class SentinelWatch:
     def _missed(self, began: float, why: str) -> None:
         self.fact = self._error(why)
         self._misses += 1
-        self._shown(min(2.0, 0.05 * 2**self._misses), began)
+        self._shown(min(2.0, 0.05 * 2 ** min(self._misses, 6)), began)
 
     def _shown(self, pause: float, began: float) -> None:
         self._looking = False
@@ -319,6 +322,7 @@ class CatalogWatch:
         self._agent = agent
         self.fact: Catalog | None = None
         self.looked_since = -inf
+        self.service = agent.naming.service
         self.lost = 0
         self._query = 0
         self._misses = 0
@@ -328,6 +332,7 @@ class CatalogWatch:
 
     def ask(self, index: int) -> None:
         self._query += 1
+        self._agent.paced("asks for the catalog")
         agent, world, query = self._agent, self._agent.world, self._query
         consul, engine = world.hosts[agent.host].consul, world.engine
         began = engine.now
@@ -372,7 +377,7 @@ class CatalogWatch:
         if query == self._query:
             self.lost += lost
             self.looked_since = began
-            pause = min(0.25, 0.02 * 3**self._misses)
+            pause = min(0.25, 0.02 * 3 ** min(self._misses, 6))
             self._misses += 1
             self._agent.later(pause, self._again, query)
             self._agent.looked(new=True)
@@ -405,6 +410,7 @@ class Agent:
         self._deferred: list[tuple[int, Callable[..., None], tuple[Any, ...]]] = []
         self._paused_at = 0.0
         self._queues: dict[int, float] = {}
+        self._times: dict[str, deque[float]] = {}
 
     # The process
 
@@ -490,6 +496,14 @@ class Agent:
         else:
             action(*args)
 
+    def paced(self, what: str) -> None:
+        """Nothing is done without pause, whatever fails."""
+        now = self.world.engine.now
+        times = self._times.setdefault(what, deque(maxlen=PACE))
+        times.append(now)
+        if len(times) == PACE and now - times[0] < 1.0:
+            self.world.judge.hurried(self.host, what)
+
     # What the lookout shows to the publisher
 
     def entries(self) -> Iterator[Entry]:
@@ -512,7 +526,11 @@ class Agent:
     def redis_closed(self) -> None:
         """The connection to the own node is closed."""
         if self.running:
-            self.later(self.world.engine.rng.uniform(0.0001, 0.001), self.look)
+            self.later(self.world.engine.rng.uniform(0.0001, 0.001), self._look_anew)
+
+    def _look_anew(self) -> None:
+        self._looking = False
+        self.look()
 
     def look(self) -> None:
         if self._looking:
@@ -520,11 +538,12 @@ class Agent:
             return
         self._looking, self._look_again = True, False
         self._looks += 1
+        looks = self._looks
         engine, redis = self.world.engine, self.world.hosts[self.host].redis
         if redis.paused:
-            self.later(LOOK_TIMEOUT, self._looked, Silence(engine.now + LOOK_TIMEOUT, "no answer", 0))
+            self.later(LOOK_TIMEOUT, self._looked, looks, Silence(engine.now + LOOK_TIMEOUT, "no answer", 0))
         elif not redis.up:
-            self.later(0.0005, self._looked, Silence(engine.now, "refused", 0, gone=True))
+            self.later(0.0005, self._looked, looks, Silence(engine.now, "refused", 0, gone=True))
         else:
             up = redis.master is not None and self.world.reach(self.host, redis.master)
             node = Node(
@@ -536,9 +555,11 @@ class Agent:
                 follows=None if redis.master is None else self.world.address(redis.master),
                 replication_id=redis.replication_id,
             )
-            self.later(engine.rng.uniform(0.0003, 0.001), self._looked, node)
+            self.later(engine.rng.uniform(0.0003, 0.001), self._looked, looks, node)
 
-    def _looked(self, fact: Node | Silence) -> None:
+    def _looked(self, looks: int, fact: Node | Silence) -> None:
+        if looks != self._looks:
+            return
         self._looking = False
         self._node_since = fact.at
         before = self._node
@@ -627,6 +648,7 @@ class Agent:
     def _decide(self) -> None:
         self._waking = False
         self._ticks += 1
+        self.paced("decides")
         self.later(min(self.publisher.next_beat, 1.0), self._tick, self._ticks)
         if self.frozen:
             return

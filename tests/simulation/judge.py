@@ -53,6 +53,7 @@ class Judge:
         self.world = world
         self.two = 0.0
         """Seconds with two claims in DNS, all told."""
+        self.twos = 0
         self.longest_two = 0.0
         self._two_since: float | None = None
         self._since: dict[object, float] = {}
@@ -75,10 +76,6 @@ class Judge:
     def selected(self, host: int) -> None:
         """An elected leader has chosen this node."""
         self._backed[host] = self.world.engine.now
-
-    def handed_over(self, host: int) -> None:
-        """The FAILOVER command has made this node master."""
-        self._backed[host] = inf
 
     def named(self) -> int | None:
         """The node that a majority of all Sentinels names, at one epoch, whoever can reach them."""
@@ -113,6 +110,9 @@ class Judge:
         named = self.named()
         if named is not None:
             self._backed[named] = max(self._backed.get(named, 0.0), now)
+            heir = world.hosts[named].redis.master
+            if heir is not None and world.hosts[heir].redis.role is Role.MASTER:
+                self._backed[heir] = max(self._backed.get(heir, 0.0), now)
         self._count_two(len(claims), now)
         for key in list(self._visible_since):
             if key not in claims:
@@ -200,9 +200,14 @@ class Judge:
         if count > 1 and self._two_since is None:
             self._two_since = now
         elif count <= 1 and self._two_since is not None:
+            self.twos += 1
             self.two += now - self._two_since
             self.longest_two = max(self.longest_two, now - self._two_since)
             self._two_since = None
+
+    def hurried(self, host: int, what: str) -> None:
+        """An agent does the same thing again and again without pause."""
+        raise Violation(f"the agent of {self.world.name(host)} {what} without pause")
 
     # At each write
 

@@ -347,8 +347,16 @@ class SentinelServer:
         engine = self.world.engine
         self._last_hello = engine.now
         news = (self.state.epoch, self.state.config_epoch, self.named)
-        for other in self._others():
-            engine.later(engine.delay(), other.hear, *news)
+        for host in self.world.hosts:
+            if host.number != self.host and self._heard_by(host.number):
+                engine.later(engine.delay(), host.sentinel.hear, *news)
+
+    def _heard_by(self, host: int) -> bool:
+        """Directly, or over a Redis node that both reach."""
+        reach = self.world.reach
+        return reach(self.host, host) or any(
+            h.redis.answers and reach(self.host, h.number) and reach(h.number, host) for h in self.world.hosts
+        )
 
     def hear(self, epoch: int, config_epoch: int, master: int) -> None:
         """A hello of another Sentinel."""

@@ -89,7 +89,7 @@ def _interrupt_everywhere(mode: Mode, how: Callable[[World, Agent], None]) -> No
         world.interrupt = lambda agent: how(world, agent)
         return world.run()
 
-    steps = run(0).steps
+    steps = run(0).steps_in_trouble
     for step in range(1, steps + 1, max(1, 2 * steps // SEEDS)):
         run(step)
 

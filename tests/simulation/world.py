@@ -58,6 +58,7 @@ class World:
         self.loss = 0.02
         self.quorum = count // 2 + 1
         self.promotions = self.steps = self.writes_before_quiet = 0
+        self.steps_in_trouble = 0
         self.interrupt_at = interrupt_at
         self.interrupt: Callable[[Agent], None] = self.restart_agent
         self.spawn: Callable[[Coroutine[Any, Any, Any]], Any] = lambda c: None
@@ -149,7 +150,7 @@ class World:
 
     def _relink(self) -> None:
         for host in self.hosts:
-            self.engine.later(self.engine.rng.uniform(0.05, 3.0), host.consul.compare)
+            self.engine.later(self.engine.rng.uniform(0.0, 2.0), host.consul.compare)
         self._gossip()
 
     def _gossip(self) -> None:
@@ -194,7 +195,6 @@ class World:
         if not (old.redis.answers and new.redis.answers and self.reach(old.number, new.number)):
             return
         if old.redis.master is None and new.redis.master == old.number and new.number != old.number:
-            self.judge.handed_over(new.number)
             old.redis.follow(new.number, by_hand=True)
             new.redis.follow(None, by_hand=True)
 
@@ -314,6 +314,7 @@ class World:
         with self._patched():
             try:
                 self.engine.run(end)
+                self.steps_in_trouble = self.steps
                 self.engine.later(0.0, self._heal)
                 self.engine.run(end + HEALING)
                 self.writes_before_quiet = self.servers.writes
