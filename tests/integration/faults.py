@@ -106,6 +106,7 @@ class Stage:
             if process.alive:
                 process.kill()
         self.fleet.nodes[:] = self._nodes
+        self.fleet.processes[:] = self._before
         logs = {process.name: process.log() for process in mine if isinstance(process, AgentNode)}
         assert not ended, f"did not stay up: {ended}\n{logs}"
         for name, log in logs.items():
@@ -163,6 +164,9 @@ class TcpFake:
             allow_reuse_address = True
             daemon_threads = True
 
+            def handle_error(self, request: object, client_address: object) -> None:
+                return
+
         self._server = Server(address or ("127.0.0.1", 0), Handler)
         self.address = Address(*self._server.server_address[:2])  # type: ignore[arg-type]
 
@@ -201,6 +205,9 @@ class ConsulProxy:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
+
+            def handle_error(self, request: object, client_address: object) -> None:
+                return  # a client that hangs up is what these tests are about
 
         self.misbehave: Misbehaviour = lambda proxy, request: False
         self.released = threading.Event()
