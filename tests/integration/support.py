@@ -84,6 +84,16 @@ def wait_for_word(agent: AgentNode, text: str, *, times: int = 1, within: float 
     until(lambda: agent.log().count(text) >= times, within=within, what=f"{agent.name} logs {text!r} {times} times")
 
 
+def assert_steady(witness: Witness, *nodes: RedisNode, since: float) -> None:
+    """Raise AssertionError with the history if DNS ever named anything but exactly these.
+
+    Unlike :meth:`Witness.assert_only` it forgives a DNS server that is too busy to answer for a moment.
+    """
+    wanted = frozenset(node.announced for node in nodes)
+    seconds = witness.seconds(lambda answers: answers != wanted, since=since)
+    assert seconds == 0, f"DNS named something else for {seconds:.3f} s\n{witness.story()}"
+
+
 def resolution(witness: Witness) -> str:
     """How closely the witness looked, for the report."""
     gaps = len(witness.gaps())

@@ -9,7 +9,7 @@ import pytest
 
 from consul_redis_agent.fleet import AgentNode, Fleet, Witness
 
-from .support import catalog, master, replica, start_agents, wait_for_catalog, wait_for_word
+from .support import assert_steady, catalog, master, replica, start_agents, wait_for_catalog, wait_for_word
 
 TTL = 3
 MORE = f'[service]\nttl = "{TTL}s"\n'
@@ -40,7 +40,7 @@ def test_dns_does_not_blink_while_an_agent_restarts(
     agent.start()
     wait_for_word(agent, "Consul holds", times=starts + 1)
     witness.watch(TTL + 1)
-    witness.assert_only(one, since=began)
+    assert_steady(witness, one, since=began)
     wait_for_both(shared_fleet)
 
 

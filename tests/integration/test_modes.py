@@ -10,7 +10,7 @@ import pytest
 from consul_redis_agent.facts import Address
 from consul_redis_agent.fleet import ConsulNode, Fleet, RedisNode, Witness, until
 
-from .support import Held, catalog, instances, master, replica
+from .support import Held, assert_steady, catalog, instances, master, replica
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def test_a_killed_master_and_its_return_in_each_mode(shared_fleet: Fleet, modes:
     wait_for(modes, new, fleet)
     for mode in modes:
         mode.witness.watch(0.1)
-        mode.witness.assert_only(new, since=returned)
+        assert_steady(mode.witness, new, since=returned)
         mode.witness.assert_never_two()
 
 

@@ -9,7 +9,16 @@ import pytest
 from consul_redis_agent.facts import Address
 from consul_redis_agent.fleet import ConsulNode, Fleet, Witness, until
 
-from .support import instances, master, replica, service_id, start_agents, wait_for_catalog, wait_for_word
+from .support import (
+    assert_steady,
+    instances,
+    master,
+    replica,
+    service_id,
+    start_agents,
+    wait_for_catalog,
+    wait_for_word,
+)
 
 BY_HAND = Address("127.0.0.9", 9)
 
@@ -44,7 +53,7 @@ def test_maintenance_is_respected(shared_fleet: Fleet, witness: Witness, of: str
     witness.wait_for(within=3)
     began = time.monotonic()
     witness.watch(4)
-    witness.assert_only(since=began)
+    assert_steady(witness, since=began)
     assert in_maintenance(consul) == ["by-hand"]
     consul.put(f"{path}?enable=false")
     witness.wait_for(one, within=3)
@@ -60,7 +69,7 @@ def test_two_agents_for_one_node_agree(shared_fleet: Fleet, witness: Witness) ->
     assert [instance["Service"]["ModifyIndex"] for instance in instances(consul, "redis")] == written
     assert twin.stop() == 0
     witness.watch(1)
-    witness.assert_only(one, since=began)
+    assert_steady(witness, one, since=began)
     wait_for_catalog(consul, master(one), replica(two))
 
 
@@ -102,4 +111,4 @@ def test_a_dead_master_in_maintenance_is_not_shown_when_that_ends(fleet: Fleet) 
     assert in_maintenance(consul) == ["by-hand"]
     consul.put(f"{path}?enable=false")
     until(lambda: instances(consul, "redis") == [], within=3, what="the entry is gone")
-    witness.assert_only(since=began)
+    assert_steady(witness, since=began)
