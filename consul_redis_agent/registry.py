@@ -70,14 +70,19 @@ class Registry:
         self._asked_here = bool(self.here)
 
     def doubt(self) -> None:
-        """The local Consul agent was out of reach and may be another one now: take nothing from before for granted."""
+        """The local Consul agent was out of reach and may be another one now: ask it again who it is.
+
+        What it does not hold any more it shows itself. What it holds is not registered again: it would sync that to the
+        servers, where a newer claim may have put it down meanwhile, as late as the network lets it.
+        """
         self._asked_here = False
-        self._known = frozenset()
 
     async def converge(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
         """Take every step to ``target``."""
-        await self.find_here()
         now = target()
+        if self.here is None or any(entry.passing for entry in now.wanted):  # a withdrawal does not wait for an answer
+            await self.find_here()
+            now = target()
         if not self.here:
             # Only a registered check tells the node's name then; critical, so that DNS does not see it before its time.
             for entry in now.wanted:

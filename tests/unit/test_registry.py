@@ -1,0 +1,118 @@
+"""The registry against a Consul agent that remembers what it is asked."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from consul_redis_agent.claim import Claim
+from consul_redis_agent.clock import clock
+from consul_redis_agent.consul_api import ConsulAPI
+from consul_redis_agent.entries import Mode, Naming, wanted
+from consul_redis_agent.facts import Address, Entry
+from consul_redis_agent.registry import Registry, Target
+from consul_redis_agent.rules import Decision, Reason, Verdict
+
+NAMING = Naming(
+    mode=Mode.SERVICES,
+    service="redis",
+    replica="redis-replica",
+    ttl=10.0,
+    node="redis://127.0.0.1:6379",
+    master_id="redis-6379",
+    replica_id="redis-replica-6379",
+)
+MASTER = Decision(Verdict.MASTER, Reason.NAMED, "It is.", claim=Claim(5, 0, "abc"))
+NONE = Decision(Verdict.NONE, Reason.SILENT, "It is silent.")
+
+
+class Agent:
+    """A local Consul agent, and the servers' catalog, which is what it holds; ``done`` is what it was asked."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.held: dict[str, dict[str, Any]] = {}
+        self.states: dict[str, str] = {}
+
+    async def agent_self(self) -> dict[str, Any]:
+        self.done.append("self")
+        return {"Config": {"NodeName": "host-a"}}
+
+    async def services(self) -> dict[str, Any]:
+        return {key: {**held, "Service": held["Name"]} for key, held in self.held.items()}
+
+    async def checks(self) -> dict[str, Any]:
+        return {key: {"Status": state} for key, state in self.states.items()}
+
+    async def txn(self, operations: list[dict[str, Any]]) -> None:
+        self.done.append("txn")
+
+    async def register(self, body: dict[str, Any]) -> None:
+        self.done.append("register")
+        self.held[body["ID"]] = body
+        for check in body.get("Checks") or [body["Check"]]:
+            self.states.setdefault(check["CheckID"], check["Status"])
+
+    async def check_update(self, check_id: str, status: str, output: str) -> None:
+        self.done.append(f"{status} {check_id}")
+        self.states[check_id] = status
+
+    async def deregister(self, service_id: str) -> None:
+        self.done.append("deregister")
+        del self.held[service_id]
+
+    def catalog(self) -> list[Entry]:
+        return [
+            Entry(
+                node="host-a",
+                id=key,
+                name=held["Name"],
+                address=held["Address"],
+                port=held["Port"],
+                tags=tuple(held["Tags"]),
+                meta=held["Meta"],
+                check={"Name": "role:master", "Status": self.states[f"{key}:role"]},
+                passing=self.states[f"{key}:role"] == "passing",
+            )
+            for key, held in self.held.items()
+        ]
+
+
+async def converge(registry: Registry, agent: Agent, decision: Decision) -> list[str]:
+    """Bring a decision about; returns what was asked for it."""
+    entries = wanted(decision, NAMING, Address("10.0.0.5", 6379), "mymaster")
+    agent.done.clear()
+    await registry.converge(lambda: Target(clock(), entries), agent.catalog)
+    return [*agent.done]
+
+
+async def test_what_the_agent_still_holds_is_not_registered_again_after_a_doubt() -> None:
+    """Consul would sync it as soon as the network lets it, over a newer claim's word that it is down."""
+    agent = Agent()
+    registry = Registry(cast(ConsulAPI, agent), NAMING)
+    assert "register" in await converge(registry, agent, MASTER)
+    registry.doubt()
+    done = await converge(registry, agent, MASTER)
+    assert "self" in done
+    assert "register" not in done
+
+
+async def test_what_the_agent_has_lost_is_registered_again_after_a_doubt() -> None:
+    """A Consul agent that was wiped is told everything anew."""
+    agent = Agent()
+    registry = Registry(cast(ConsulAPI, agent), NAMING)
+    await converge(registry, agent, MASTER)
+    registry.doubt()
+    agent.held.clear()
+    agent.states.clear()
+    assert "register" in await converge(registry, agent, MASTER)
+
+
+async def test_a_withdrawal_does_not_wait_for_the_agents_name() -> None:
+    """Cut off from its servers, Consul answers that question late; the old name must go before."""
+    agent = Agent()
+    registry = Registry(cast(ConsulAPI, agent), NAMING)
+    await converge(registry, agent, MASTER)
+    registry.doubt()
+    done = await converge(registry, agent, NONE)
+    assert done[0] == "critical redis-6379:role"
+    assert "self" not in done
