@@ -6,13 +6,18 @@ import argparse
 import asyncio
 
 from consul_redis_agent.commands import load_config, socket_path
+from consul_redis_agent.config import Config
 
 
 def main(args: argparse.Namespace) -> int:
     """Run until a signal ends it."""
-    config = load_config(args)
+    load_config(args)
     from consul_redis_agent import logs
     from consul_redis_agent.agent import Agent
 
-    logs.setup(config.log.level, config.log.format)
-    return asyncio.run(Agent(lambda: load_config(args), socket_path(args, make_directory=True)).run())
+    def load() -> Config:
+        config = load_config(args)
+        logs.setup(config.log.level, config.log.format)
+        return config
+
+    return asyncio.run(Agent(load, socket_path(args, make_directory=True)).run())
