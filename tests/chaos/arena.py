@@ -19,6 +19,8 @@ from .pressure import Pressure
 
 FAILOVER_TIMEOUT = 5000
 """Milliseconds of Sentinel's failover-timeout: after twice that, a failover whose leader died is tried again."""
+SNAPSHOTS = {"raft_snapshot_interval": "200ms", "raft_snapshot_threshold": 1, "raft_trailing_logs": 1}
+"""A server that starts again replays its log, and its DNS answers with every state in it: keep the log short."""
 HASTE = ("TILT-PERIOD", "1", "INFO-PERIOD", "200", "PUBLISH-PERIOD", "200")
 USUAL = ("TILT-PERIOD", "30000", "INFO-PERIOD", "10000", "PUBLISH-PERIOD", "2000")
 """Milliseconds of Sentinel's own periods, to clean up soon and for everything that is judged."""
@@ -51,7 +53,7 @@ class Arena:
 
     def _build(self) -> None:
         fleet = self.fleet
-        fleet.populate(failover_timeout=FAILOVER_TIMEOUT)
+        fleet.populate(failover_timeout=FAILOVER_TIMEOUT, consul_extra=SNAPSHOTS)
         for node in fleet.nodes:
             fleet.agent(node, more='[log]\nlevel = "debug"\nformat = "text"\n')
         self.first = fleet.nodes[0]
@@ -151,6 +153,11 @@ class Arena:
     def names(self, node: RedisNode) -> bool:
         """Whether DNS names exactly this node now."""
         return self.witness.answers == frozenset({node.announced})
+
+    def names_holder(self) -> bool:
+        """Whether DNS names exactly the node that has authority."""
+        holder = self.holder
+        return holder is not None and self.names(holder)
 
     def history(self) -> History:
         """All that was seen, for the judge."""

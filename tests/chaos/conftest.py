@@ -46,7 +46,7 @@ def arenas() -> Iterator[Arenas]:
 @pytest.fixture(scope="session")
 def figures(request: pytest.FixtureRequest) -> Figures:
     """Where the figures of all runs come together."""
-    return request.config.stash.setdefault(_figures, Figures())
+    return request.config.stash.setdefault(_figures, Figures(Options.read().json))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -56,7 +56,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     terminalreporter.section("figures of the faults")
     terminalreporter.write_line(figures.table())
-    options = Options.read()
-    if options.json:
-        figures.write(options.json)
-        terminalreporter.write_line(f"written to {options.json}")
+    figures.write()
+    if figures.path:
+        terminalreporter.write_line(f"written to {figures.path}")

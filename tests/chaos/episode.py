@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import redis
 
 from consul_redis_agent.fleet import SCALE
 
@@ -17,24 +21,38 @@ STAYS = 0.5
 def run(arena: Arena, fault: Fault) -> tuple[Verdict, str]:
     """Do it, wait until all servers are well, judge, clean up. The second value is the story, for a failure."""
     since = time.monotonic()
-    log_starts = {agent: len(agent.log()) for agent in arena.fleet.agents}
-    try:
-        with arena.doing(f"FAULT {fault.name}"):
-            pass
-        fault.does(arena)
-        arena.wait_until_well()
-    except BaseException:
-        arena.broken = True
-        raise
+    starts = {process: len(process.log()) for process in (*arena.fleet.agents, *arena.fleet.consuls)}
+    failed = _step(arena, lambda: _do(arena, fault))
     healed = time.monotonic()
     arena.marks.append((healed, "all servers are well"))
-    arena.witness.watch(R * SCALE + STAYS if not arena.names(arena.master) else STAYS)
+    if not failed:
+        arena.witness.watch(STAYS if arena.names_holder() else R * SCALE + STAYS)
     end = arena.witness.up_to
-    history = arena.history()
-    verdict = judge(history, fault.expects, since=since, until=end, healed=healed)
-    story = arena.story(since, end)
-    for agent, start in log_starts.items():
-        if verdict.problems:
-            story += f"\n== {agent.name} on {agent.host.address}\n{agent.log()[start:]}"
-    arena.clean()
-    return verdict, story
+    verdict = judge(arena.history(), fault.expects, since=since, until=end, healed=healed)
+    if not failed:
+        failed = _step(arena, arena.clean)
+        if two := arena.witness.seconds_of_two(since=end):
+            verdict = replace(verdict, two=verdict.two + two)
+            failed.append(f"S1: DNS named two masters for {two * 1000:.1f} ms while everything was brought back")
+    verdict = replace(verdict, problems=(*verdict.problems, *failed))
+    story = arena.story(since, arena.witness.up_to)
+    for process, start in starts.items():
+        story += f"\n== {process.name} on {process.host.address}\n{process.log()[start:]}"
+    return verdict, "\n".join([*verdict.problems, story])
+
+
+def _do(arena: Arena, fault: Fault) -> None:
+    with arena.doing(f"FAULT {fault.name}"):
+        pass
+    fault.does(arena)
+    arena.wait_until_well()
+
+
+def _step(arena: Arena, act: Callable[[], None]) -> list[str]:
+    """What went wrong, as a list of one or none: then the arena is not to be used again."""
+    try:
+        act()
+    except (AssertionError, OSError, redis.RedisError) as error:
+        arena.broken = True
+        return [f"E: {type(error).__name__}: {error}"]
+    return []

@@ -16,8 +16,19 @@ HEAD = ("fault", "runs", "bad", "two s", "none s", "wrong s", "exact ms", "worst
 class Figures:
     """What every run of every fault has shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        """Where the figures go as JSON, and beside it the story of each run that was not well."""
         self.verdicts: dict[str, list[Verdict]] = defaultdict(list)
+
+    def note(self, name: str, verdict: Verdict, story: str, number: int | None = None) -> None:
+        """Take in one run."""
+        self.verdicts[name].append(verdict)
+        if self.path and verdict.problems:
+            number = len(self.verdicts[name]) if number is None else number
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            story_path = self.path.with_name(f"{self.path.stem}-{name.replace(' ', '-')}-{number}.txt")
+            story_path.write_text(story + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a fault: counts, seconds and milliseconds; None where nothing was measured."""
@@ -55,10 +66,11 @@ class Figures:
             for line in lines
         )
 
-    def write(self, path: Path) -> None:
+    def write(self) -> None:
         """For programs."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.rows(), indent=1) + "\n")
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(json.dumps(self.rows(), indent=1) + "\n")
 
 
 def _cell(key: str, value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 from math import inf
 
 from consul_redis_agent.facts import Address
@@ -109,8 +110,9 @@ def judge(history: History, expectation: Expectation, *, since: float, until: fl
     for start, _, seen in witness.spans(since=healed + R * SCALE, until=until):
         if seen.answers != frozenset({final.node}):
             problems.append(f"L: {start - healed:.1f} s after healing DNS answers {seen.answers}, not {final.node}")
-    if expectation.moves is not None and expectation.moves != bool(begun):
-        problems.append(f"H: authority {'did not move' if expectation.moves else 'moved'}: {begun}")
+    moved = [str(b.node) for a, b in pairwise(tenures) if a.node != b.node and since <= b.start <= until]
+    if expectation.moves is not None and expectation.moves != bool(moved):
+        problems.append(f"H: authority {f'moved to {moved}' if moved else 'did not move'}")
     return Verdict(
         two=two,
         none=witness.seconds_of_none(since=since, until=until),

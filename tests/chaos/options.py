@@ -9,6 +9,9 @@ from pathlib import Path
 
 from .faults import FAULTS, Fault, find
 
+MIXES = 10
+"""Random mixes in one run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -18,17 +21,21 @@ class Options:
     """0: only the set for CI, once, and no mix."""
     seed: int
     faults: tuple[Fault, ...]
+    mixes: range
+    """The seeds of the random mixes."""
     json: Path | None
 
     @classmethod
     def read(cls) -> Options:
-        """Read ``CHAOS_RUNS``, ``CHAOS_SEED``, ``CHAOS_FAULTS`` (words in a fault's name) and ``CHAOS_JSON``."""
+        """Read ``CHAOS_RUNS``, ``CHAOS_SEED``, ``CHAOS_FAULTS`` (words of a name, or ``random mix``) and ``CHAOS_JSON``."""
         runs, seed = int(os.environ.get("CHAOS_RUNS") or 0), os.environ.get("CHAOS_SEED")
         pattern, json = os.environ.get("CHAOS_FAULTS") or "", os.environ.get("CHAOS_JSON")
         chosen = find(pattern) if runs or pattern else [f for f in FAULTS if f.ci]
+        first = int(seed) if seed else (secrets.randbelow(10**6) if runs else 1)
         return cls(
             runs=runs,
-            seed=int(seed) if seed else (secrets.randbelow(10**6) if runs else 1),
+            seed=first,
+            mixes=range(first, first + (MIXES * runs if pattern in ("", "random mix") else 0)),
             faults=tuple(chosen),
             json=Path(json) if json else None,
         )

@@ -14,8 +14,6 @@ from .options import Options
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(600)]
 
 OPTIONS = Options.read()
-MIXES = 10
-"""Mixes a run."""
 
 
 @pytest.mark.parametrize("number", range(max(1, OPTIONS.runs)))
@@ -24,17 +22,18 @@ def test_fault(fault: Fault, number: int, arenas: Arenas, figures: Figures) -> N
     """Never two names, never one without authority, the right one once all is well, and nothing that should not be."""
     arena = arenas.take(OPTIONS.seed + number)
     verdict, story = run(arena, fault)
-    figures.verdicts[fault.name].append(verdict)
-    assert not verdict.problems, "\n".join([*verdict.problems, story])
+    figures.note(fault.name, verdict, story)
+    assert not verdict.problems, story
 
 
-@pytest.mark.parametrize("seed", range(OPTIONS.seed, OPTIONS.seed + OPTIONS.runs * MIXES))
+@pytest.mark.parametrize("seed", OPTIONS.mixes)
 def test_mix(seed: int, arenas: Arenas, figures: Figures) -> None:
     """Whatever comes together: never two names, never an older one again, and the right one once all is well."""
     arena = arenas.take(seed)
     verdict, story = run(arena, mix(seed))
-    figures.verdicts["random mix"].append(verdict)
-    assert not verdict.problems, "\n".join([*verdict.problems, *map(str, plan(seed)), story])
+    story = "\n".join([*map(str, plan(seed)), story])
+    figures.note("random mix", verdict, story, seed)
+    assert not verdict.problems, story
 
 
 def test_a_mix_can_be_replayed() -> None:
