@@ -19,6 +19,9 @@ EPOCH = "redis-epoch"
 TURN = "redis-turn"
 RUN_ID = "redis-run-id"
 
+PUT_DOWN = "a newer claim has taken its place"
+"""Output of the checks of an older claim that its successor has set critical."""
+
 NO_EPOCH = -1
 """Where no Sentinel runs. Sentinel's first epoch is 0, so any claim that a Sentinel backs is newer."""
 

@@ -12,6 +12,8 @@ from enum import StrEnum
 from math import inf
 from typing import Any, NamedTuple
 
+from consul_redis_agent.claim import PUT_DOWN
+
 
 def whole(text: str, limit: int) -> int | None:
     """A plain decimal number from 0 to ``limit``; None for all else, of which ``int`` takes or chokes on some."""
@@ -155,6 +157,11 @@ class Entry:
     """The seal as the catalog holds it; see :data:`consul_redis_agent.entries.SEAL_SUFFIX`."""
 
     @property
+    def put_down(self) -> bool:
+        """Whether a successor has set it critical, rather than its own agent or somebody by hand."""
+        return not self.passing and (self.check or {}).get("Output") == PUT_DOWN
+
+    @property
     def visible(self) -> bool:
         """Whether DNS answers with it."""
         return self.passing and self.node_alive and not self.maintenance
@@ -191,3 +198,5 @@ class Facts:
     peer: Peer | None = None
     confirmed: float = -inf
     """When Sentinels or Consul's servers last confirmed the own claim."""
+    put_down: float = inf
+    """Since when the own entry has been seen put down by a successor; infinite while it is not."""

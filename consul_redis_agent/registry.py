@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from consul_redis_agent import plan
+from consul_redis_agent.claim import PUT_DOWN
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import CHECK_SUFFIX, OUTPUT, SEAL_SUFFIX, Naming, Wanted
@@ -206,4 +207,4 @@ def put_down(entries: Iterable[Entry]) -> Iterator[Mapping[str, Any]]:
         for check in (entry.check, entry.seal):
             if check is not None:
                 kept = {key: value for key, value in check.items() if key not in NOT_WRITTEN}
-                yield kept | {"Status": "critical", "Output": "a newer claim has taken its place"}
+                yield kept | {"Status": "critical", "Output": PUT_DOWN}

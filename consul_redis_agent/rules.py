@@ -32,6 +32,10 @@ SENTINEL_LIFE = 6.0
 PEER_LIFE = 2.0
 """Seconds a peer's answer counts: it is asked once a second while a decision waits for it."""
 
+PATIENCE = 2.0
+"""Seconds for which a claim that was put down is not repeated: where Consul takes no transactions, its successor's shows
+up some milliseconds later. A check that somebody set critical by hand is repaired at once."""
+
 
 class Verdict(StrEnum):
     """What the own node is published as."""
@@ -69,6 +73,7 @@ class Reason(StrEnum):
     UNSEEN = "Redis has not been looked at yet"
     MISSED = "one look at Redis was lost"
     SEARCHING = "still looking for Sentinels"
+    PUT_DOWN = "the claim was put down, and its successor is awaited"
     NO_CATALOG = "Consul has not shown the other claims yet"
 
 
@@ -217,9 +222,11 @@ class _Master:
     def __init__(self, facts: Facts, node: Node, catalog: Catalog, policy: Policy) -> None:
         self.facts, self.node, self.catalog, self.policy = facts, node, catalog, policy
         held = [_Held(claim, e) for e in group(catalog.entries, facts.master_name) if (claim := Claim.read(e.meta))]
-        mine = [h for h in held if (h.entry.node, h.entry.id) == facts.own]
-        self.own = next((h for h in mine if h.entry.passing and h.claim.run_id == node.run_id), None)
+        self.mine = [h for h in held if (h.entry.node, h.entry.id) == facts.own]
+        self.own = next((h for h in self.mine if h.entry.passing and h.claim.run_id == node.run_id), None)
         """The claim that this node holds now; one that was put down, or that an earlier life of it left, is none."""
+        self.begun = next((h.claim for h in mine if h.claim.run_id == node.run_id), None)
+        """The same, or one that is written down but does not pass yet."""
         self.others = [h for h in held if (h.entry.node, h.entry.id) != facts.own]
         self.rivals = [h for h in self.others if h.live]
         self.newest = max(self.rivals, key=lambda h: h.claim.order, default=None)
@@ -267,6 +274,8 @@ class _Master:
         if self.newest is None or self.newest.claim.order < claim.order:
             return self._publish(Reason.NAMED, claim, sentence)
         rival = self.newest
+        if strict and self.begun and self.begun.epoch == epoch and self.begun.order > rival.claim.order:
+            return self._publish(Reason.NAMED, self.begun, sentence)
         if self.own or rival.claim.epoch > epoch or not strict or self.node.at <= self.catalog.at:
             # The holder gives way first. It may come back, but only on a look that is younger than the rival.
             return self._withdraw(Reason.NEWER_CLAIM, f"{_whose(rival)} holds {_order(rival.claim)}; {sentence}")
@@ -349,6 +358,9 @@ class _Master:
         if self.own is None and self.facts.now - self.catalog.at > self.policy.ttl:
             # A claim that is new must be held against the claims of now, not against those of before a cut.
             return _keep(self.facts, Reason.NO_CATALOG, f"Redis is a master, and {sentence}; Consul is out of reach.")
+        put_down = self.own is None and any(h.entry.put_down and claim.order <= h.claim.order for h in self.mine)
+        if put_down and 0 <= self.facts.now - self.facts.put_down < PATIENCE:
+            return _keep(self.facts, Reason.PUT_DOWN, f"Redis is a master, and {sentence}; its claim was put down.")
         older = tuple(h.entry for h in self.others if h.entry.passing and h.claim.order <= claim.order)
         sentence = f"Redis is a master, and {sentence}."
         return Decision(Verdict.MASTER, reason, sentence, claim=claim, evict=older, confirmed=self.confirmed)

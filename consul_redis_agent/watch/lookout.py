@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from functools import cache
+from math import inf
 from pathlib import Path
 
 from consul_redis_agent import identity
@@ -51,6 +52,7 @@ class Lookout:
         self._node = RedisWatch(self._link, changed)
         self._hello = HelloWatch(self._link, self._wants_hello, self._heard_hello)
         self._at_sentinel: Address | None = None
+        self._put_down = inf
         self._asking: asyncio.Task[None] | None = None
         if self.master_name:
             sentinels.watch(self.master_name)
@@ -110,7 +112,15 @@ class Lookout:
             master_name=self.master_name,
             peer=self.peer,
             confirmed=confirmed,
+            put_down=self._put_down_since(here, entry_id),
         )
+
+    def _put_down_since(self, here: str | None, entry_id: str) -> float:
+        if not any(e.put_down for e in self.entries() if (e.node, e.id) == (here, entry_id)):
+            self._put_down = inf
+        elif self._put_down == inf:
+            self._put_down = clock()
+        return self._put_down
 
     def _searching(self) -> bool:
         if not self.sentinels:

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consul_redis_agent.claim import MARKER, MASTER_NAME, NO_EPOCH, Claim
+from consul_redis_agent.claim import MARKER, MASTER_NAME, NO_EPOCH, PUT_DOWN, Claim
 from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Selection, Sentinel, Silence
 from consul_redis_agent.rules import (
     MISSES,
+    PATIENCE,
     PEER_LIFE,
     SENTINEL_LIFE,
     Decision,
@@ -454,6 +455,15 @@ def test_a_named_master_takes_its_claim_back_once_it_has_given_way() -> None:
     assert (decision.claim, decision.evict) == (Claim(5, 2, "a"), (holds("b", 5, 1),))
 
 
+def test_a_claim_that_is_being_taken_back_is_not_given_up_for_its_own_first_step() -> None:
+    """The first step changes the catalog, which is younger than the look at the node then."""
+    begun = holds("a", 5, 2, passing=False)
+    catalog = Catalog(NOW, 1, (begun, holds("b", 5, 1)))
+    known = facts(master(), sentinels("a", "a", "a"), catalog=catalog)
+    decision = decide(known, POLICY)
+    assert (decision.verdict, decision.claim) == (Verdict.MASTER, Claim(5, 2, "a"))
+
+
 # Rule 9: never touch what is not ours
 
 
@@ -661,6 +671,21 @@ def test_no_two_nodes_are_given_claims_of_one_order(
         if decision.claim:
             orders.append(decision.claim.order)
     assert len(orders) == len(set(orders))
+
+
+def test_a_claim_that_was_put_down_is_not_repeated_at_once() -> None:
+    """Without transactions the successor's claim shows up a moment after its predecessor's was put down."""
+    down = holds("a", 5, passing=False, check={"Output": PUT_DOWN})
+    seen = facts(master(), sentinels("a", "a", "a"), down, put_down=NOW - 0.1)
+    assert outcome(decide(seen, POLICY)) == (Verdict.KEEP, Reason.PUT_DOWN)
+    assert decide(replace(seen, put_down=NOW - PATIENCE), POLICY).verdict is Verdict.MASTER
+    assert decide(replace(seen, sentinels=sentinels("a", "a", "a", epoch=6)), POLICY).claim == Claim(6, 0, "a")
+
+
+def test_a_check_that_somebody_set_critical_is_repaired_at_once() -> None:
+    """What was not put down by a successor is a mistake, and waits for nobody."""
+    forced = holds("a", 5, passing=False, check={"Output": "by hand"})
+    assert decide(facts(master(), sentinels("a", "a", "a"), forced), POLICY).verdict is Verdict.MASTER
 
 
 def test_every_pair_of_epochs_is_decided_the_same_way() -> None:
