@@ -225,7 +225,7 @@ class _Master:
         self.mine = [h for h in held if (h.entry.node, h.entry.id) == facts.own]
         self.own = next((h for h in self.mine if h.entry.passing and h.claim.run_id == node.run_id), None)
         """The claim that this node holds now; one that was put down, or that an earlier life of it left, is none."""
-        self.begun = next((h.claim for h in mine if h.claim.run_id == node.run_id), None)
+        self.begun = next((h.claim for h in self.mine if h.claim.run_id == node.run_id), None)
         """The same, or one that is written down but does not pass yet."""
         self.others = [h for h in held if (h.entry.node, h.entry.id) != facts.own]
         self.rivals = [h for h in self.others if h.live]
