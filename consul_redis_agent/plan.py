@@ -9,7 +9,7 @@ plan goes on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consul_redis_agent.claim import MARKER, NODE
 from consul_redis_agent.entries import CHECK_SUFFIX, Naming, Wanted
@@ -90,7 +90,7 @@ def at_once(
             if there and not there.passing and _definition(there) != _wanted_definition(claim):
                 # When the local agent is told of the check, Consul syncs the service with it: as it is known there. So
                 # the claim must be known there first, while the check, which keeps its status, is still critical.
-                yield Register(claim)
+                yield Register(replace(claim, passing=False))
             # An entry in maintenance stays, critical: removing it would end the operator's maintenance.
             yield Transact(claim, tuple(e for e in own if e.id not in names and not e.maintenance), evict)
         return
