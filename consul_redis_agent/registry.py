@@ -15,6 +15,7 @@ from consul_redis_agent.entries import CHECK_SUFFIX, OUTPUT, SEAL_SUFFIX, Naming
 from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulUnknown, StaleDecision
 from consul_redis_agent.facts import Entry
 from consul_redis_agent.watch.catalog import SERVICE_MAINTENANCE
+from consul_redis_agent.watch.catalog import entry as read
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +112,10 @@ class Registry:
             await self._take(plan.Update(entry.check_id, entry.passing), target(), missing_is_fine=False)
 
     async def leave(self) -> None:
-        """Take every entry of this Redis node out of the local agent, whatever was decided."""
+        """Take every entry of this Redis node out, whatever was decided."""
         for step in plan.then((), await self._local(), self.naming, frozenset()):
+            await self._do(step)
+        for step in plan.forgotten((), await self._catalog(), self.here or "", self.naming):
             await self._do(step)
 
     async def _take(self, step: plan.Step, target: Target, *, missing_is_fine: bool = True) -> None:
@@ -175,6 +178,11 @@ class Registry:
                 await self._api.check_update(
                     step.publish.check_id, "passing" if step.publish.passing else "critical", OUTPUT
                 )
+
+    async def _catalog(self) -> list[Entry]:
+        """The servers' entries under the names of this node, as they are now."""
+        names = filter(None, (self.naming.service, self.naming.replica))
+        return [read(one) for name in names for one in (await self._api.health(name))[1]]
 
     async def _local(self) -> dict[str, plan.Service]:
         """The local agent's services that this tool registered, or that stand in the place of one."""

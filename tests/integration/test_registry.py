@@ -1,0 +1,57 @@
+"""What the registry leaves in a real Consul."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from consul_redis_agent.claim import Claim
+from consul_redis_agent.consul_api import ConsulAPI
+from consul_redis_agent.entries import Mode, Naming, Wanted, wanted
+from consul_redis_agent.facts import Address
+from consul_redis_agent.fleet import ConsulNode, Fleet, until
+from consul_redis_agent.plan import Register, Transact
+from consul_redis_agent.registry import Registry
+from consul_redis_agent.rules import Decision, Reason, Verdict
+
+NODE = Address("127.0.0.1", 6379)
+NAMING = Naming(
+    Mode.SERVICES, "redis", "redis-replica", 10, "redis://127.0.0.1:6379", "redis-6379", "redis-replica-6379"
+)
+
+
+@pytest.fixture
+def consul(fleet: Fleet) -> ConsulNode:
+    """One Consul server."""
+    return fleet.consul(servers=1)
+
+
+@pytest.fixture
+async def registry(consul: ConsulNode) -> AsyncIterator[Registry]:
+    """The registry of one Redis node, which knows its Consul node."""
+    api = ConsulAPI(f"http://{consul.http}")
+    registry = Registry(api, NAMING)
+    await registry.find_here()
+    yield registry
+    await api.close()
+
+
+def claim() -> Wanted:
+    """The entry of a master."""
+    decision = Decision(Verdict.MASTER, Reason.NAMED, "", claim=Claim(1, 0, "run"))
+    (entry,) = wanted(decision, NAMING, NODE, "mymaster")
+    return entry
+
+
+@pytest.mark.parametrize("registered", [True, False], ids=["whole", "interrupted"])
+async def test_whoever_leaves_takes_also_a_claim_that_was_interrupted(
+    registry: Registry, consul: ConsulNode, registered: bool
+) -> None:
+    """A claim that is in the catalog alone, since a stop or reload cut its writing short, goes with the rest."""
+    await registry._do(Transact(claim()))
+    if registered:
+        await registry._do(Register(claim()))
+    until(lambda: consul.srv("redis") == frozenset({NODE}), within=5, what="DNS names the node")
+    await registry.leave()
+    until(lambda: consul.srv("redis") == frozenset(), within=5, what="DNS names nobody")
