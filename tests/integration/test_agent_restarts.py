@@ -11,15 +11,15 @@ from consul_redis_agent.fleet import AgentNode, Fleet, Witness
 
 from .support import assert_steady, catalog, master, replica, start_agents, wait_for_catalog, wait_for_word
 
-TTL = 3
-MORE = f'[service]\nttl = "{TTL}s"\n'
+TTL = 5
 
 
 @pytest.fixture(scope="module")
 def witness(shared_fleet: Fleet) -> Witness:
-    """A master and a replica with their agents, whose entries outlive them by 3 s."""
+    """A master and a replica with their agents, whose entries outlive them by the TTL."""
     shared_fleet.populate(nodes=2, sentinels=1, quorum=1)
-    witness = start_agents(shared_fleet, more=MORE)
+    hosts = f'[sentinel]\nhosts = ["{shared_fleet.sentinels[0].address}"]\n'
+    witness = start_agents(shared_fleet, more=f'{hosts}[service]\nttl = "{TTL}s"\n')
     wait_for_both(shared_fleet)
     return witness
 
