@@ -100,6 +100,7 @@ class Lookout:
         self.known = known_sentinels(self.known, self.sentinels)
         self._pool.forget(self.known)
         me = self._identify(node.run_id if isinstance(node, Node) else "", here_address)
+        put_down = self._put_down_since(here, entry_id)  # before now: what has just been seen is not in the future
         return Facts(
             now=clock(),
             node=node,
@@ -112,7 +113,7 @@ class Lookout:
             master_name=self.master_name,
             peer=self.peer,
             confirmed=confirmed,
-            put_down=self._put_down_since(here, entry_id),
+            put_down=put_down,
         )
 
     def _put_down_since(self, here: str | None, entry_id: str) -> float:
