@@ -54,4 +54,4 @@ async def test_whoever_leaves_takes_also_a_claim_that_was_interrupted(
         await registry._do(Register(claim()))
     until(lambda: consul.srv("redis") == frozenset({NODE}), within=5, what="DNS names the node")
     await registry.leave()
-    until(lambda: consul.srv("redis") == frozenset(), within=5, what="DNS names nobody")
+    assert consul.srv("redis") == frozenset()  # at once: some time later Consul would do it by itself
