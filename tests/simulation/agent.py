@@ -423,6 +423,7 @@ class Agent:
         self.met = {h.number: False for h in self.world.hosts}
         self._known: frozenset[str] = frozenset()
         self._confirmed = -inf
+        self._put_down = inf
         self._peer: Peer | None = None
         self._asked_peer = -inf
         self._node: Node | Silence | None = None
@@ -686,7 +687,15 @@ class Agent:
             master_name=NAME,
             peer=self._peer,
             confirmed=self._confirmed,
+            put_down=self._put_down_since(here),
         )
+
+    def _put_down_since(self, here: str | None) -> float:
+        if not any(e.put_down for e in self.entries() if (e.node, e.id) == (here, self.naming.master_id)):
+            self._put_down = inf
+        elif self._put_down == inf:
+            self._put_down = self.world.engine.now
+        return self._put_down
 
 
 __all__ = ["Agent", "Failovers", "Role"]

@@ -218,6 +218,19 @@ class LocalAgent:
         """Whether the servers can be reached."""
         return self.world.servers.leader and self.world.reach(self.host, SERVERS)
 
+    @property
+    def holds_a_claim(self) -> bool:
+        """Whether a sync would show a master, as far as this agent's record goes."""
+        return (
+            self.up
+            and not self.paused
+            and any(
+                check.body["Name"] == "role:master" and check.status == "passing"
+                for local in self.services.values()
+                for check in local.checks.values()
+            )
+        )
+
     def take(self, request: Callable[[], None]) -> None:
         """A request has arrived; while paused it stays in the socket."""
         if self.paused:

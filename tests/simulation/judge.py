@@ -33,7 +33,7 @@ STALE = 4.0
 """Seconds after which no agent writes what it decided before: a stop that goes unnoticed, and a decision's life."""
 RIGHT = 3.0
 """Seconds within which a confirmed master is the one answer."""
-LEASE = TTL + SETTLE + HUNG
+LEASE = TTL + SETTLE
 """Seconds after which an agent that is cut off has withdrawn its claim locally, so that no sync can revive it."""
 SEEN = 0.2
 """Seconds after which a claim in DNS is known to every agent that runs."""
@@ -130,6 +130,8 @@ class Judge:
         for (node, _), claim in claims.items():
             self._judge_answer(world.host_of(node), conditions)
             self._judge_vote(world.host_of(node), claim, named, conditions)
+        for host in world.hosts:
+            self._judge_lease(host.number, conditions)
         self._judge_right(named, claims, conditions)
         self._hold(conditions, now)
 
@@ -163,6 +165,15 @@ class Judge:
             newer = sentinel.named == named and sentinel.state.config_epoch > order(claim)[0]
             if newer and sentinel.answers and not sentinel.tilt and self.world.reach(host, sentinel.host):
                 conditions["outvoted", host] = (OUTVOTED, f"{self.world.name(host)} is in DNS, and has been replaced")
+
+    def _judge_lease(self, host: int, conditions: Conditions) -> None:
+        """A claim that nobody can confirm is withdrawn where it would be synced from."""
+        world = self.world
+        h = world.hosts[host]
+        if not (h.up and h.agent.running and not h.agent.paused and h.consul.holds_a_claim) or h.consul.linked:
+            return
+        if sum(o.sentinel.answers and world.reach(host, o.number) for o in world.hosts) <= len(world.hosts) // 2:
+            conditions["lease", host] = (LEASE, f"{world.name(host)} is cut off, and its claim may still be synced")
 
     def _judge_right(self, named: int | None, claims: Masters, conditions: Conditions) -> None:
         """A confirmed master is the one answer."""
@@ -234,19 +245,6 @@ class Judge:
                 and any(age > STALE and order(claims[k]) > order(claim) for k, age in since.items())
             ):
                 raise Violation(f"the agent of {key[0]} writes ({told(claim)}), which was decided long before")
-            elif (
-                how == "compare"
-                and self._had_a_lease(host)
-                and any(age > LEASE and order(claims[k]) > order(claim) for k, age in since.items())
-            ):
-                raise Violation(f"a sync revives {key[0]} ({told(claim)}), which had to be withdrawn long before")
-
-    def _had_a_lease(self, host: int) -> bool:
-        """Whether agent and Consul agent ran for longer than the TTL, so that nothing old may be left."""
-        h, now = self.world.hosts[host], self.world.engine.now
-        return (
-            h.agent.running and not h.agent.paused and min(now - h.agent.running_since, now - h.consul.up_since) > LEASE
-        )
 
     def at_the_end(self) -> None:
         """All is healed for long: one answer, the right one, and everybody is quiet."""

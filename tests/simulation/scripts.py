@@ -62,18 +62,18 @@ def aborted(world: World) -> None:
 
 
 def stopped_at_work(world: World) -> None:
-    """The master's agent is stopped in the middle of a write, and its host is replaced before it goes on."""
+    """The master's agent is stopped between two steps of its first claim, and its node replaced before it goes on."""
     engine, agent = world.engine, world.hosts[0].agent
 
     def stop() -> None:
         if agent.running and agent.publisher.at_work:
             agent.pause()
-            engine.later(1.0, world.hosts[1].sentinel.force_failover)
+            engine.later(START, world.hosts[1].sentinel.force_failover)
             engine.later(15.0, agent.resume)
         else:
             engine.later(0.0005, stop)
 
-    engine.later(START + engine.rng.random(), stop)
+    engine.later(0.0, stop)
 
 
 SCRIPTS: Mapping[str, Callable[[World], None]] = {
