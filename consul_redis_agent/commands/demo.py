@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import signal
 import sys
 import time
@@ -22,8 +23,19 @@ from consul_redis_agent.commands.lookup import srv
 from consul_redis_agent.commands.stage import Stage
 from consul_redis_agent.errors import LocalError
 from consul_redis_agent.facts import Address
-from consul_redis_agent.fleet import SCALE, Fleet, MissingProgram, NotInTime, ProcessDied, RedisNode, Witness
+from consul_redis_agent.fleet import (
+    SCALE,
+    AgentNode,
+    Fleet,
+    MissingProgram,
+    NotInTime,
+    ProcessDied,
+    RedisNode,
+    Witness,
+    until,
+)
 from consul_redis_agent.fleet.process import program
+from consul_redis_agent.server import fetch
 
 NAME = "redis.service.consul"
 PROGRAMS = {
@@ -92,10 +104,15 @@ class Demo:
             for node in fleet.nodes:
                 fleet.agent(node)
             self.follow(fleet.nodes[0])
+            found = len(fleet.sentinels)
+            until(
+                lambda: all(_votes(a) == found for a in fleet.agents), within=20, what="each agent finds all Sentinels"
+            )
         for node in fleet.nodes:
             stage.tell(f"{node.name} at {node.address} says {node.role()}")
         first = self.witness.exact_at(fleet.nodes[0], since=began)
         stage.tell(f"DNS names the master {_ms(first, began)} after the agents were started")
+        stage.tell(f"each agent has found all {found} Sentinels by itself")
         self.ask()
 
     def kill(self) -> Scene:
@@ -241,6 +258,12 @@ def _ended_once() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
+
+
+def _votes(agent: AgentNode) -> int:
+    """How many Sentinels have a vote, as the agent's status has it. Raises LocalError."""
+    (node,) = json.loads(fetch(agent.socket, "/status", timeout=1))["nodes"]
+    return sum(sentinel["vote"] != "none" for sentinel in node["sentinels"])
 
 
 def _is_there(name: str) -> bool:

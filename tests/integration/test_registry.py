@@ -11,7 +11,7 @@ from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import Mode, Naming, Wanted, wanted
 from consul_redis_agent.facts import Address
 from consul_redis_agent.fleet import ConsulNode, Fleet, until
-from consul_redis_agent.plan import Register, Transact
+from consul_redis_agent.plan import Transact
 from consul_redis_agent.registry import Registry
 from consul_redis_agent.rules import Decision, Reason, Verdict
 
@@ -44,14 +44,9 @@ def claim() -> Wanted:
     return entry
 
 
-@pytest.mark.parametrize("registered", [True, False], ids=["whole", "interrupted"])
-async def test_whoever_leaves_takes_also_a_claim_that_was_interrupted(
-    registry: Registry, consul: ConsulNode, registered: bool
-) -> None:
+async def test_whoever_leaves_takes_also_a_claim_that_was_interrupted(registry: Registry, consul: ConsulNode) -> None:
     """A claim that is in the catalog alone, since a stop or reload cut its writing short, goes with the rest."""
     await registry._do(Transact(claim()))
-    if registered:
-        await registry._do(Register(claim()))
     until(lambda: consul.srv("redis") == frozenset({NODE}), within=5, what="DNS names the node")
     await registry.leave()
     assert consul.srv("redis") == frozenset()  # at once: some time later Consul would do it by itself
