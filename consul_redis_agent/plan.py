@@ -38,6 +38,9 @@ class Transact:
     publish: Wanted | None
     remove: tuple[Entry, ...] = ()
     evict: tuple[Entry, ...] = ()
+    unless_newer_than: int | None = None
+    """Refused if the published entry's role check has another ModifyIndex (0: if there is one): a transaction that hung
+    in a cut and is delivered late must not undo what happened since. None: not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +90,15 @@ def at_once(
     if claim is not None:
         if evict or not any(_holds(e, claim) for e in own):
             there = next((e for e in own if e.id == claim.id), None)
+            index: int | None = int((there.check or {}).get("ModifyIndex", 0)) if there else 0
             if there and not there.passing and _definition(there) != _wanted_definition(claim):
                 # When the local agent is told of the check, Consul syncs the service with it: as it is known there. So
                 # the claim must be known there first, while the check, which keeps its status, is still critical.
                 yield Register(replace(claim, passing=False))
+                index = None  # that may have written the check, too
             # An entry in maintenance stays, critical: removing it would end the operator's maintenance.
-            yield Transact(claim, tuple(e for e in own if e.id not in names and not e.maintenance), evict)
+            away = tuple(e for e in own if e.id not in names and not e.maintenance)
+            yield Transact(claim, away, evict, unless_newer_than=index)
         return
     passing = {w.id for w in wanted if w.passing}
     for entry in own:

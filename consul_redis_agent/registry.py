@@ -148,8 +148,12 @@ class Registry:
     def _operations(self, step: plan.Transact) -> Iterator[dict[str, Any]]:
         if step.publish:
             yield {"Service": {"Verb": "set", "Node": self.here, "Service": step.publish.catalog_service()}}
-            for own in step.publish.catalog_checks(self.here or ""):
-                yield {"Check": {"Verb": "set", "Check": own}}
+            role, seal = step.publish.catalog_checks(self.here or "")
+            if step.unless_newer_than is None:
+                yield {"Check": {"Verb": "set", "Check": role}}
+            else:
+                yield {"Check": {"Verb": "cas", "Check": role | {"ModifyIndex": step.unless_newer_than}}}
+            yield {"Check": {"Verb": "set", "Check": seal}}
         for entry in step.remove:
             named = {"ID": entry.id, "Service": entry.name}
             yield {"Service": {"Verb": "delete", "Node": self.here, "Service": named}}

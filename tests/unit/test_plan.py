@@ -93,7 +93,14 @@ def test_a_new_master_moves_the_claim_in_one_transaction() -> None:
     (master,), (replica,) = want(MASTER), want(REPLICA)
     older = replace(in_catalog(master), node="host-b")
     steps = list(at_once((master,), (older,), [in_catalog(replica), older], HERE, NAMING))
-    assert steps == [Transact(master, remove=(in_catalog(replica),), evict=(older,))]
+    assert steps == [Transact(master, remove=(in_catalog(replica),), evict=(older,), unless_newer_than=0)]
+
+
+def test_a_claim_that_arrives_late_is_refused() -> None:
+    """It names the check that it was made for, so a transaction that hung in a cut does not undo its own eviction."""
+    (master,) = want(MASTER)
+    there = replace(in_catalog(master, passing=False), check={"Name": master.check_name, "ModifyIndex": 7})
+    assert list(at_once((master,), (), [there], HERE, NAMING)) == [Transact(master, unless_newer_than=7)]
 
 
 def test_a_master_that_is_in_place_takes_no_step() -> None:
