@@ -24,7 +24,7 @@ Redis and Sentinel (``redis.py``)
 Consul (``consul.py``)
 
  9. The servers hold one linear history; a transaction is one step in it, and refuses as a whole; ``cas`` compares the
-    check's ModifyIndex. What changes nothing does not move the index.
+    check's ModifyIndex, and with 0 creates it. What changes nothing does not move the index.
 10. DNS shows what the servers hold: passing checks on nodes that gossip holds for alive. (Stale reads are not modelled.)
 11. A local agent writes service and check over the catalog's whenever its own record changes, and at any moment when
     it compares (anti-entropy); it drops from the catalog what it does not hold. It writes in order.

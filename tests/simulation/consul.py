@@ -116,7 +116,7 @@ class Servers:
             raise Refused("Missing service registration")
         id_ = check["CheckID"]
         before = record.checks.get(id_)
-        if verb == "cas" and (before is None or before["ModifyIndex"] != check["ModifyIndex"]):
+        if verb == "cas" and (before["ModifyIndex"] if before else 0) != check["ModifyIndex"]:
             raise Refused("index is stale")
         made = {k: v for k, v in check.items() if k not in ("ModifyIndex", "Type")}
         if before is None or any(before.get(k) != v for k, v in made.items()):

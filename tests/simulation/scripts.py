@@ -62,14 +62,17 @@ def aborted(world: World) -> None:
 
 
 def stopped_at_work(world: World) -> None:
-    """The master's agent is stopped between two steps of its first claim, and its node replaced before it goes on."""
-    engine, agent = world.engine, world.hosts[0].agent
+    """The master and its agent are stopped between two steps of its first claim; the agent goes on before the node."""
+    engine, host = world.engine, world.hosts[0]
 
     def stop() -> None:
-        if agent.running and agent.publisher.at_work:
-            agent.pause()
-            engine.later(START, world.hosts[1].sentinel.force_failover)
-            engine.later(15.0, agent.resume)
+        if host.agent.running and host.agent.publisher.at_work:
+            host.agent.pause()
+            host.redis.paused = True
+            world.say(host.number, "Redis is stopped")
+            world.changed()
+            engine.later(15.0, host.agent.resume)
+            engine.later(17.0, world.resume, host.redis)
         else:
             engine.later(0.0005, stop)
 

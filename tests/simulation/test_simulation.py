@@ -1,6 +1,6 @@
 """Exactly one master in DNS, in a world where anything may go wrong at any moment; and that the proof can fail.
 
-``CRA_SIM_SEEDS`` is the number of seeds (100); ``CRA_SIM_SEED`` replays one and prints its history.
+``CRA_SIM_SEEDS`` is the number of seeds (50); ``CRA_SIM_SEED`` replays one and prints its history.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .judge import Violation
 from .scripts import SCRIPTS, two_failovers
 from .world import World
 
-SEEDS = int(os.environ.get("CRA_SIM_SEEDS", "100"))
+SEEDS = int(os.environ.get("CRA_SIM_SEEDS", "50"))
 REPLAY = os.environ.get("CRA_SIM_SEED")
 MUTANT_SEEDS = 30
 """Seeds within which a broken rule has to be caught."""
@@ -90,7 +90,7 @@ def _interrupt_everywhere(mode: Mode, how: Callable[[World, Agent], None]) -> No
         return world.run()
 
     steps = run(0).steps_in_trouble
-    for step in range(1, steps + 1, max(1, 2 * steps // SEEDS)):
+    for step in range(1, steps + 1, max(1, 3 * steps // SEEDS)):
         run(step)
 
 
