@@ -7,18 +7,18 @@ those are what the poll is for.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from math import isfinite
 
 from redis.exceptions import NoPermissionError, ResponseError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
+from tenacity import wait_exponential_jitter
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.facts import Address, Node, Peer, Role, Silence, whole
 from consul_redis_agent.watch.link import Link, Unanswered
+from consul_redis_agent.watch.looks import Looks
 
 POLL = 1.0
 """Seconds between two looks while nothing happens."""
@@ -28,53 +28,27 @@ SECTIONS = ("INFO", "server", "persistence", "replication")
 """Redis 7 and Valkey take several sections; an older one refuses, and gives everything to a plain INFO."""
 
 
-class RedisWatch:
+class RedisWatch(Looks):
     """Keeps ``fact`` true; calls ``changed`` after every look that saw something new, or nothing."""
 
     def __init__(self, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None]) -> None:
+        super().__init__(POLL, BACKOFF)
         self.fact: Node | Silence | None = None
         self.announced: Address | None = None
         """``replica-announce-ip`` and ``-port``, where both are set and the login may read them."""
         self._link = link(self.look_again)
         self._changed = changed
-        self._again = asyncio.Event()
-        self._looked = asyncio.Condition()
         self._command: tuple[str, ...] = SECTIONS
         self._misses = 0
-
-    def look_again(self) -> None:
-        """Look now rather than at the next poll."""
-        self._again.set()
-
-    async def fresh(self) -> None:
-        """Look now, and return once a look that began after this call has ended, well or not."""
-        since = clock()
-        self.look_again()
-        async with self._looked:
-            await self._looked.wait_for(lambda: self.fact is not None and self.fact.at >= since)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         try:
-            while True:
-                self._again.clear()
-                async for attempt in AsyncRetrying(
-                    retry=retry_if_exception_type(Unanswered),
-                    wait=BACKOFF,
-                    stop=stop_never,
-                    before_sleep=self._missed,
-                    sleep=self._pause,
-                ):
-                    with attempt:
-                        began = clock()
-                        fact = await self._look(began)
-                self._misses = 0
-                await self._show(fact)
-                await self._pause(POLL)
+            await self.look_for_ever()
         finally:
             await self._link.close()
 
-    async def _look(self, began: float) -> Node:
+    async def _look(self, began: float) -> None:
         (answer,) = await self._link.ask(self._command)
         if isinstance(answer, ResponseError) and not isinstance(answer, NoPermissionError) and len(self._command) > 1:
             self._command = ("INFO",)
@@ -85,27 +59,15 @@ class RedisWatch:
         if not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id:
             (answer,) = await self._link.ask(("CONFIG", "GET", "replica-announce-*"))
             self.announced = parse_announce(answer)
-        return fact
-
-    async def _missed(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self._misses += 1
-        self._again.clear()
-        await self._show(Silence(clock(), str(error), self._misses, gone=isinstance(error, Unanswered) and error.gone))
-
-    async def _show(self, fact: Node | Silence) -> None:
+        self._misses = 0
         before, self.fact = self.fact, fact
-        if not (isinstance(before, Node) and isinstance(fact, Node) and replace(before, at=fact.at) == fact):
+        if not (isinstance(before, Node) and replace(before, at=fact.at) == fact):
             self._changed()
-        async with self._looked:
-            self._looked.notify_all()
 
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._again.wait()
-        except TimeoutError:
-            return
+    def _missed(self, error: Unanswered) -> None:
+        self._misses += 1
+        self.fact = Silence(clock(), str(error), self._misses, gone=error.gone)
+        self._changed()
 
 
 async def ask_peer(address: Address, link: Link) -> Peer:

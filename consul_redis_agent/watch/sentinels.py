@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_never, wait_exponential_jitter
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.facts import Address, Selection, Sentinel, whole
 from consul_redis_agent.watch.link import Link, Unanswered
+from consul_redis_agent.watch.looks import Looks
 
 PERIOD = 2.0
 """Seconds between two look-ups while nothing happens: Sentinel's own hello period."""
@@ -31,12 +32,13 @@ EPOCH_LIMIT = 2**64 - 1
 """An epoch is a uint64_t in sentinel.c."""
 
 
-class SentinelWatch:
+class SentinelWatch(Looks):
     """One Sentinel: its word on each master name of interest, in ``facts``; calls ``changed`` when it says something new."""
 
     def __init__(
         self, address: Address, run_id: str, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None]
     ) -> None:
+        super().__init__(PERIOD, BACKOFF)
         self.address = address
         self.id = run_id or str(address)
         self.facts: dict[str, Sentinel] = {}
@@ -46,36 +48,21 @@ class SentinelWatch:
         self._commands = link(self.look_again)
         self._events = link(self.look_again)
         self._changed = changed
-        self._again = asyncio.Event()
-        self._looked = asyncio.Condition()
-        self._last_look = float("-inf")
         self._shown: dict[str, Sentinel] = {}
         self._full = True
         self._quiet_looks = 0
         self._failovers = Failovers()
 
-    @property
-    def looked(self) -> bool:
-        """Whether it was looked up at all, well or not."""
-        return self._last_look > float("-inf")
-
     def look_again(self) -> None:
         """Look everything up now rather than at the next period."""
         self._full = True
-        self._again.set()
+        super().look_again()
 
     def watch(self, master_name: str) -> None:
         """Take a master name in."""
         if master_name not in self.facts:
             self.facts[master_name] = Sentinel(clock(), self.id, self.address, error="not looked at yet", looked=False)
             self.look_again()
-
-    async def fresh(self) -> None:
-        """Look now, and return once a look that began after this call has ended, well or not."""
-        since = clock()
-        self.look_again()
-        async with self._looked:
-            await self._looked.wait_for(lambda: self._last_look >= since)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -85,22 +72,7 @@ class SentinelWatch:
 
     async def _look_ups(self) -> None:
         try:
-            while True:
-                self._again.clear()
-                async for attempt in AsyncRetrying(
-                    retry=retry_if_exception_type(Unanswered),
-                    wait=BACKOFF,
-                    stop=stop_never,
-                    before_sleep=self._missed,
-                    sleep=self._pause,
-                ):
-                    with attempt:
-                        began = clock()
-                        await self._look(began)
-                await self._show(began)
-                if self._events.open:
-                    await self._ping()
-                await self._pause(PERIOD)
+            await self.look_for_ever()
         finally:
             await self._commands.close()
 
@@ -124,6 +96,9 @@ class SentinelWatch:
         for i, name in enumerate(names):
             address, master, *listed = answers[i * width : (i + 1) * width]
             self.facts[name] = self._fact(name, began, address, master, listed, tilt=tilt)
+        self._show()
+        if self._events.open:
+            await self._ping()
 
     def _fact(self, name: str, at: float, address: Any, master: Any, listed: list[Any], *, tilt: bool) -> Sentinel:
         for answer in (address, master, *listed):
@@ -158,30 +133,18 @@ class SentinelWatch:
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise Unanswered(f"an answer that is not Sentinel's ({type(error).__name__}: {error})") from error
 
-    async def _missed(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
+    def _missed(self, error: Unanswered) -> None:
         now = clock()
         for name in self.facts:
             self.facts[name] = Sentinel(now, self.id, self.address, error=str(error))
         self._full = True
-        self._again.clear()
-        await self._show(now)
+        self._show()
 
-    async def _show(self, looked: float) -> None:
-        self._last_look = looked
+    def _show(self) -> None:
         shown = {name: replace(fact, at=0.0) for name, fact in self.facts.items()}
         if shown != self._shown:
             self._shown = shown
             self._changed()
-        async with self._looked:
-            self._looked.notify_all()
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._again.wait()
-        except TimeoutError:
-            return
 
     async def _ping(self) -> None:
         with suppress(Unanswered):  # the subscription notices it, too, and begins again
