@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from math import isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,7 +35,7 @@ class Figures:
         """A row a fault: counts, seconds and milliseconds; None where nothing was measured."""
         rows = []
         for name, verdicts in self.verdicts.items():
-            exact = [x * 1000 for v in verdicts for x in v.exact]
+            exact = [x * 1000 for v in verdicts for x in v.exact if isfinite(x)]
             gone = [x * 1000 for v in verdicts for x in v.gone]
             rows.append(
                 {

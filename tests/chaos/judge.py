@@ -70,7 +70,7 @@ class Verdict:
     wrong: float
     unanswered: float
     exact: tuple[float, ...]
-    """Promotion by Sentinel → DNS names exactly that node."""
+    """Promotion by Sentinel → DNS names exactly that node; infinite if the next promotion came first."""
     gone: tuple[float, ...]
     """Authority lost → DNS names the node no more."""
     resolution: float
