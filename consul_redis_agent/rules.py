@@ -318,14 +318,17 @@ class _Master:
         return self._withdraw(Reason.REFUSED, sentence, ask=address)
 
     def _handed_over(self, reason: Reason, epoch: int, sentence: str) -> Decision:
-        """Within one epoch: a turn more than whoever held it, or the turn that is held already."""
-        own = self.own.claim if self.own and self.own.claim.epoch == epoch else None
-        turns = [h.claim.turn for h in self.rivals if h.claim.epoch == epoch]
-        if own and own.turn > max(turns, default=0):
-            return self._publish(reason, own, sentence)
-        if self.newest and self.newest.claim.epoch > epoch:
-            return self._withdraw(Reason.NEWER_CLAIM, f"{_whose(self.newest)} holds {_order(self.newest.claim)}")
-        return self._publish(reason, Claim(epoch, max(turns, default=0) + 1, self.node.run_id), sentence)
+        """Within one epoch: a turn more than whoever holds it, or the turn that is held, or begun, already."""
+        rival, peer = self.newest, self.facts.peer
+        turn = max((h.claim.turn for h in self.rivals if h.claim.epoch == epoch), default=0)
+        if self.begun and self.begun.epoch == epoch and self.begun.turn > turn:
+            return self._publish(reason, self.begun, sentence)
+        looked = min(self.node.at, peer.at if peer else self.node.at)
+        if rival and (self.own or rival.claim.epoch > epoch or looked <= self.catalog.at):
+            # As above: the roles may have been swapped back since, and the rival's claim tell of that.
+            why = f"{_whose(rival)} holds {_order(rival.claim)}"
+            return self._withdraw(Reason.NEWER_CLAIM, why, ask=peer.address if peer else None)
+        return self._publish(reason, Claim(epoch, turn + 1, self.node.run_id), sentence)
 
     def _claim(self, epoch: int) -> Claim:
         """The claim held already where it is of this epoch, else a first one."""

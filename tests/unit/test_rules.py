@@ -448,6 +448,22 @@ def test_a_claim_that_was_handed_over_is_not_taken_back_on_an_old_look() -> None
     assert outcome(decide(known, POLICY)) == (Verdict.NONE, Reason.NEWER_CLAIM)
 
 
+@pytest.mark.parametrize("node_at", [NOW - 1, NOW])
+@pytest.mark.parametrize("peer_at", [NOW - 1, NOW])
+@pytest.mark.parametrize("holding", [True, False])
+def test_a_claim_that_was_handed_back_is_not_taken_again_on_old_looks(
+    node_at: float, peer_at: float, holding: bool
+) -> None:
+    """``FAILOVER`` and back: the holder gives way, and claims again only if both nodes still say so afterwards."""
+    node, peer = master(at=node_at), Peer(peer_at, WHERE["b"], Role.REPLICA, WHERE["a"], "x")
+    known = facts(node, sentinels("b", "b", "b"), holds("a", 5, 1, passing=holding), holds("b", 5, 2), peer=peer)
+    decision = decide(known, POLICY)
+    if holding or min(node_at, peer_at) < NOW:
+        assert (outcome(decision), decision.ask) == ((Verdict.NONE, Reason.NEWER_CLAIM), WHERE["b"])
+    else:
+        assert (decision.verdict, decision.claim) == (Verdict.MASTER, Claim(5, 3, "a"))
+
+
 def test_a_named_master_takes_its_claim_back_once_it_has_given_way() -> None:
     """The newcomer has the later turn, but the majority stands behind this node, and a new look says master."""
     known = facts(master(), sentinels("a", "a", "a"), holds("a", 5, passing=False), holds("b", 5, 1))
