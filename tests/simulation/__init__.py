@@ -1,42 +1,54 @@
 """A simulated world, driven by one seed, around the real rules, entries, plans, registry and publisher.
 
-What it takes for granted, and from where. Whatever is not listed may happen at any moment: processes stop, pause and
-return with what they had on disk, hosts are cut off in part or whole, messages are late, answers are lost after the
-question has taken effect, events are lost.
+What it takes for granted, and from where: the test on real servers that shows it, or the function of the program
+that says so. Whatever is not listed may happen at any moment: processes stop, pause and return with what they had on
+disk, hosts are cut off in part or whole, messages are late, answers are lost after the question has taken effect,
+events are lost.
 
 Redis and Sentinel (``redis.py``)
 
  1. Sentinel reconfigures a node in one MULTI with REWRITE and CLIENT KILL: the new role is on disk, and connections
-    close with it (sentinel.c, ``sentinelSendSlaveOf``). REPLICAOF by hand and FAILOVER close nothing and are not on disk.
- 2. A node that starts has a new run id and the role that is on its disk.
+    close with it (sentinel.c, ``sentinelSendSlaveOf``). REPLICAOF by hand and FAILOVER close nothing and are not on disk
+    (``test_the_failover_command_hands_over_and_back``).
+ 2. A node that starts has a new run id and the role that is on its disk
+    (``test_a_killed_master_fails_over_and_returns_as_a_replica``).
  3. A Sentinel votes once an epoch (``sentinelVoteLeader``), and a leader has a majority of all Sentinels
-    (``sentinelGetLeader``); ``SENTINEL FAILOVER`` takes the next epoch without asking (``SRI_FORCE_FAILOVER``).
+    (``sentinelGetLeader``); ``SENTINEL FAILOVER`` takes the next epoch without asking (``SRI_FORCE_FAILOVER``), so it is
+    not given here while another failover is near: two of them could share an epoch.
  4. Epochs, votes, and the master's address survive a Sentinel's restart (``sentinelFlushConfig``); a failover does not,
     but a node that was seen promoted is on disk as the master (``rewriteConfigSentinelOption``). In TILT a Sentinel
     hears, tells and votes, but acts on nothing (``sentinelHandleRedisInstance``).
  5. The leader takes the new configuration when it sees the promoted node say master; the others when a hello carries
     a newer configuration epoch (``sentinelProcessHelloMessage``), which ends a failover of their own.
- 6. A node that says master and is not the named one is made a replica after 8 s, by a Sentinel whose master looks
-    sane (``sentinelMasterLooksSane``). A named master that says replica is taken for down after 21 s.
+ 6. A node that says master and is not the named one is made a replica after 8 s in reach, by a Sentinel whose master
+    looks sane (``sentinelRefreshInstanceInfo``, ``sentinelMasterLooksSane``; ``test_a_killed_master_and_its_return``). A
+    named master that says replica is taken for down after 21 s (``sentinelCheckSubjectivelyDown``).
  7. A look at a Sentinel shows one moment; its events come in order, or their connection is lost and begun anew.
- 8. Hellos travel directly between Sentinels, and over every Redis node that both reach.
+ 8. Hellos travel directly between Sentinels, and over every Redis node that both reach (``sentinelSendHello``).
 
 Consul (``consul.py``)
 
- 9. The servers hold one linear history; a transaction is one step in it, and refuses as a whole; ``cas`` compares the
-    check's ModifyIndex, and with 0 creates it. What changes nothing does not move the index.
-10. DNS shows what the servers hold: passing checks on nodes that gossip holds for alive. (Stale reads are not modelled.)
-11. A local agent writes service and check over the catalog's whenever its own record changes, and at any moment when
-    it compares (anti-entropy); it drops from the catalog what it does not hold. It writes in order.
-12. Registering an id again keeps the status of its check. A TTL that runs out sets the check critical. Services,
-    checks and TTL deadlines are on disk; a state whose TTL has run out meanwhile starts critical.
-13. A client that gave up does not take its request back: what a paused agent has in its socket, it does when resumed.
-14. Gossip finds a dead Consul node within 3 to 10 s, and a returned one within half a second.
+ 9. The servers hold one linear history; a transaction is one step in it, and refuses as a whole
+    (``test_a_transaction_moves_the_master_in_one_step``); ``cas`` compares the check's ModifyIndex, and with 0 creates it
+    (``test_whoever_is_slower_changes_nothing``). What changes nothing does not move the index.
+10. DNS shows what the servers hold (``test_a_check_update_reaches_the_catalog``): services whose checks all pass, on
+    nodes that gossip holds for alive. Stale reads are not modelled, nor Consul agents without transactions.
+11. A local agent writes a service with the check concerned over the catalog's whenever its own record changes, and
+    compares all at any moment (``test_an_entry_that_was_changed_behind_our_back``), where checks that differ are written one
+    by one in any order; it drops from the catalog what it does not hold (``test_consul_restarts_without_its_data``).
+12. Registering an id again keeps the status of its checks (``test_registering_again_leaves_the_status``). A TTL that runs
+    out sets its check critical (``test_what_an_agent_left_behind_ends_with_its_ttl``). The state of a check that was ever
+    updated is on disk until its TTL is over; any other starts critical (``test_consul_restarts_with_its_data``).
+13. A client that gave up does not take its request back: what a paused Consul agent has in its socket, it does when it is
+    resumed (``test_a_consul_that_hung_hears_the_state_of_now``).
+14. Gossip finds a dead Consul node within 3 to 10 s, and a returned one within half a second
+    (``test_a_lost_host_fails_over_and_comes_back``).
 
 The agent (``agent.py``)
 
 15. Its shell (when to look, when to decide) is modelled; ``rules.decide``, ``entries.wanted``, ``plan``, ``Registry``,
-    ``Publisher``, ``Failovers`` and ``known_sentinels`` are the real ones, stepped from one await to the next.
+    ``Publisher``, ``Failovers``, ``known_sentinels`` and ``watch.catalog.entry`` are the real ones, stepped from one await to
+    the next.
 16. Its clock is monotonic and goes on while it is stopped. All clocks run at the same rate.
-17. After a stop of more than 1.5 s it looks at everything anew before it decides.
+17. After a stop of more than ``clock.STOPPED`` it looks at everything anew before it decides.
 """

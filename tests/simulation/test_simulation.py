@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ from .world import World
 
 SEEDS = int(os.environ.get("CRA_SIM_SEEDS", "50"))
 REPLAY = os.environ.get("CRA_SIM_SEED")
+pytestmark = pytest.mark.timeout(60 + 2 * SEEDS)
 MUTANT_SEEDS = 30
 """Seeds within which a broken rule has to be caught."""
 
@@ -57,6 +60,15 @@ def test_every_promise_holds_whatever_goes_wrong() -> None:
     sys.stdout.write(f"{SEEDS} seeds, {promotions} failovers, two answers for {longest * 1000:.0f} ms at the longest\n")
     assert promotions > SEEDS
     assert unsettled < SEEDS / 5
+
+
+def test_the_assumptions_name_tests_that_exist() -> None:
+    """What the model takes for granted is held against real servers, under the names that it gives."""
+    tests = Path(__file__).parent.parent
+    text = "".join(file.read_text() for file in tests.rglob("test_*.py"))
+    named = set(re.findall(r"test_\w+", Path(__file__).with_name("__init__.py").read_text()))
+    assert len(named) > 10
+    assert not {name for name in named if f"def {name}(" not in text}
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
