@@ -60,6 +60,9 @@ class Judge:
         self._able_since: dict[int, float] = {}
         self._linked_since: dict[int, float] = {}
         self._backed: dict[int, float] = {}
+        self._naming: set[tuple[int, int]] = set()
+        self._named: dict[tuple[int, int], float] = {}
+        """Until when each Sentinel named each node."""
         self._visible_since: dict[Key, float] = {}
 
     # What agents may rely on
@@ -108,8 +111,9 @@ class Judge:
             if failover and failover.elected and failover.selected is not None:
                 self._backed[failover.selected] = max(self._backed.get(failover.selected, 0.0), now)
         named = self.named()
+        self._named.update(dict.fromkeys(self._naming, now))
+        self._naming = {(h.number, h.sentinel.named) for h in world.hosts if h.sentinel.up}
         if named is not None:
-            self._backed[named] = max(self._backed.get(named, 0.0), now)
             heir = world.hosts[named].redis.master
             if heir is not None and world.hosts[heir].redis.role is Role.MASTER:
                 self._backed[heir] = max(self._backed.get(heir, 0.0), now)
@@ -207,6 +211,13 @@ class Judge:
             elif now - since > bound:
                 raise Violation(f"for {now - since:.2f} s: {what}")
 
+    def _is_backed(self, host: int) -> bool:
+        """By words that no agent has to have forgotten."""
+        since = self.world.engine.now - SENTINEL_LIFE - 2
+        words = self._named | dict.fromkeys(self._naming, inf)
+        votes = sum(words.get((other.number, host), -inf) >= since for other in self.world.hosts)
+        return votes > len(self.world.hosts) // 2 or self._backed.get(host, -inf) >= since
+
     def _count_two(self, count: int, now: float) -> None:
         if count > 1 and self._two_since is None:
             self._two_since = now
@@ -237,7 +248,7 @@ class Judge:
                     continue
                 if beside:
                     raise Violation(f"{key[0]} claims ({told(claim)}) and leaves {', '.join(beside)} in DNS")
-                if now - self._backed.get(host, -inf) > SENTINEL_LIFE + 2:
+                if not self._is_backed(host):
                     raise Violation(f"{key[0]} claims ({told(claim)}), which Sentinel has not backed for long")
             elif (
                 how == "sync"
