@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Self
 
 from consul_redis_agent.facts import Address
@@ -65,6 +66,8 @@ class Arena:
         self.pressure = Pressure()
         self.started = time.monotonic()
         self.witness.wait_for(self.first, within=10)
+        for agent in fleet.agents:
+            self.until(partial(_has_published, agent), f"{agent.name} has published its node")
 
     def __enter__(self) -> Self:
         return self
@@ -309,9 +312,9 @@ class Arena:
             sentinel.ask("SENTINEL", "DEBUG", *HASTE)
         master = self.fleet.wait_for_master(within=60)
         self._notice(master)
-        for node in self.nodes:  # Sentinel would do the same, after 10 s
-            if node is not master and not node.follows(master):
-                node.ask("REPLICAOF", *map(str, master.announced))
+        for node in self.nodes:
+            if node is not master:
+                self.until(partial(_made_to_follow, node, master), f"{node.name} follows {master.name}")
         self.fleet.wait_for_replicas()
         self.fleet.settle(within=60)
         self.until(lambda: not any(map(_in_tilt, self.sentinels)), "no Sentinel is in TILT")
@@ -324,6 +327,18 @@ class Arena:
         if self.holder is not master:
             epoch = int(self.sentinels[0].master()["config-epoch"])
             self._named.append(Selected(time.monotonic(), epoch, master.announced))
+
+
+def _made_to_follow(node: RedisNode, master: RedisNode) -> bool:
+    """REPLICAOF, unless Sentinel, which would do the same after 10 s, was quicker."""
+    info = node.info("replication")
+    if (info.get("master_host"), info.get("master_port")) != master.announced:
+        node.ask("REPLICAOF", *map(str, master.announced))
+    return node.follows(master)
+
+
+def _has_published(agent: AgentNode) -> bool:
+    return "Consul holds" in agent.log()
 
 
 def _in_tilt(sentinel: SentinelNode) -> bool:

@@ -16,24 +16,28 @@ pytestmark = [pytest.mark.netns, pytest.mark.timeout(600)]
 OPTIONS = Options.read()
 
 
-@pytest.mark.parametrize("number", range(max(1, OPTIONS.runs)))
-@pytest.mark.parametrize("fault", OPTIONS.faults, ids=lambda fault: fault.name.replace(" ", "-"))
-def test_fault(fault: Fault, number: int, arenas: Arenas, figures: Figures) -> None:
-    """Never two names, never one without authority, the right one once all is well, and nothing that should not be."""
-    arena = arenas.take(OPTIONS.seed + number)
-    verdict, story = run(arena, fault)
-    figures.note(fault.name, verdict, story)
-    assert not verdict.problems, story
+if OPTIONS.faults:
+
+    @pytest.mark.parametrize("number", range(max(1, OPTIONS.runs)))
+    @pytest.mark.parametrize("fault", OPTIONS.faults, ids=lambda fault: fault.name.replace(" ", "-"))
+    def test_fault(fault: Fault, number: int, arenas: Arenas, figures: Figures) -> None:
+        """Never two names, never one without authority, the right one once all is well, and nothing that should not be."""
+        arena = arenas.take(OPTIONS.seed + number)
+        verdict, story = run(arena, fault)
+        figures.note(fault.name, verdict, story)
+        assert not verdict.problems, story
 
 
-@pytest.mark.parametrize("seed", OPTIONS.mixes)
-def test_mix(seed: int, arenas: Arenas, figures: Figures) -> None:
-    """Whatever comes together: never two names, never an older one again, and the right one once all is well."""
-    arena = arenas.take(seed)
-    verdict, story = run(arena, mix(seed))
-    story = "\n".join([*map(str, plan(seed)), story])
-    figures.note("random mix", verdict, story, seed)
-    assert not verdict.problems, story
+if OPTIONS.mixes:
+
+    @pytest.mark.parametrize("seed", OPTIONS.mixes)
+    def test_mix(seed: int, arenas: Arenas, figures: Figures) -> None:
+        """Whatever comes together: never two names, never an older one again, and the right one once all is well."""
+        arena = arenas.take(seed)
+        verdict, story = run(arena, mix(seed))
+        story = "\n".join([*map(str, plan(seed)), story])
+        figures.note("random mix", verdict, story, seed)
+        assert not verdict.problems, story
 
 
 def test_a_mix_can_be_replayed() -> None:
