@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from consul_redis_agent import __version__
+from consul_redis_agent.config.durations import parse_duration
+from consul_redis_agent.config.schema import KEYS
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "config" / "consul-redis-agent.service"
@@ -42,6 +44,13 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / UNIT.name
     unit.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={program}", UNIT.read_text(), flags=re.MULTILINE))
     assert run("systemd-analyze", "verify", "--man=no", unit) == ""
+
+
+def test_an_agent_that_hangs_is_replaced_within_the_ttl() -> None:
+    """The watchdog and a new start fit into the default TTL, less the third that may have passed since the last beat."""
+    (watchdog,) = re.findall(r"^WatchdogSec=(\d+)s$", UNIT.read_text(), re.MULTILINE)
+    (ttl,) = (key.default for key in KEYS if (key.table, key.name) == ("service", "ttl"))
+    assert int(watchdog) + 1 < parse_duration(str(ttl)) * 2 / 3
 
 
 @needs_analyze
