@@ -84,12 +84,13 @@ def at_once(
     wanted: tuple[Wanted, ...], evict: tuple[Entry, ...], catalog: Iterable[Entry], here: str, naming: Naming
 ) -> Iterator[Step]:
     """The steps that DNS waits for; they need no look at the local agent. ``here`` is its Consul node."""
-    own = [e for e in catalog if e.node == here and is_own(e.meta, naming)]
+    local = [e for e in catalog if e.node == here]
+    own = [e for e in local if is_own(e.meta, naming)]
     claim = next((w for w in wanted if w.claims), None)
     names = {w.id for w in wanted}
     if claim is not None:
         if evict or not any(_holds(e, claim) for e in own):
-            there = next((e for e in own if e.id == claim.id), None)
+            there = next((e for e in local if e.id == claim.id), None)  # also without Meta: somebody wrote over it
             index: int | None = int((there.check or {}).get("ModifyIndex", 0)) if there else 0
             if there and not there.passing and _definition(there) != _wanted_definition(claim):
                 # When the local agent is told of the check, Consul syncs the service with it: as it is known there. So

@@ -103,6 +103,13 @@ def test_a_claim_that_arrives_late_is_refused() -> None:
     assert list(at_once((master,), (), [there], HERE, NAMING)) == [Transact(master, unless_newer_than=7)]
 
 
+def test_an_entry_that_somebody_wrote_over_is_taken_back() -> None:
+    """It has the id of the claim and no Meta of this tool, and its check is there, with an index."""
+    (master,) = want(MASTER)
+    there = replace(in_catalog(master), meta={}, port=9, check={"Name": master.check_name, "ModifyIndex": 7})
+    assert list(at_once((master,), (), [there], HERE, NAMING)) == [Transact(master, unless_newer_than=7)]
+
+
 def test_a_master_that_is_in_place_takes_no_step() -> None:
     """Nothing changes: nothing is written."""
     (master,) = want(MASTER)
