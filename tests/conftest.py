@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -26,44 +28,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="network namespaces need root"))
 
 
-_failed = pytest.StashKey[bool]()
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let the fixtures of the test and of its module know that it failed."""
+    """Show the logs of the fleets of a test that failed, as they are at that moment."""
     report = yield
-    for node in item.listchain():
-        node.stash[_failed] = node.stash.get(_failed, False) or report.failed
+    fixtures = item.funcargs.values() if isinstance(item, pytest.Function) else ()
+    for fleet in [value for value in fixtures if isinstance(value, Fleet)] if report.failed else ():
+        with redirect_stderr(StringIO()) as logs:
+            fleet.show_logs()
+        report.sections.append(("Logs of the fleet", logs.getvalue()))
     return report
 
 
-def _fleet(request: pytest.FixtureRequest, *, isolated: bool) -> Iterator[Fleet]:
-    with Fleet(isolated=isolated) as made:
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    """An empty fleet on loopback."""
+    with Fleet() as made:
         yield made
-        if request.node.stash.get(_failed, False):
-            made.show_logs()
-
-
-@pytest.fixture
-def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
-    """An empty fleet on loopback; the logs of its processes are shown when the test fails."""
-    yield from _fleet(request, isolated=False)
 
 
 @pytest.fixture(scope="module")
-def shared_fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+def shared_fleet() -> Iterator[Fleet]:
     """A fleet on loopback for all tests of a module."""
-    yield from _fleet(request, isolated=False)
+    with Fleet() as made:
+        yield made
 
 
 @pytest.fixture
-def isolated_fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+def isolated_fleet() -> Iterator[Fleet]:
     """An empty fleet whose hosts are network namespaces. Mark the test ``netns``."""
-    yield from _fleet(request, isolated=True)
+    with Fleet(isolated=True) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def shared_isolated_fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
+def shared_isolated_fleet() -> Iterator[Fleet]:
     """A fleet whose hosts are network namespaces, for all tests of a module. Mark them ``netns``."""
-    yield from _fleet(request, isolated=True)
+    with Fleet(isolated=True) as made:
+        yield made
