@@ -138,7 +138,8 @@ def wanted(decision: Decision, naming: Naming, address: Address, master_name: st
     verdict = decision.verdict
     if verdict is Verdict.KEEP:
         raise ValueError("KEEP wants no entries: it leaves what is there")
-    master = verdict is Verdict.MASTER
+    master = verdict in (Verdict.MASTER, Verdict.STANDING)
+    passes = verdict in (Verdict.MASTER, Verdict.REPLICA)
     meta = dict(naming.meta) | {MARKER: FORMAT, NODE: naming.node, MASTER_NAME: master_name}
     if decision.claim:
         meta |= decision.claim.meta()
@@ -149,12 +150,12 @@ def wanted(decision: Decision, naming: Naming, address: Address, master_name: st
 
     match naming.mode:
         case Mode.CHECK:
-            return (entry(naming.master_id, naming.service, "master", tag=False, passing=master),)
+            return (entry(naming.master_id, naming.service, "master", tag=False, passing=passes and master),)
         case Mode.TAGS if verdict is not Verdict.NONE:
             role = "master" if master else "replica"
-            return (entry(naming.master_id, naming.service, role, tag=True, passing=True),)
+            return (entry(naming.master_id, naming.service, role, tag=True, passing=passes),)
         case Mode.SERVICES if master:
-            return (entry(naming.master_id, naming.service, "master", tag=True, passing=True),)
+            return (entry(naming.master_id, naming.service, "master", tag=True, passing=passes),)
         case Mode.SERVICES if verdict is Verdict.REPLICA and naming.replica:
             return (entry(naming.replica_id, naming.replica, "replica", tag=True, passing=True),)
     return ()

@@ -200,3 +200,5 @@ class Facts:
     """When Sentinels or Consul's servers last confirmed the own claim."""
     put_down: float = inf
     """Since when the own entry has been seen put down by a successor; infinite while it is not."""
+    standing: float = inf
+    """Since when the own entry has been seen with a claim that does not pass; infinite while it is not."""

@@ -19,7 +19,7 @@ from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import Mode, Naming, wanted
-from consul_redis_agent.errors import ConsulError
+from consul_redis_agent.errors import ConsulError, ConsulUnknown
 from consul_redis_agent.facts import Address, Facts, Node, Sentinel, Silence
 from consul_redis_agent.plan import is_own
 from consul_redis_agent.publisher import BACKOFF, Publisher
@@ -113,8 +113,11 @@ class NodeAgent:
         self.publisher.stop()
         try:
             if self.on_stop == "keep" and self.decision and self.decision.verdict in SOUND:
-                await self.registry.beat(self._target)
-            elif self.on_stop == "deregister" or (self.decision and self.decision.verdict is Verdict.NONE):
+                try:
+                    await self.registry.beat(self._target)
+                except ConsulUnknown:  # stopped between a claim's transaction and its registration
+                    await self.registry.converge(self._target, self.lookout.entries)
+            elif self.on_stop == "deregister" or (self.decision and self.decision.verdict is not Verdict.KEEP):
                 await self.registry.leave()
         except ConsulError as error:
             log.warning("%s: stopped without a last word to Consul: %s", self.name, error)

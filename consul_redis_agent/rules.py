@@ -43,6 +43,8 @@ class Verdict(StrEnum):
     MASTER = "master"
     REPLICA = "replica"
     NONE = "none"
+    STANDING = "standing"
+    """Without Sentinel: about to be master. The claim is written down, but does not pass yet."""
     KEEP = "keep"
     """Not enough is known to change anything: what is there stays, and is not refreshed."""
 
@@ -54,6 +56,7 @@ class Reason(StrEnum):
     SELECTED = "selected by the elected leader"
     CONFIRMED = "newest claim, confirmed by Consul"
     HANDED_OVER = "the named master follows this node"
+    STANDING = "no Sentinel; looking whether another node claims, too"
     INCUMBENT = "no Sentinel and no other claim"
     FOLLOWED = "the former master follows this node"
 
@@ -305,6 +308,11 @@ class _Master:
             if own and self.facts.now - self.confirmed > self.policy.ttl:
                 return self._withdraw(Reason.LEASE_OVER, "Consul has not confirmed the claim in time")
             claim = own.claim if own else Claim(NO_EPOCH, 0, self.node.run_id)
+            if own is None and self._must_stand():
+                sentence = (
+                    "Redis is a master; no Sentinel is in use, so it first looks whether another node claims, too."
+                )
+                return Decision(Verdict.STANDING, Reason.STANDING, sentence, claim=claim, confirmed=self.confirmed)
             return self._publish(Reason.INCUMBENT, claim, "no Sentinel is in use, and no other node claims")
         if own and (own.claim.order, -own.entry.created) > (rival.claim.order, -rival.entry.created):
             return self._publish(Reason.INCUMBENT, own.claim, f"no Sentinel is in use; {_whose(rival)} came later")
@@ -316,6 +324,19 @@ class _Master:
             f"make one of them a replica (REPLICAOF), or stop it"
         )
         return self._withdraw(Reason.REFUSED, sentence, ask=address)
+
+    def _must_stand(self) -> bool:
+        """Whether a first claim without Sentinel has to wait.
+
+        Nothing but the catalog stands between two nodes that begin in the same moment. So each writes its claim down
+        before it passes, and reads: one of them sees both, and the one that was written down later gives the other time.
+        """
+        mine = next((h.entry for h in self.mine if h.claim == self.begun), None)
+        if mine is None:
+            return True
+        standing = (h.entry for h in self.others if not h.entry.passing and h.entry.node_alive)
+        earlier = any((e.created, e.node, e.id) < (mine.created, mine.node, mine.id) for e in standing)
+        return earlier and 0 <= self.facts.now - self.facts.standing < PATIENCE
 
     def _handed_over(self, reason: Reason, epoch: int, sentence: str) -> Decision:
         """Within one epoch: a turn more than whoever holds it, or the turn that is held, or begun, already."""

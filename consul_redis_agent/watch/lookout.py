@@ -12,6 +12,7 @@ from math import inf
 from pathlib import Path
 
 from consul_redis_agent import identity
+from consul_redis_agent.claim import Claim
 from consul_redis_agent.clock import clock
 from consul_redis_agent.config import RedisConfig, Secret, read_secret
 from consul_redis_agent.errors import LocalError
@@ -52,7 +53,7 @@ class Lookout:
         self._node = RedisWatch(self._link, changed)
         self._hello = HelloWatch(self._link, self._wants_hello, self._heard_hello)
         self._at_sentinel: Address | None = None
-        self._put_down = inf
+        self._put_down = self._standing = inf
         self._asking: asyncio.Task[None] | None = None
         if self.master_name:
             sentinels.watch(self.master_name)
@@ -100,7 +101,7 @@ class Lookout:
         self.known = known_sentinels(self.known, self.sentinels)
         self._pool.forget(self.known)
         me = self._identify(node.run_id if isinstance(node, Node) else "", here_address)
-        put_down = self._put_down_since(here, entry_id)  # before now: what has just been seen is not in the future
+        self._date(here, entry_id)  # before now: what has just been seen is not in the future
         return Facts(
             now=clock(),
             node=node,
@@ -113,15 +114,16 @@ class Lookout:
             master_name=self.master_name,
             peer=self.peer,
             confirmed=confirmed,
-            put_down=put_down,
+            put_down=self._put_down,
+            standing=self._standing,
         )
 
-    def _put_down_since(self, here: str | None, entry_id: str) -> float:
-        if not any(e.put_down for e in self.entries() if (e.node, e.id) == (here, entry_id)):
-            self._put_down = inf
-        elif self._put_down == inf:
-            self._put_down = clock()
-        return self._put_down
+    def _date(self, here: str | None, entry_id: str) -> None:
+        """Remember since when the own entry is what a successor, or a claim that waits, makes of it."""
+        own = next((e for e in self.entries() if (e.node, e.id) == (here, entry_id)), None)
+        now = clock()
+        self._put_down = min(self._put_down, now) if own and own.put_down else inf
+        self._standing = min(self._standing, now) if own and not own.passing and Claim.read(own.meta) else inf
 
     def _searching(self) -> bool:
         if not self.sentinels:

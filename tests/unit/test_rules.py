@@ -349,11 +349,25 @@ def test_one_sentinel_with_newer_news_ends_a_claim() -> None:
 # Rule 7: without any Sentinel the incumbent wins
 
 
-def test_without_sentinel_the_first_master_is_published() -> None:
-    """Nobody else claims."""
-    decision = decide(facts(master(), ()), OFF)
-    assert outcome(decision) == (Verdict.MASTER, Reason.INCUMBENT)
-    assert decision.claim == Claim(NO_EPOCH, 0, "a")
+STANDS = holds("a", NO_EPOCH, passing=False, created=7)
+"""The own claim without Sentinel, written down but not passing yet."""
+
+
+def test_without_sentinel_the_first_master_writes_its_claim_down_and_is_then_published() -> None:
+    """Nobody else claims, neither before nor after."""
+    first = decide(facts(master(), ()), OFF)
+    assert outcome(first) == (Verdict.STANDING, Reason.STANDING)
+    then = decide(facts(master(), (), STANDS), OFF)
+    assert outcome(then) == (Verdict.MASTER, Reason.INCUMBENT)
+    assert first.claim == then.claim == Claim(NO_EPOCH, 0, "a")
+
+
+def test_of_two_that_begin_at_once_the_one_that_was_written_down_first_passes() -> None:
+    """The later one gives it time to show, and no more than that: it may be one that a dead host left."""
+    earlier, later = holds("b", NO_EPOCH, passing=False, created=6), holds("b", NO_EPOCH, passing=False, created=8)
+    assert decide(facts(master(), (), STANDS, later, standing=NOW), OFF).verdict is Verdict.MASTER
+    assert decide(facts(master(), (), STANDS, earlier, standing=NOW), OFF).verdict is Verdict.STANDING
+    assert decide(facts(master(), (), STANDS, earlier, standing=NOW - PATIENCE), OFF).verdict is Verdict.MASTER
 
 
 def test_without_sentinel_a_second_master_is_refused() -> None:
@@ -365,7 +379,7 @@ def test_without_sentinel_a_second_master_is_refused() -> None:
 @pytest.mark.parametrize("gone", [{"passing": False}, {"node_alive": False}])
 def test_without_sentinel_the_newcomer_is_published_once_the_incumbents_claim_is_gone(gone: dict[str, bool]) -> None:
     """Withdrawn, or its host dead."""
-    assert decide(facts(master(), (), holds("b", NO_EPOCH, **gone)), OFF).verdict is Verdict.MASTER
+    assert decide(facts(master(), (), STANDS, holds("b", NO_EPOCH, created=9, **gone)), OFF).verdict is Verdict.MASTER
 
 
 def test_without_sentinel_a_newcomer_is_published_once_the_incumbent_follows_it() -> None:
@@ -388,7 +402,7 @@ def test_where_sentinel_may_still_be_found_nothing_is_decided() -> None:
     """With mode auto, no hello yet is no proof that there is no Sentinel."""
     decision = decide(facts(master(), (), searching=True), POLICY)
     assert outcome(decision) == (Verdict.KEEP, Reason.SEARCHING)
-    assert decide(facts(master(), (), searching=False), POLICY).verdict is Verdict.MASTER
+    assert decide(facts(master(), (), searching=False), POLICY).verdict is Verdict.STANDING
 
 
 def test_a_claim_with_an_epoch_means_that_sentinel_runs() -> None:
@@ -597,9 +611,9 @@ def test_only_a_fresh_master_is_ever_published_as_one(known: Facts, policy: Poli
 @THOROUGH
 @given(all_facts, policies)
 def test_only_a_master_claims_evicts_and_names_itself(known: Facts, policy: Policy) -> None:
-    """A claim goes with verdict MASTER, always, and is of the own run id; KEEP and the others carry nothing."""
+    """A claim goes with MASTER and STANDING, always, and is of the own run id; KEEP and the others carry nothing."""
     decision = decide(known, policy)
-    assert (decision.claim is not None) is (decision.verdict is Verdict.MASTER)
+    assert (decision.claim is not None) is (decision.verdict in (Verdict.MASTER, Verdict.STANDING))
     if decision.claim:
         assert isinstance(known.node, Node)
         assert decision.claim.run_id == known.node.run_id
