@@ -323,7 +323,8 @@ def _raise_unless_ok(client: HTTPClient, call: Call, response: Any) -> None:
         raise ConsulDenied(f"{client} refused {call}: {reason}; {_remedy(reason)}")
     if status == 409:
         raise TransactionConflict(said, _transaction_errors(response.body))
-    if status == 404 or (status >= 500 and any(words in lower for words in UNKNOWN)):
+    too_old = status in (400, 405) and call.target.startswith("/v1/txn")  # no transactions on checks and services yet
+    if status == 404 or too_old or (status >= 500 and any(words in lower for words in UNKNOWN)):
         raise ConsulUnknown(said)
     if "no cluster leader" in lower:
         raise ConsulError(f"{said}; Consul's servers have no leader or cannot be reached")
