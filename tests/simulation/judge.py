@@ -113,10 +113,6 @@ class Judge:
         named = self.named()
         self._named.update(dict.fromkeys(self._naming, now))
         self._naming = {(h.number, h.sentinel.named) for h in world.hosts if h.sentinel.up}
-        if named is not None:
-            heir = world.hosts[named].redis.master
-            if heir is not None and world.hosts[heir].redis.role is Role.MASTER:
-                self._backed[heir] = max(self._backed.get(heir, 0.0), now)
         self._count_two(len(claims), now)
         for key in list(self._visible_since):
             if key not in claims:
@@ -212,11 +208,16 @@ class Judge:
                 raise Violation(f"for {now - since:.2f} s: {what}")
 
     def _is_backed(self, host: int) -> bool:
-        """By words that no agent has to have forgotten."""
+        """By words that no agent has to have forgotten: for this node, or for one that follows it."""
         since = self.world.engine.now - SENTINEL_LIFE - 2
         words = self._named | dict.fromkeys(self._naming, inf)
-        votes = sum(words.get((other.number, host), -inf) >= since for other in self.world.hosts)
-        return votes > len(self.world.hosts) // 2 or self._backed.get(host, -inf) >= since
+
+        def chosen(node: int) -> bool:
+            votes = sum(words.get((other.number, node), -inf) >= since for other in self.world.hosts)
+            return votes > len(self.world.hosts) // 2
+
+        heir = any(chosen(other.number) and other.redis.master == host for other in self.world.hosts)
+        return heir or chosen(host) or self._backed.get(host, -inf) >= since
 
     def _count_two(self, count: int, now: float) -> None:
         if count > 1 and self._two_since is None:
