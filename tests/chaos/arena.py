@@ -260,9 +260,13 @@ class Arena:
         self.until(lambda: self.holder not in (None, old), f"another node than {old.name} is promoted", within=within)
         return self.master
 
-    def wait_until_follows(self, node: RedisNode, master: RedisNode, *, within: float = 40) -> None:
-        """Wait until a node is a replica of another with its link up."""
-        self.until(lambda: node.follows(master), f"{node.name} follows {master.name}", within=within)
+    def wait_until_follows(self, node: RedisNode, *, within: float = 60) -> None:
+        """Wait until a node is a replica, with its link up, of the one that has authority, or has it itself."""
+
+        def follows() -> bool:
+            return node is self.master or node.follows(self.master)
+
+        self.until(follows, f"{node.name} follows the master", within=within)
 
     def wait_until_well(self, *, within: float = 90) -> RedisNode:
         """Wait until the servers are well: who has authority answers, its Consul is alive to the servers. Returns it."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from consul_redis_agent.fleet import Process, RedisNode
+from consul_redis_agent.fleet import Process, RedisNode, SentinelNode
 from consul_redis_agent.fleet.hosts import Host
 
 from .arena import Arena
@@ -99,7 +99,7 @@ def look_on(arena: Arena) -> None:
 
 def until_old_follows(arena: Arena, old: RedisNode) -> None:
     """Wait until Sentinel has made the old master a replica, and look on a little longer."""
-    arena.wait_until_follows(old, arena.wait_until_well())
+    arena.wait_until_follows(old)
     arena.watch(1, "nobody comes back")
 
 
@@ -131,6 +131,22 @@ def master_paused_and_resumed_after_the_failover(arena: Arena) -> None:
     look_on(arena)
 
 
+@fault(empty=Empty.ALLOWED)
+def master_back_between_the_promotion_and_the_switch(arena: Arena) -> None:
+    """Most Sentinels still name the old master then, and the new one's agent is stopped and cannot object."""
+    old = arena.master
+    agents = [arena.agent(node) for node in arena.replicas()]
+    arena.kill(old)
+    for agent in agents:
+        arena.pause(agent)
+    arena.wait_for_failover(old)
+    arena.start(old)
+    arena.watch(1.2, "the old one is named again")
+    for agent in agents:
+        arena.resume(agent)
+    until_old_follows(arena, old)
+
+
 @fault(moves=False)
 def master_restarted_quicker_than_down_after(arena: Arena) -> None:
     with killed(arena, arena.master):
@@ -154,9 +170,9 @@ def all_replicas_dead(arena: Arena) -> None:
 
 @fault(ci=True, moves=False, empty=Empty.NEVER)
 def replicaof_no_one_by_hand_on_a_replica(arena: Arena) -> None:
-    replica, master = arena.random.choice(arena.replicas()), arena.master
+    replica = arena.random.choice(arena.replicas())
     arena.ask(replica, "REPLICAOF", "NO", "ONE")
-    arena.wait_until_follows(replica, master)
+    arena.wait_until_follows(replica)
 
 
 @fault(moves=None, empty=Empty.ALLOWED, late={Loss.DEMOTION: POLL})
@@ -171,10 +187,11 @@ def failover_command(arena: Arena) -> None:
 # --- Sentinel ---------------------------------------------------------------------------------------------------------
 
 
-def planned(arena: Arena) -> RedisNode:
-    """SENTINEL FAILOVER at any Sentinel; returns the new master."""
+def planned(arena: Arena, *, not_by: SentinelNode | None = None) -> RedisNode:
+    """SENTINEL FAILOVER at any Sentinel that runs; returns the new master."""
     old = arena.master
-    arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "FAILOVER", "mymaster")
+    able = [sentinel for sentinel in arena.sentinels if sentinel.alive and sentinel is not not_by]
+    arena.ask(arena.random.choice(able), "SENTINEL", "FAILOVER", "mymaster")
     return arena.wait_for_failover(old)
 
 
@@ -269,7 +286,7 @@ def _all_name(arena: Arena, node: RedisNode) -> bool:
 def stale_sentinel_rejoins(arena: Arena) -> None:
     stale = arena.random.choice([arena.sentinel(node) for node in arena.replicas()])
     with paused(arena, stale):
-        new = planned(arena)
+        new = planned(arena, not_by=stale)
         arena.until(lambda: arena.names(new), "the new one is named", within=5)
     look_on(arena)
 
