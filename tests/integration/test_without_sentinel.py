@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consul_redis_agent.fleet import Fleet
+from consul_redis_agent.fleet import Fleet, until
 
 from .support import assert_steady, master, replica, start_agents, wait_for_catalog, wait_for_word
 
@@ -61,6 +61,18 @@ def test_the_next_master_when_the_incumbent_has_died(fleet: Fleet) -> None:
     wait_for_word(first, "says master already")
     witness.assert_never_two()
     assert witness.answers == frozenset({two.address})
+
+
+def test_two_masters_that_claim_in_the_same_moment(fleet: Fleet) -> None:
+    """Both agents start together and see an empty catalog: one is published, the other refused, and never both."""
+    fleet.consul(servers=1)
+    nodes = [fleet.redis(), fleet.redis()]
+    witness = fleet.witness()
+    agents = [fleet.agent(node, more=OFF) for node in nodes]
+    until(lambda: len(witness.answers or ()) == 1, within=10, what="one of the two is published")
+    until(lambda: any("says master already" in agent.log() for agent in agents), within=10, what="one is refused")
+    witness.watch(1)
+    witness.assert_never_two()
 
 
 def test_a_failover_by_hand_without_sentinel(fleet: Fleet) -> None:
