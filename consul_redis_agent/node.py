@@ -211,7 +211,7 @@ class NodeAgent:
             change = (
                 f"stays {verdict}" if before.verdict is decision.verdict else f"{before.verdict.value} -> {verdict}"
             )
-        level = logging.INFO if decision.verdict in SOUND else logging.WARNING
+        level = logging.WARNING if decision.verdict is Verdict.NONE else logging.INFO
         reason, sentence = decision.reason.value, decision.sentence
         why = sentence if sentence.startswith(reason) else f"{reason}: {sentence}"
         log.log(level, "%s: %s%s: %s", self.name, change, epoch, why)
