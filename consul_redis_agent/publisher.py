@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from math import inf
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
@@ -123,8 +124,22 @@ class Publisher:
             log.info("%s: Consul takes the entries again", self._lookout.address)
             self.error = ""
 
+    def _is_blind(self, target: Target) -> bool:
+        """Whether it wants something to pass, and was decided before the claims were seen again after an error.
+
+        A Consul agent that has started again has broken its seals, and one that was cut off may write late: only who
+        knows the claims of now may have it write that something passes. A beat of what passes already writes nothing.
+        """
+        own = (c.seen_since for c in self._lookout.catalogs() if c.service == self.registry.naming.service)
+        return target.decided < max(own, default=-inf) and any(entry.passing for entry in target.wanted)
+
     async def _pass(self) -> None:
         registry, target = self.registry, self._current()
+        if self._is_blind(target):
+            if target.key != self._written:
+                raise StaleDecision("Consul has not shown the other claims since it was out of reach")
+            await self._beat(target)
+            return
         if self._lookout.consul_lost != self._lost:
             self._lost = self._lookout.consul_lost
             self._written = None
@@ -138,10 +153,13 @@ class Publisher:
                 await registry.correct(self._current, self._lookout.entries)
             if registry.written != before:  # else a look that fails would bring the next pass at once
                 self._look_again()
+        await self._beat(target)
+
+    async def _beat(self, target: Target) -> None:
         try:
-            await registry.beat(self._current)
+            await self.registry.beat(self._current)
         except ConsulUnknown:
-            registry.doubt()
+            self.registry.doubt()
             self._written = None
             raise
         self._beat_at = clock() + self._ttl / BEATS * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load

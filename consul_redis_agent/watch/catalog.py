@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
@@ -29,6 +30,8 @@ class CatalogWatch:
         self.error = ""
         self.lost = 0
         """How often the Consul agent was out of reach."""
+        self.seen_since = inf
+        """When it was answered again after the last error; infinite as long as it is not."""
         self._api, self._wait, self._changed = api, wait, changed
         self._looked = asyncio.Condition()
         self._last_asked = float("-inf")
@@ -71,6 +74,8 @@ class CatalogWatch:
                 raise
             self._index = index
             before, self.fact = self.fact, Catalog(clock(), index, tuple(entry(e) for e in answer))
+            if self.seen_since == inf:
+                self.seen_since = self.fact.at
             if self.error or before is None or before.entries != self.fact.entries:
                 self._changed()
             self.error = ""
@@ -80,6 +85,7 @@ class CatalogWatch:
         self._index = None
         error = state.outcome.exception() if state.outcome else None
         self.error = str(error)
+        self.seen_since = inf
         if isinstance(error, ConsulUnreachable):
             self.lost += 1
         self._changed()

@@ -324,6 +324,7 @@ class CatalogWatch:
         self.looked_since = -inf
         self.service = agent.naming.service
         self.lost = 0
+        self.seen_since = inf
         self._query = 0
         self._misses = 0
 
@@ -368,6 +369,8 @@ class CatalogWatch:
         if query == self._query:
             agent, before = self._agent, self.fact
             self.fact = Catalog(agent.world.engine.now, index, entries)
+            if self.seen_since == inf:
+                self.seen_since = self.fact.at
             new = self._misses > 0 or before is None or before.entries != entries
             self.looked_since, self._misses = began, 0
             self.ask(index)
@@ -376,6 +379,7 @@ class CatalogWatch:
     def _missed(self, query: int, began: float, lost: int = 0) -> None:
         if query == self._query:
             self.lost += lost
+            self.seen_since = inf
             self.looked_since = began
             pause = min(0.25, 0.02 * 3 ** min(self._misses, 6))
             self._misses += 1

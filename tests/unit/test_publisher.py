@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
+from types import SimpleNamespace
 from typing import Any, cast
 
 from consul_redis_agent import publisher as module
@@ -47,6 +49,78 @@ class BlindLookout:
 
     def catalogs(self) -> tuple[()]:
         return ()
+
+
+class Recorder:
+    """A registry that writes down what it is told to do."""
+
+    here, written, naming = "host", 0.0, SimpleNamespace(service="redis")
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.did = asyncio.Event()
+
+    def doubt(self) -> None:
+        self._did("doubt")
+
+    async def converge(self, target: Any, catalog: Any) -> None:
+        self._did("converge")
+
+    async def beat(self, target: Any) -> None:
+        self._did("beat")
+
+    def _did(self, what: str) -> None:
+        self.done.append(what)
+        self.did.set()
+
+
+class LostLookout(BlindLookout):
+    """Sees one catalog, which was answered again at ``seen_since``."""
+
+    def __init__(self) -> None:
+        self.catalog = SimpleNamespace(service="redis", seen_since=0.0, fact=None, look_again=lambda: None)
+
+    def catalogs(self) -> tuple[Any, ...]:
+        return (self.catalog,)
+
+
+async def test_nothing_begins_to_pass_before_the_claims_were_seen_again() -> None:
+    """A Consul agent that is back is told only what was decided on a catalog younger than its absence."""
+    registry, lookout = Recorder(), LostLookout()
+    publisher = Publisher(cast("Any", registry), cast("Any", lookout), 10.0, lambda *_: None)
+    passing, gone = (cast("Any", SimpleNamespace(passing=True)),), ()
+
+    lookout.catalog.seen_since = inf
+    publisher.want(Target(1.0, passing))
+    await asyncio.sleep(0)
+    assert registry.done == []
+    publisher.want(Target(1.0, gone))
+    await registry.did.wait()
+    assert registry.done[0] == "converge", "a withdrawal waits for nothing"
+
+    publisher.stop()
+    registry.done.clear()
+    registry.did.clear()
+    lookout.catalog.seen_since = 2.0
+    publisher.want(Target(3.0, passing))
+    await registry.did.wait()
+    assert registry.done[0] == "converge"
+
+
+async def test_what_passes_already_goes_on_beating_while_consul_shows_nothing() -> None:
+    """Consul's servers may be away for longer than the TTL: a beat writes nothing to them."""
+    registry, lookout, written = Recorder(), LostLookout(), asyncio.Event()
+    publisher = Publisher(cast("Any", registry), cast("Any", lookout), 10.0, lambda *_: written.set())
+    passing = (cast("Any", SimpleNamespace(passing=True)),)
+    publisher.want(Target(1.0, passing))
+    await written.wait()
+    await asyncio.sleep(0)
+    registry.done.clear()
+    registry.did.clear()
+    lookout.catalog.seen_since, lookout.consul_lost = inf, 1
+    publisher.want(Target(2.0, passing))
+    await registry.did.wait()
+    assert registry.done == ["beat"]
 
 
 async def test_a_write_that_was_interrupted_is_undone() -> None:
