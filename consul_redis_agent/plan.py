@@ -81,9 +81,18 @@ def is_own(meta: Mapping[str, str], naming: Naming) -> bool:
 
 
 def at_once(
-    wanted: tuple[Wanted, ...], evict: tuple[Entry, ...], catalog: Iterable[Entry], here: str, naming: Naming
+    wanted: tuple[Wanted, ...],
+    evict: tuple[Entry, ...],
+    catalog: Iterable[Entry],
+    here: str,
+    naming: Naming,
+    critical: frozenset[str] = frozenset(),
 ) -> Iterator[Step]:
-    """The steps that DNS waits for; they need no look at the local agent. ``here`` is its Consul node."""
+    """The steps that DNS waits for; they need no look at the local agent. ``here`` is its Consul node.
+
+    ``critical``: ids of checks that the local agent was told are critical. It writes to the catalog what changes only,
+    so what passes there all the same, since a claim's transaction came late, has to be written by another one.
+    """
     local = [e for e in catalog if e.node == here]
     own = [e for e in local if is_own(e.meta, naming)]
     claim = next((w for w in wanted if w.claims), None)
@@ -103,8 +112,14 @@ def at_once(
         return
     passing = {w.id for w in wanted if w.passing}
     for entry in own:
+        check_id = entry.id + CHECK_SUFFIX
         if entry.passing and entry.id not in passing:
-            yield Update(entry.id + CHECK_SUFFIX, passing=False)
+            if check_id not in critical:
+                yield Update(check_id, passing=False)
+            elif kept := next((w for w in wanted if w.id == entry.id), None):
+                yield Transact(kept)
+            else:
+                yield Transact(None, remove=(entry,))
 
 
 def forgotten(wanted: tuple[Wanted, ...], catalog: Iterable[Entry], here: str, naming: Naming) -> Iterator[Step]:

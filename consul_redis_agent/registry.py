@@ -56,6 +56,7 @@ class Registry:
         """When the last step ended."""
         self._asked_here = False
         self._known: frozenset[str] = frozenset()
+        self._critical: frozenset[str] = frozenset()
         self._said_no_transactions = False
 
     async def find_here(self) -> None:
@@ -78,6 +79,7 @@ class Registry:
         servers, where a newer claim may have put it down meanwhile, as late as the network lets it.
         """
         self._asked_here = False
+        self._critical = frozenset()
 
     async def converge(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
         """Take every step to ``target``."""
@@ -90,7 +92,7 @@ class Registry:
             for entry in now.wanted:
                 await self._take(plan.Register(replace(entry, passing=False)), now)
             await self.find_here()
-        for step in plan.at_once(now.wanted, now.evict, catalog(), self.here or "", self.naming):
+        for step in plan.at_once(now.wanted, now.evict, catalog(), self.here or "", self.naming, self._critical):
             try:
                 await self._take(step, target(), missing_is_fine=False)
             except ConsulUnknown:
@@ -139,7 +141,9 @@ class Registry:
                 await self._api.register(entry.registration())
                 self._known |= {entry.id}
             case plan.Update(check_id, passing):
+                self._critical -= {check_id}
                 await self._api.check_update(check_id, "passing" if passing else "critical", OUTPUT)
+                self._critical |= frozenset() if passing else {check_id}
             case plan.Unseal(seal_id):
                 await self._api.check_deregister(seal_id)
             case plan.Deregister(service_id):
@@ -178,6 +182,7 @@ class Registry:
             for check in put_down(step.evict):
                 await self._api.catalog_check(check)
             if step.publish:
+                self._critical -= {step.publish.check_id}
                 await self._api.register(step.publish.registration())
                 await self._api.check_update(
                     step.publish.check_id, "passing" if step.publish.passing else "critical", OUTPUT

@@ -136,6 +136,16 @@ def test_a_claim_that_the_local_agent_never_learnt_of_is_taken_out_of_the_catalo
     assert not list(forgotten((), [replace(entry, node="elsewhere")], HERE, NAMING))
 
 
+def test_a_claim_whose_transaction_came_late_is_put_down_by_another() -> None:
+    """The local agent has the check critical already, and would not write again what does not change there."""
+    told = frozenset({"redis-6379:role"})
+    (master,), (none,) = want(MASTER), want(REPLICA, Mode.CHECK)
+    entry = in_catalog(master)
+    assert list(at_once((), (), [entry], HERE, NAMING, told)) == [Transact(None, remove=(entry,))]
+    naming = replace(NAMING, mode=Mode.CHECK)
+    assert list(at_once((none,), (), [entry], HERE, naming, told)) == [Transact(none)]
+
+
 def test_maintenance_outlives_a_demotion() -> None:
     """Deregistering would end the operator's maintenance: such an entry stays, critical, and counts as settled."""
     (master,) = want(MASTER)
