@@ -15,13 +15,11 @@ from consul_redis_agent.fleet.hosts import Host
 
 from .authority import Death, Elections, Event, Role, Selected, Tenure, tenures
 from .ear import Ear, Heard
-from .judge import History
+from .history import History, spans
 from .pressure import Pressure
 
 FAILOVER_TIMEOUT = 5000
 """Milliseconds of Sentinel's failover-timeout: after twice that, a failover whose leader died is tried again."""
-SNAPSHOTS = {"raft_snapshot_interval": "200ms", "raft_snapshot_threshold": 1, "raft_trailing_logs": 1}
-"""A server that starts again replays its log, and its DNS answers with every state in it: keep the log short."""
 HASTE = ("TILT-PERIOD", "1", "INFO-PERIOD", "200", "PUBLISH-PERIOD", "200")
 USUAL = ("TILT-PERIOD", "30000", "INFO-PERIOD", "10000", "PUBLISH-PERIOD", "2000")
 """Milliseconds of Sentinel's own periods, to clean up soon and for everything that is judged."""
@@ -54,11 +52,13 @@ class Arena:
 
     def _build(self) -> None:
         fleet = self.fleet
-        fleet.populate(failover_timeout=FAILOVER_TIMEOUT, consul_extra=SNAPSHOTS)
+        fleet.populate(failover_timeout=FAILOVER_TIMEOUT)
         for node in fleet.nodes:
             fleet.agent(node, more='[log]\nlevel = "debug"\nformat = "text"\n')
         self.first = fleet.nodes[0]
         self.marks: list[tuple[float, str]] = []
+        self.blind: list[tuple[float, float]] = []
+        """When Consul's server replayed its log after a start: its DNS answers then with every state in it."""
         self._deaths: list[Death] = []
         self._named: list[Selected] = []
         self.ear = Ear(fleet.sentinels)
@@ -165,7 +165,9 @@ class Arena:
     def history(self) -> History:
         """All that was seen, for the judge."""
         roles = {node.announced: self.witness.roles(node) for node in self.nodes}
-        return History(self.witness, roles, self.tenures(), self.pressure)
+        return History(
+            spans(self.witness, self.blind), self.witness.gaps(), roles, self.tenures(), self.pressure.stalled
+        )
 
     def events(self, channels: Sequence[str], *, since: float) -> list[Heard]:
         """What the Sentinels have said on channels that begin so."""
@@ -205,8 +207,11 @@ class Arena:
 
     def start(self, process: Process) -> None:
         """Start one process again and wait until it works."""
-        with self.doing(f"start {process.name}"):
+        with self.doing(f"start {process.name}") as began:
             process.start(within=20)
+        if process is self.server:
+            self.until(self._server_has_caught_up, "Consul's server has replayed its log")
+            self.blind.append((began, time.monotonic()))
 
     def pause(self, process: Process) -> None:
         """SIGSTOP one process."""
@@ -283,6 +288,10 @@ class Arena:
 
         self.until(well, "one node has authority, and its host is well", within=within)
         return self.master
+
+    def _server_has_caught_up(self) -> bool:
+        raft = self.server.get("/v1/agent/self")["Stats"]["raft"]
+        return bool(raft["state"] == "Leader" and raft["applied_index"] == raft["last_log_index"])
 
     def _gossip_knows(self, node: RedisNode) -> bool:
         checks = self.server.get(f"/v1/health/node/{self.consul(node).name}")

@@ -1,18 +1,18 @@
-"""Holds a window of the witness' history against authority and against what the fault allows."""
+"""Holds a window of the history against authority and against what the fault allows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 from math import inf
 
 from consul_redis_agent.facts import Address
-from consul_redis_agent.fleet import SCALE, Witness
+from consul_redis_agent.fleet import SCALE
 
 from .authority import Loss, Tenure
-from .pressure import Pressure
+from .history import History
 
 D = 0.020
 """Seconds for which a node may be named after it lost authority, where its agent, or the new master's, runs. Time that
@@ -68,7 +68,6 @@ class Verdict:
     two: float
     none: float
     wrong: float
-    unanswered: float
     exact: tuple[float, ...]
     """Promotion by Sentinel → DNS names exactly that node; infinite if the next promotion came first."""
     gone: tuple[float, ...]
@@ -77,58 +76,47 @@ class Verdict:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """All that was seen."""
-
-    witness: Witness
-    roles: Mapping[Address, Sequence[tuple[float, str | None]]]
-    """Each change of what a node said of itself."""
-    tenures: Sequence[Tenure]
-    pressure: Pressure
-
-
 def judge(history: History, expectation: Expectation, *, since: float, until: float, healed: float) -> Verdict:
     """Judge everything between two moments. ``healed``: from when on exactly the right node has to be named, plus R."""
-    witness, tenures = history.witness, history.tenures
-    two = witness.seconds_of_two(since=since, until=until)
-    stale = list(_stale(witness, tenures, since, until))
+    tenures = history.tenures
+    two = history.seconds(lambda names: len(names) > 1, since, until)
+    stale = list(_stale(history, since, until))
     begun = [t for t in tenures if since <= t.start <= until]
     problems = [f"S1: DNS named two masters for {two * 1000:.1f} ms"] if two else []
-    for span in stale:
-        bound = expectation.bound(span.tenure.loss) if span.tenure and span.tenure.loss else 0.0
-        unseen = sum(b - a for a, b in witness.gaps() if b >= span.start and a <= span.stop)
-        stalled = history.pressure.stalled(span.stop - span.late, span.stop) if bound else 0.0
-        if span.late > bound + unseen + stalled + ROLE_PERIOD:
+    for name in stale:
+        bound = expectation.bound(name.tenure.loss) if name.tenure and name.tenure.loss else 0.0
+        unseen = sum(b - a for a, b in history.gaps if b >= name.start and a <= name.stop)
+        stalled = history.stalled(name.stop - name.late, name.stop) if bound else 0.0
+        if name.late > bound + unseen + stalled + ROLE_PERIOD:
             problems.append(
-                f"S2: DNS named {span.node} {span.late * 1000:.1f} ms after it lost authority by "
-                f"{span.tenure.loss if span.tenure else 'never having it'}; {bound * 1000:.0f} ms are allowed"
+                f"S2: DNS named {name.node} {name.late * 1000:.1f} ms after it lost authority by "
+                f"{name.tenure.loss if name.tenure else 'never having it'}; {bound * 1000:.0f} ms are allowed"
             )
-    problems += _back(witness, tenures, since, until)
+    problems += _back(history, since, until)
     problems += _empty(history, expectation, since, healed)
     final = tenures[-1]
-    for start, _, seen in witness.spans(since=healed + R * SCALE, until=until):
-        if seen.answers != frozenset({final.node}):
-            problems.append(f"L: {start - healed:.1f} s after healing DNS answers {seen.answers}, not {final.node}")
+    for span in history.between(healed + R * SCALE, until):
+        if span.names != frozenset({final.node}):
+            named = "gives no answer" if span.names is None else f"names {sorted(map(str, span.names))}"
+            problems.append(f"L: {span.start - healed:.1f} s after healing DNS {named}, not {final.node}")
     moved = [str(b.node) for a, b in pairwise(tenures) if a.node != b.node and since <= b.start <= until]
     if expectation.moves is not None and expectation.moves != bool(moved):
         problems.append(f"H: authority {f'moved to {moved}' if moved else 'did not move'}")
     return Verdict(
         two=two,
-        none=witness.seconds_of_none(since=since, until=until),
-        wrong=sum(span.stop - span.start for span in stale),
-        unanswered=witness.seconds_unanswered(since=since, until=until),
-        exact=tuple(_exact(witness, t) for t in begun if t.promoted),
-        gone=tuple(_gone(witness, t) for t in tenures if t.loss and since <= t.end <= until),
-        resolution=max([b - a for a, b in witness.gaps() if a >= since and b <= until], default=0.02),
+        none=history.seconds(lambda names: not names, since, until),
+        wrong=sum(name.stop - name.start for name in stale),
+        exact=tuple(_exact(history, t) for t in begun if t.promoted),
+        gone=tuple(_gone(history, t) for t in tenures if t.loss and since <= t.end <= until),
+        resolution=max([b - a for a, b in history.gaps if a >= since and b <= until], default=0.02),
         problems=tuple(problems),
     )
 
 
-def _stale(witness: Witness, tenures: Sequence[Tenure], since: float, until: float) -> Iterator[Stale]:
-    for node in {t.node for t in tenures} | {a for s in witness.history for a in s.answers or ()}:
-        own = [t for t in tenures if t.node == node]
-        for start, stop in witness.intervals(node):
+def _stale(history: History, since: float, until: float) -> Iterator[Stale]:
+    for node in {node for span in history.spans for node in span.names or ()}:
+        own = [t for t in history.tenures if t.node == node]
+        for start, stop in history.named(node):
             at, end = max(start, since), min(stop, until)
             while at < end:
                 current = next((t for t in own if t.start - ROLE_PERIOD <= at < t.end), None)
@@ -141,14 +129,14 @@ def _stale(witness: Witness, tenures: Sequence[Tenure], since: float, until: flo
                 at = following
 
 
-def _back(witness: Witness, tenures: Sequence[Tenure], since: float, until: float) -> Iterator[str]:
+def _back(history: History, since: float, until: float) -> Iterator[str]:
     """Whether DNS, after it had named somebody, named one again whose authority is older."""
     newest = 0
-    for start, _, seen in witness.spans(since=since, until=until):
-        begun = [(i, t.node) for i, t in enumerate(tenures) if t.start - ROLE_PERIOD <= start]
-        turns = [max((i for i, node in begun if node == named), default=-1) for named in seen.answers or ()]
+    for span in history.between(since, until):
+        begun = [(i, t.node) for i, t in enumerate(history.tenures) if t.start - ROLE_PERIOD <= span.start]
+        turns = [max((i for i, node in begun if node == named), default=-1) for named in span.names or ()]
         if turns and max(turns) < newest:
-            yield f"H: {start - since:.4f} s after the beginning DNS went back to {set(seen.answers or ())}"
+            yield f"H: {span.start - since:.4f} s after the beginning DNS went back to {sorted(map(str, span.names or ()))}"
         newest = max([newest, *turns])
 
 
@@ -156,10 +144,10 @@ def _empty(history: History, expectation: Expectation, since: float, healed: flo
     if expectation.empty is Empty.ALLOWED:
         return
     excuses = [] if expectation.empty is Empty.NEVER else [*_vacancies(history), *_silences(history)]
-    for start, stop, seen in history.witness.spans(since=since, until=healed):
-        excused = any(a - ROLE_PERIOD <= start and stop <= b + R * SCALE for a, b in excuses)
-        if seen.answers == frozenset() and not excused:
-            yield f"H: DNS named nobody for {(stop - start) * 1000:.1f} ms while a master answered"
+    for span in history.between(since, healed):
+        excused = any(a - ROLE_PERIOD <= span.start and span.stop <= b + R * SCALE for a, b in excuses)
+        if span.names == frozenset() and not excused:
+            yield f"H: DNS named nobody for {(span.stop - span.start) * 1000:.1f} ms while a master answered"
 
 
 def _vacancies(history: History) -> Iterator[tuple[float, float]]:
@@ -179,11 +167,12 @@ def _silences(history: History) -> Iterator[tuple[float, float]]:
                 yield at, min(following, successor)
 
 
-def _exact(witness: Witness, tenure: Tenure) -> float:
-    at = witness.exact_at(tenure.node, since=tenure.start)
-    return inf if at is None else max(0.0, at - tenure.start)
+def _exact(history: History, tenure: Tenure) -> float:
+    only = frozenset({tenure.node})
+    spans = history.between(tenure.start, inf)
+    return next((span.start - tenure.start for span in spans if span.names == only), inf)
 
 
-def _gone(witness: Witness, tenure: Tenure) -> float:
-    last = [stop for start, stop in witness.intervals(tenure.node) if start <= tenure.end]
+def _gone(history: History, tenure: Tenure) -> float:
+    last = [stop for start, stop in history.named(tenure.node) if start <= tenure.end]
     return max(0.0, last[-1] - tenure.end) if last else 0.0

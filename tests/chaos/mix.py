@@ -82,8 +82,9 @@ def mix(seed: int) -> Fault:
 
 
 def _clash(harm: Harm, who: int, other: Harm, victim: int) -> bool:
-    if harm.part == other.part and harm.part in ("network", "server"):
-        return True
+    parts = {harm.part, other.part}
+    if parts <= {"network", "host"} and "network" in parts:
+        return True  # losing a host undoes its cuts
     return who == victim and (harm.part == other.part or "host" in (harm.part, other.part))
 
 
@@ -105,9 +106,8 @@ def _wipe(arena: Arena, who: int) -> None:
 
 
 def _restart_server(arena: Arena, who: int) -> None:
-    with arena.doing("restart Consul's server"):
-        arena.server.kill()
-        arena.server.launch()
+    arena.kill(arena.server)
+    arena.start(arena.server)
 
 
 def _planned(arena: Arena, who: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,40 +10,34 @@ from consul_redis_agent.facts import Address
 from consul_redis_agent.fleet import SCALE, Seen, Witness
 
 from .authority import Loss, Tenure
-from .judge import D, Empty, Expectation, History, R, Verdict, judge
-from .pressure import Pressure
+from .history import History, Span
+from .history import spans as seen_spans
+from .judge import D, Empty, Expectation, R, Verdict, judge
 
 A, B = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379)
 MOVED = [Tenure(A, 0, 10, Loss.PROMOTION), Tenure(B, 10, promoted=True)]
 DIED = [Tenure(A, 0, 10, Loss.DEATH), Tenure(B, 12, promoted=True)]
-SILENT = Pressure()
-SILENT.close()
 LATE = D * SCALE + 0.1
 HEALED = 15.0
 END = HEALED + R * SCALE + 1
 
 
 def verdict(
-    path: Path,
     *answers: tuple[float, tuple[Address, ...]],
     tenures: list[Tenure],
     expectation: Expectation | None = None,
     roles: dict[Address, list[tuple[float, str | None]]] | None = None,
 ) -> Verdict:
     """Judge a history of DNS, each answer from its moment on, from 1 to the end, healed at 15."""
-    witness = Witness.__new__(Witness)
-    witness.log_path = path / "witness.log"
-    witness._read, witness._samples, witness._up_to, witness._resolution = 0, 100, END, 0.002
-    witness._history = [Seen(at, frozenset(named)) for at, named in answers]
-    witness._roles, witness._gaps = {}, []
-    witness.log_path.touch()
-    history = History(witness, roles or {A: [(0, "master")], B: [(0, "slave")]}, tenures, SILENT)
+    ends = [*(at for at, _ in answers[1:]), END]
+    spans = [Span(at, end, frozenset(named)) for (at, named), end in zip(answers, ends, strict=True)]
+    history = History(spans, [], roles or {A: [(0, "master")], B: [(0, "slave")]}, tenures)
     return judge(history, expectation or Expectation(), since=1, until=END, healed=HEALED)
 
 
-def test_a_clean_move_is_well(tmp_path: Path) -> None:
+def test_a_clean_move_is_well() -> None:
     """One step, within D of the promotion; its figures are measured from the promotion."""
-    found = verdict(tmp_path, (0, (A,)), (10.01, (B,)), tenures=MOVED)
+    found = verdict((0, (A,)), (10.01, (B,)), tenures=MOVED)
     assert found.problems == ()
     assert found.two == found.none == 0
     assert [*found.exact] == pytest.approx([0.01])
@@ -51,61 +45,73 @@ def test_a_clean_move_is_well(tmp_path: Path) -> None:
     assert found.wrong == pytest.approx(0.01)
 
 
-def test_two_names_are_found(tmp_path: Path) -> None:
+def test_two_names_are_found() -> None:
     """S1, for as short as it may be."""
-    found = verdict(tmp_path, (0, (A,)), (10.005, (A, B)), (10.006, (B,)), tenures=MOVED)
+    found = verdict((0, (A,)), (10.005, (A, B)), (10.006, (B,)), tenures=MOVED)
     assert found.two == pytest.approx(0.001)
     assert [p[:2] for p in found.problems] == ["S1"]
 
 
-def test_a_name_that_stays_too_long_is_found(tmp_path: Path) -> None:
+def test_a_name_that_stays_too_long_is_found() -> None:
     """S2: longer than D after authority was lost, unless the fault allows it."""
     answers = (0, (A,)), (10 + LATE, (B,))
-    assert [p[:2] for p in verdict(tmp_path, *answers, tenures=MOVED).problems] == ["S2"]
+    assert [p[:2] for p in verdict(*answers, tenures=MOVED).problems] == ["S2"]
     allowed = Expectation(late={Loss.PROMOTION: 1})
-    assert verdict(tmp_path, *answers, tenures=MOVED, expectation=allowed).problems == ()
+    assert verdict(*answers, tenures=MOVED, expectation=allowed).problems == ()
 
 
-def test_a_name_without_any_authority_is_found(tmp_path: Path) -> None:
+def test_a_name_without_any_authority_is_found() -> None:
     """S2, whatever the fault allows."""
     expectation = Expectation(moves=False, late=dict.fromkeys(Loss, 100.0))
-    found = verdict(tmp_path, (0, (A,)), (5, (B,)), (5.1, (A,)), tenures=[Tenure(A, 0)], expectation=expectation)
+    found = verdict((0, (A,)), (5, (B,)), (5.1, (A,)), tenures=[Tenure(A, 0)], expectation=expectation)
     assert found.problems[0].startswith("S2")
 
 
-def test_an_old_name_that_comes_back_is_found(tmp_path: Path) -> None:
+def test_an_old_name_that_comes_back_is_found() -> None:
     """H, even where names may stay long: never back to older authority."""
     expectation = Expectation(late=dict.fromkeys(Loss, 100.0))
-    found = verdict(
-        tmp_path, (0, (A,)), (10.01, (B,)), (12, (A,)), (12.1, (B,)), tenures=MOVED, expectation=expectation
-    )
+    found = verdict((0, (A,)), (10.01, (B,)), (12, (A,)), (12.1, (B,)), tenures=MOVED, expectation=expectation)
     assert any("went back" in p for p in found.problems)
 
 
-def test_nobody_named_is_well_only_while_nobody_answers(tmp_path: Path) -> None:
+def test_nobody_named_is_well_only_while_nobody_answers() -> None:
     """H: empty after a death and before the next promotion, or while the master is silent; at no other time."""
     headless = (0, (A,)), (10.01, ()), (12.01, (B,))
-    assert verdict(tmp_path, *headless, tenures=DIED).problems == ()
+    assert verdict(*headless, tenures=DIED).problems == ()
     silent: dict[Address, list[tuple[float, str | None]]] = {A: [(0, "master"), (9, None)], B: [(0, "slave")]}
-    assert verdict(tmp_path, (0, (A,)), (9.5, ()), (10.01, (B,)), tenures=MOVED, roles=silent).problems == ()
+    assert verdict((0, (A,)), (9.5, ()), (10.01, (B,)), tenures=MOVED, roles=silent).problems == ()
     answering = (0, (A,)), (9.5, ()), (10.01, (B,))
-    assert any("named nobody" in p for p in verdict(tmp_path, *answering, tenures=MOVED).problems)
+    assert any("named nobody" in p for p in verdict(*answering, tenures=MOVED).problems)
     allowed = Expectation(empty=Empty.ALLOWED)
-    assert verdict(tmp_path, *answering, tenures=MOVED, expectation=allowed).problems == ()
+    assert verdict(*answering, tenures=MOVED, expectation=allowed).problems == ()
     never = Expectation(empty=Empty.NEVER)
-    assert verdict(tmp_path, *headless, tenures=DIED, expectation=never).problems != ()
+    assert verdict(*headless, tenures=DIED, expectation=never).problems != ()
 
 
-def test_whoever_is_not_named_after_healing_is_found(tmp_path: Path) -> None:
+def test_whoever_is_not_named_after_healing_is_found() -> None:
     """L: R after everything is well, exactly the right one, and it stays."""
     late = (0, (A,)), (10.01, ())
     allowed = Expectation(empty=Empty.ALLOWED)
-    assert any(p.startswith("L") for p in verdict(tmp_path, *late, tenures=DIED, expectation=allowed).problems)
+    assert any(p.startswith("L") for p in verdict(*late, tenures=DIED, expectation=allowed).problems)
 
 
-def test_what_should_not_happen_is_found(tmp_path: Path) -> None:
+def test_what_should_not_happen_is_found() -> None:
     """H: a failover where none should be, and none where there should be one."""
     stays = Expectation(moves=False)
-    assert verdict(tmp_path, (0, (A,)), (10.01, (B,)), tenures=MOVED, expectation=stays).problems != ()
-    assert verdict(tmp_path, (0, (A,)), tenures=[Tenure(A, 0)]).problems != ()
-    assert verdict(tmp_path, (0, (A,)), tenures=[Tenure(A, 0)], expectation=stays).problems == ()
+    assert verdict((0, (A,)), (10.01, (B,)), tenures=MOVED, expectation=stays).problems != ()
+    assert verdict((0, (A,)), tenures=[Tenure(A, 0)]).problems != ()
+    assert verdict((0, (A,)), tenures=[Tenure(A, 0)], expectation=stays).problems == ()
+
+
+def test_what_a_server_says_while_it_replays_its_log_is_no_answer() -> None:
+    """Only what it says before and after counts."""
+
+    class Said(Witness):
+        def __init__(self) -> None:
+            pass
+
+        def spans(self, *, since: float = 0, until: float | None = None) -> Iterator[tuple[float, float, Seen]]:
+            yield 0.0, 10.0, Seen(0, frozenset({A}))
+
+    found = seen_spans(Said(), [(2, 3)])
+    assert [(s.start, s.stop, s.names is None) for s in found] == [(0, 2, False), (2, 3, True), (3, 10, False)]
