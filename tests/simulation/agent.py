@@ -164,7 +164,9 @@ class Api:
                 self._world.servers.transact(operations, self._agent.host)
             except Refused as refused:
                 error = ConsulConflict(str(refused))
-            if engine.rng.random() >= self._world.loss:
+            if engine.rng.random() < self._world.loss:
+                self._world.judge.answer_lost(self._agent.host)
+            else:
                 self._later(engine.delay(), reply, None, error)
 
         self._later(engine.delay(), arrive)

@@ -9,7 +9,7 @@ from consul_redis_agent.claim import Claim
 from consul_redis_agent.facts import Role
 from consul_redis_agent.rules import SENTINEL_LIFE
 
-from .agent import TTL
+from .agent import TIMEOUT, TTL
 from .consul import SERVERS, Key, told
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Judge:
         self._since: dict[object, float] = {}
         self._able_since: dict[int, float] = {}
         self._linked_since: dict[int, float] = {}
+        self._waits_until: dict[int, float] = {}
         self._backed: dict[int, float] = {}
         self._naming: set[tuple[int, int]] = set()
         self._named: dict[tuple[int, int], float] = {}
@@ -75,6 +76,10 @@ class Judge:
 
     def _settled(self, host: int) -> bool:
         return self.world.engine.now - self._able_since.get(host, inf) >= SETTLE
+
+    def answer_lost(self, host: int) -> None:
+        """The agent waits for nothing, which delays a publication for as long as its time-out."""
+        self._waits_until[host] = self.world.engine.now + TIMEOUT
 
     def selected(self, host: int) -> None:
         """An elected leader has chosen this node."""
@@ -182,6 +187,8 @@ class Judge:
         world = self.world
         h = world.hosts[named]
         redis = h.redis
+        if world.engine.now < self._waits_until.get(named, 0.0):
+            return
         if not (self._settled(named) and redis.answers and not redis.loading and redis.role is Role.MASTER):
             return
         for other in world.hosts:
