@@ -261,7 +261,8 @@ class _Master:
             self.confirmed = max(self.confirmed, sorted(s.at for s in mine)[-need])
             return self._named(top, f"{count} at epoch {top}", strict=sum(map(self._knows_me, mine)) >= need)
         selected = self._selected_epoch()
-        if selected is not None and selected >= top and (self.newest is None or selected > self.newest.claim.epoch):
+        every = max((h.claim.epoch for h in self.others), default=NO_EPOCH)
+        if selected is not None and selected >= top and selected > every:
             sentence = f"the leader elected at epoch {selected} has selected this node, and it has turned master"
             return self._publish(Reason.SELECTED, self._claim(selected), sentence)
         named = self._named_instead(voters, need)
@@ -355,7 +356,9 @@ class _Master:
         """The claim held already where it is of this epoch, else a first one."""
         if self.own and self.own.claim.epoch == epoch:
             return self.own.claim
-        return Claim(epoch, 0, self.node.run_id)
+        # Later than any that a host which is away may bring back.
+        away = [h.claim.turn for h in self.others if h.claim.epoch == epoch and not h.live]
+        return Claim(epoch, max(away, default=-1) + 1, self.node.run_id)
 
     def _newer_than(self, claim: Claim) -> _Held | None:
         return self.newest if self.newest and self.newest.claim.order > claim.order else None

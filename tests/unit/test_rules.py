@@ -256,6 +256,18 @@ def test_a_selection_that_is_not_newer_than_every_claim_is_void(epoch: int) -> N
     assert decide(facts(master(), heard, holds("c", 6)), POLICY).verdict is Verdict.NONE
 
 
+def test_a_selection_has_to_be_newer_than_dead_claims_too() -> None:
+    """A later failover has happened, even if its winner is gone: the majority will tell."""
+    heard = (selecting("a", 6), *sentinels("b", "b", "b")[1:])
+    assert decide(facts(master(), heard, holds("c", 6, node_alive=False)), POLICY).verdict is Verdict.NONE
+
+
+def test_a_claim_of_an_epoch_is_later_than_those_of_hosts_that_are_away() -> None:
+    """One that was handed over within this epoch may come back with its host, and must not look newer then."""
+    decision = decide(facts(master(), sentinels("a", "a", "a"), holds("b", 5, 1, node_alive=False)), POLICY)
+    assert decision.claim == Claim(5, 2, "a")
+
+
 def test_a_selection_that_the_leader_has_not_repeated_is_void() -> None:
     """The leader may have died and another one be elected: its word counts as long as any Sentinel's."""
     leader = replace(selecting("a", 6), at=NOW - SENTINEL_LIFE - 0.1)
