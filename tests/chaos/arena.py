@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Self
 
+from consul_redis_agent.commands import status
 from consul_redis_agent.facts import Address
 from consul_redis_agent.fleet import AgentNode, ConsulNode, Fleet, Process, RedisNode, SentinelNode, until
 from consul_redis_agent.fleet.hosts import Host
@@ -66,8 +67,7 @@ class Arena:
         self.pressure = Pressure()
         self.started = time.monotonic()
         self.witness.wait_for(self.first, within=10)
-        for agent in fleet.agents:
-            self.until(partial(_has_published, agent), f"{agent.name} has published its node")
+        self._wait_for_agents()
 
     def __enter__(self) -> Self:
         return self
@@ -334,6 +334,12 @@ class Arena:
         for sentinel in self.sentinels:
             sentinel.ask("SENTINEL", "DEBUG", *USUAL)
         self.witness.wait_for(master, within=15)
+        self._wait_for_agents()
+
+    def _wait_for_agents(self) -> None:
+        """Wait until no agent still searches, or holds off from a Sentinel that was away: a fault meets a calm fleet."""
+        for agent in self.fleet.agents:
+            self.until(partial(_is_settled, agent, len(self.sentinels)), f"{agent.name} reaches everybody")
 
     def _notice(self, master: RedisNode) -> None:
         """Take over what all Sentinels say, should the ear have missed a selection while one of them started."""
@@ -350,8 +356,13 @@ def _made_to_follow(node: RedisNode, master: RedisNode) -> bool:
     return node.follows(master)
 
 
-def _has_published(agent: AgentNode) -> bool:
-    return "Consul holds" in agent.log()
+def _is_settled(agent: AgentNode, sentinels: int) -> bool:
+    """Whether an agent reaches every Sentinel, and Consul holds what it wants."""
+    snapshot = status.ask(agent.socket)
+    return status.is_well(snapshot) and all(
+        node["entries"] and [s["reachable"] for s in node["sentinels"]] == [True] * sentinels
+        for node in snapshot["nodes"]
+    )
 
 
 def _in_tilt(sentinel: SentinelNode) -> bool:
