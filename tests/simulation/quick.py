@@ -1,0 +1,444 @@
+"""A light model without timers, events or tasks: thousands of failovers a second through the real ``rules.decide``.
+
+Three hosts, each with a Redis node, a Sentinel and an agent; one catalog. One step at a time, chosen by one seed, and
+the promises are checked after every step. It is no substitute for the simulated world of this package, which runs the
+program's own shell: it is wide where that one is deep. What it takes for granted:
+
+ 1. A leader has the votes of a majority of all Sentinels, and each votes once an epoch. Whether the master is down is
+    not asked: a Sentinel may be wrong at any moment. Only a replica that answers is selected.
+ 2. Sentinel closes a node's connections with its role, a dead node's close as well: an agent that runs knows the role
+    of now, and only ``at`` of its view ages. All else that it knows is of any age, and is renewed one by one.
+ 3. The leader takes its new configuration when the promoted node says master, the others with a hello. A Sentinel
+    whose master looks sane makes any other node that says master a replica, here without the wait of 8 s, so that one
+    with an old configuration does so only now and then.
+ 4. Epochs and roles are on disk; a node that starts has a new run id, which Sentinels learn later.
+ 5. The catalog is one linear history, and a transaction is one step: ``cas`` compares ModifyIndex, 0 is for what is not
+    there. DNS shows what passes on a node that gossip holds for alive.
+ 6. Consul's local agent is part of the agent's host: a withdrawal, and a TTL that ends, reach the catalog at once, or
+    when the cut is healed. What it synced by itself is not modelled, nor are lost answers, nor a transaction that comes late.
+ 7. A stopped agent looks at everything anew before it decides.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from math import inf
+from random import Random
+from types import MappingProxyType
+
+from consul_redis_agent import rules
+from consul_redis_agent.claim import FORMAT, MARKER, MASTER_NAME, PUT_DOWN, Claim
+from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Role, Selection, Sentinel, Silence
+from consul_redis_agent.rules import Decision, Policy, Verdict
+
+HOSTS = range(3)
+NEED = 2
+POLICY = Policy()
+AT = tuple(Address(f"10.0.0.{i + 1}", 6379) for i in HOSTS)
+ME = tuple(frozenset((address,)) for address in AT)
+OWN = tuple((f"host-{i}", f"redis-{i}") for i in HOSTS)
+NUMBER = {node: i for i, (node, _) in enumerate(OWN)}
+PASSES = MappingProxyType({"Output": ""})
+NEWER = MappingProxyType({"Output": PUT_DOWN})
+MOST = 100
+"""Steps for one failover, on average."""
+ILL = 0.15
+LINES = 40
+"""Steps of the history that a violation shows."""
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass(slots=True)
+class Redis:
+    run_id: str
+    master: bool
+    up: bool = True
+
+
+@dataclass(slots=True)
+class Voter:
+    """A Sentinel."""
+
+    epoch: int = 0
+    """The newest that it voted in."""
+    config: int = 0
+    master: int = 0
+    run_ids: dict[Address, str] = field(default_factory=dict)
+    failover: tuple[int, int | None, str, bool] | None = None
+    """Its epoch, the node that it has selected with its run id, and whether that was seen as a master."""
+    tilt: bool = False
+    cut: bool = False
+    """From the other Sentinels."""
+
+
+@dataclass(slots=True)
+class Agent:
+    """What one agent knows, and for how long its claim passes."""
+
+    node: Node | Silence
+    sentinels: list[Sentinel]
+    catalog: Catalog
+    confirmed: float = -inf
+    put_down: float = inf
+    stopped: bool = False
+    cut: list[bool] = field(default_factory=lambda: [False] * 3)
+    """From each Sentinel."""
+    alone: bool = False
+    """Cut from Consul's servers."""
+    beat: float = -inf
+    wants: bool = False
+    """Whether it decided last to pass."""
+
+
+class Model:
+    """One run of ``failovers`` failovers and the quiet phase after them. Raises Violation with the last steps."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(seed)
+        self.seed, self.now, self.index, self.lives = seed, 0.0, 1, 3
+        self.steps = self.failovers = self.decisions = self.unseen = 0
+        """``unseen``: decisions to pass beside a claim that their agent had not been shown yet."""
+        self.history: deque[tuple[float, str, object]] = deque(maxlen=LINES)
+        self.redis = [Redis(f"run-{i}", master=i == 0) for i in HOSTS]
+        run_ids = {AT[i]: self.redis[i].run_id for i in HOSTS}
+        self.voters = [Voter(run_ids=run_ids) for _ in HOSTS]
+        self.peers = [{str(t): AT[t] for t in HOSTS if t != s} for s in HOSTS]
+        self.entries: list[Entry | None] = [None, None, None]
+        self.modified, self.shown = [0, 0, 0], [0, 0, 0]
+        """Index at which each entry was written last, and at which it was last shown or hidden."""
+        self.alive = [True, True, True]
+        self.visible: list[int] = []
+        self.was_named = [[-inf] * 3 for _ in HOSTS]
+        """Until when each Sentinel named, or had selected, each node."""
+        self.was_selected = [-inf] * 3
+        self.agents = [Agent(self._seen(i), [self._word(s) for s in HOSTS], self._listed()) for i in HOSTS]
+
+    def run(self, failovers: int) -> Model:
+        """Raises Violation."""
+        table = [self.look] * 22 + [self.decide] * 16 + [self.advance] * 20 + [self.hello] * 10 + [self.elect] * 8
+        table += [self.follow] * 6 + [self.fault] * 8 + [self.inform] * 3 + [self.look_at_all] * 3 + [self.gossip] * 2
+        random, size = self.rng.random, len(table)
+        while (
+            self.failovers < failovers and self.steps < failovers * MOST
+        ):  # from some states Sentinel finds no way out
+            self.now += 0.001 + random() ** 3 * 0.3
+            self.steps += 1
+            table[int(random() * size)](int(random() * 3))
+            self.lapse()
+        self.settle()
+        return self
+
+    # Redis and Sentinel
+
+    def elect(self, s: int) -> None:
+        """A Sentinel asks for votes."""
+        voter = self.voters[s]
+        if voter.tilt or voter.cut or voter.failover:
+            return
+        epoch = voter.epoch + 1
+        heard = [v for v in self.voters if not v.cut and v.epoch < epoch]
+        for other in heard:
+            other.epoch = epoch
+        if len(heard) >= NEED:
+            voter.failover = epoch, None, "", False
+            self._say("a Sentinel is elected", (s, epoch))
+
+    def advance(self, s: int) -> None:
+        """The leader's next step: select, promote, see it promoted, end; or give up."""
+        voter = self.voters[s]
+        if not voter.failover or voter.tilt:
+            return
+        epoch, chosen, run_id, promoted = voter.failover
+        if chosen is None:
+            able = [i for i in HOSTS if i != voter.master and self.redis[i].up and not self.redis[i].master]
+            chosen = able[int(self.rng.random() * len(able))] if able else None
+            voter.failover = (epoch, chosen, voter.run_ids[AT[chosen]], False) if chosen is not None else None
+            self._say("it selects", (s, epoch, chosen))
+            return
+        self.was_selected[chosen] = self.now
+        node = self.redis[chosen]
+        if promoted or self.rng.random() < 0.05:
+            voter.failover = None
+            self._say("its failover ends", (s, epoch))
+        elif node.up and not node.master:
+            self._turn(chosen, master=True)
+        elif node.up:
+            voter.failover = epoch, chosen, run_id, True
+            self._configure(s, max(epoch, voter.config), chosen)
+            self.failovers += 1
+
+    def hello(self, s: int) -> None:
+        """One Sentinel hears another's configuration."""
+        t = (s + 1 + int(self.rng.random() * 2)) % 3
+        voter, other = self.voters[s], self.voters[t]
+        if voter.cut or other.cut:
+            return
+        other.epoch = max(other.epoch, voter.epoch)
+        if other.config < voter.config:
+            self._end_failover(t)
+            self._configure(t, voter.config, voter.master)
+
+    def follow(self, s: int) -> None:
+        """A Sentinel makes an old master a replica."""
+        voter = self.voters[s]
+        sane = self.redis[voter.master]
+        late = voter.config < max(v.config for v in self.voters)
+        if voter.tilt or voter.failover or not (sane.up and sane.master) or (late and self.rng.random() < 0.9):
+            return
+        for i in HOSTS:
+            if i != voter.master and self.redis[i].up and self.redis[i].master:
+                self._turn(i, master=False)
+
+    def inform(self, s: int) -> None:
+        """A Sentinel learns the run ids."""
+        self.voters[s].run_ids = self.voters[s].run_ids | {AT[i]: r.run_id for i, r in enumerate(self.redis) if r.up}
+
+    def fault(self, i: int) -> None:
+        """Something of one host, and what is ill recovers."""
+        voter, agent, node, what = self.voters[i], self.agents[i], self.redis[i], int(self.rng.random() * 9)
+        if what < 3:
+            agent.cut[what] = self._ill(agent.cut[what])
+        elif what == 3:
+            voter.tilt = self._ill(voter.tilt)
+            self._say("a Sentinel's TILT", (i, voter.tilt))
+        elif what == 4:
+            voter.cut = self._ill(voter.cut)
+            self._say("a Sentinel is cut from the others", (i, voter.cut))
+        elif what == 5:
+            agent.stopped = self._ill(agent.stopped)
+            self._say("an agent is stopped", (i, agent.stopped))
+            self.look_at_all(i)
+        elif what == 6:
+            agent.alone = self._ill(agent.alone)
+            self._say("an agent is cut from Consul", (i, agent.alone))
+            if not agent.alone and not agent.wants:
+                self._write(i, None)
+        elif self._ill(not node.up) is node.up:
+            node.up = not node.up
+            self.lives += node.up
+            node.run_id = f"run-{self.lives}" if node.up else node.run_id
+            self._say("a node runs", (i, node.up))
+            self._closed(i)
+
+    def _ill(self, is_ill: bool) -> bool:
+        return not is_ill and self.rng.random() < ILL
+
+    def _turn(self, i: int, *, master: bool) -> None:
+        self.redis[i].master = master
+        self._say("a node turns", (i, "master" if master else "replica"))
+        self._closed(i)
+
+    def _closed(self, i: int) -> None:
+        if not self.agents[i].stopped:
+            self.agents[i].node = self._seen(i)
+
+    def _configure(self, s: int, config: int, master: int) -> None:
+        voter = self.voters[s]
+        self.was_named[s][voter.master] = self.now
+        voter.config, voter.master = config, master
+        self._say("a Sentinel names", (s, config, master))
+
+    def _end_failover(self, s: int) -> None:
+        failover = self.voters[s].failover
+        if failover and failover[1] is not None:
+            self.was_selected[failover[1]] = self.now
+        self.voters[s].failover = None
+
+    # Consul
+
+    def gossip(self, i: int) -> None:
+        """Gossip notices that a host was cut off, or is back."""
+        if self.alive[i] is self.agents[i].alone:
+            self.index += 1
+            self.alive[i] = not self.agents[i].alone
+            entry = self.entries[i]
+            self.entries[i] = entry and replace(entry, node_alive=self.alive[i])
+            self.shown[i] = self.index
+            self._say("gossip holds a host for alive", (i, self.alive[i]))
+            self._changed()
+
+    def lapse(self) -> None:
+        """TTLs that are over set their checks critical, where the servers can be told."""
+        for i in self.visible:
+            agent = self.agents[i]
+            if not agent.alone and self.now - agent.beat > POLICY.ttl:
+                self._say("a TTL ends", i)
+                self._write(i, None)
+
+    def _write(self, i: int, claim: Claim | None, *, by: int | None = None) -> None:
+        """Set an entry up with a claim, or critical: by its own agent, or put down by a successor."""
+        entry = self.entries[i]
+        if claim:
+            meta = {MARKER: FORMAT, MASTER_NAME: "mymaster"} | claim.meta()
+            created = entry.created if entry else self.index
+            self.entries[i] = Entry(
+                *OWN[i], "redis", *AT[i], (), meta, PASSES, passing=True, node_alive=self.alive[i], created=created
+            )
+        elif entry and entry.passing:
+            self.entries[i] = replace(entry, passing=False, check=PASSES if by is None else NEWER)
+        else:
+            return
+        if by is None:
+            self.index += 1
+        self.modified[i] = self.shown[i] = self.index
+        self._changed()
+
+    def _changed(self) -> None:
+        self.visible = [i for i, e in enumerate(self.entries) if e and e.passing and e.node_alive]
+        if len(self.visible) > 1:
+            orders = {_order(Claim.read(e.meta)) for e in self.entries if e and e.visible}
+            if len(orders) < len(self.visible):
+                self._broken("two claims of one order pass")
+
+    # Agents
+
+    def look(self, i: int) -> None:
+        """One view of one agent is renewed."""
+        agent, what = self.agents[i], int(self.rng.random() * 6)
+        if agent.stopped:
+            return
+        if what < 3:
+            agent.sentinels[what] = self._word(what) if not agent.cut[what] else self._error(what)
+        elif what == 3:
+            agent.node = self._seen(i)
+        elif not agent.alone:
+            self._look_at_catalog(agent, i)
+
+    def look_at_all(self, i: int) -> None:
+        agent = self.agents[i]
+        if not agent.stopped:
+            agent.node = self._seen(i)
+            agent.sentinels = [self._word(s) if not agent.cut[s] else self._error(s) for s in HOSTS]
+            if not agent.alone:
+                self._look_at_catalog(agent, i)
+
+    def decide(self, i: int) -> None:
+        """An agent decides on what it knows, and has Consul hold it."""
+        agent, now = self.agents[i], self.now
+        if agent.stopped:
+            return
+        facts = Facts(
+            now, agent.node, ME[i], tuple(agent.sentinels), len(HOSTS), False, agent.catalog, OWN[i], "mymaster", None,
+            agent.confirmed, agent.put_down,
+        )  # fmt: skip
+        decision = rules.decide(facts, POLICY)
+        self.decisions += 1
+        agent.confirmed = decision.confirmed
+        if decision.verdict is Verdict.KEEP:
+            return
+        agent.wants = decision.verdict is Verdict.MASTER
+        if decision.claim and agent.wants:
+            agent.beat = now
+            if not agent.alone:
+                self._publish(i, agent, decision, decision.claim)
+        elif not agent.alone:
+            entry = self.entries[i]
+            if entry and entry.passing:
+                self._say("withdraws", (i, decision.reason.name))
+                self._write(i, None)
+            elif entry and self.rng.random() < 0.5:
+                self.index += 1
+                self.entries[i], self.modified[i] = None, 0
+
+    def _publish(self, i: int, agent: Agent, decision: Decision, claim: Claim) -> None:
+        known = agent.catalog
+        rivals = (Claim.read(e.meta) for e in known.entries if e.visible and e.node != OWN[i][0])
+        if any(_order(rival) > _order(claim) for rival in rivals):
+            self._broken(f"{i} claims {_order(claim)}, and has seen a newer claim")
+        own = self.entries[i]
+        if not own or not own.passing or decision.evict or Claim.read(own.meta) != claim:
+            evict = [NUMBER[e.node] for e in decision.evict]
+            has_own = any(e.node == OWN[i][0] for e in known.entries)
+            touched = (j for j in (*evict, i) if j != i or has_own)
+            if bool(own) is not has_own or any(not 0 < self.modified[j] <= known.index for j in touched):
+                self._look_at_catalog(agent, i)  # the transaction is refused
+                return
+            self._say("publishes", (i, _order(claim), decision.reason.name, "and evicts", evict))
+            if i not in self.visible:
+                self._must_be_backed(i)
+            self.index += 1
+            for j in evict:
+                self._write(j, None, by=i)
+            self._write(i, claim, by=i)
+        beside = [j for j in self.visible if j != i]
+        if i in self.visible and beside:
+            self.unseen += 1
+            if any(self.shown[j] <= known.index for j in beside):
+                self._broken(f"{i} claims, and leaves {beside} visible, which it has seen")
+
+    def _must_be_backed(self, i: int) -> None:
+        """By words that are young enough to count."""
+        since = self.now - rules.SENTINEL_LIFE
+        leads = any(v.failover and v.failover[1] == i for v in self.voters) or self.was_selected[i] >= since
+        names = sum(v.master == i or self.was_named[s][i] >= since for s, v in enumerate(self.voters))
+        if not leads and names < NEED:
+            self._broken(f"{i} claims, and Sentinel does not stand behind it")
+
+    def _look_at_catalog(self, agent: Agent, i: int) -> None:
+        agent.catalog = self._listed() if agent.catalog.index != self.index else replace(agent.catalog, at=self.now)
+        own = self.entries[i]
+        agent.put_down = min(agent.put_down, self.now) if own and own.put_down else inf
+
+    def _listed(self) -> Catalog:
+        return Catalog(self.now, self.index, tuple(filter(None, self.entries)))
+
+    def _seen(self, i: int) -> Node | Silence:
+        node = self.redis[i]
+        if not node.up:
+            return Silence(self.now, "gone", 1, gone=True)
+        return Node(self.now, node.run_id, Role.MASTER if node.master else Role.REPLICA, link_up=True)
+
+    def _word(self, s: int) -> Sentinel:
+        v = self.voters[s]
+        selection = Selection(v.failover[0], v.failover[2]) if v.failover and v.failover[1] is not None else None
+        return Sentinel(
+            self.now, str(s), AT[s], "", True, v.tilt, AT[v.master], v.config, v.run_ids, self.peers[s], selection
+        )
+
+    def _error(self, s: int) -> Sentinel:
+        return Sentinel(self.now, str(s), AT[s], "out of reach")
+
+    # The end
+
+    def settle(self) -> None:
+        """All is healed and everybody is asked: the node that the Sentinels name is the one answer."""
+        for node in self.redis:
+            node.up = True
+        for i, agent in enumerate(self.agents):
+            self.voters[i].tilt = self.voters[i].cut = agent.stopped = agent.alone = False
+            agent.cut = [False] * 3
+            self.gossip(i)
+            if not agent.wants:
+                self._write(i, None)
+        best = max(self.voters, key=lambda v: v.config)
+        config, named = best.config, best.master
+        for s in HOSTS:
+            self._end_failover(s)
+            self._configure(s, config, named)
+            self.inform(s)
+        for i in HOSTS:
+            if self.redis[i].master is not (i == named):
+                self._turn(i, master=i == named)
+        for act in (self.look_at_all, self.decide) * 6:
+            self.now += 0.5
+            for i in HOSTS:
+                act(i)
+            self.lapse()
+        if self.visible != [named]:
+            self._broken(f"in the end {self.visible} are visible, and the Sentinels name {named}")
+
+    def _say(self, what: str, who: object) -> None:
+        self.history.append((self.now, what, who))
+
+    def _broken(self, what: str) -> None:
+        lines = (f"{now:9.3f} s  {said} {who}" for now, said, who in self.history)
+        raise Violation("\n".join((f"seed {self.seed}: {what}", *lines)))
+
+
+def _order(claim: Claim | None) -> tuple[int, int]:
+    """The model's own, so that a broken one is noticed."""
+    return (claim.epoch, claim.turn) if claim else (-2, 0)

@@ -1,0 +1,75 @@
+"""Many failovers in few seconds, through the real rules; and that the proof can fail.
+
+``CRA_SIM_QUICK`` scales the number of failovers (1).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from consul_redis_agent import rules
+from consul_redis_agent.claim import Claim
+
+from .quick import Model, Violation
+
+SCALE = float(os.environ.get("CRA_SIM_QUICK", "1"))
+EACH = 40
+"""Failovers of one seed."""
+FAILOVERS = int(20_000 * SCALE)
+MUTANT_SEEDS = 100
+"""Seeds within which a broken rule has to be caught."""
+pytestmark = pytest.mark.timeout(60 + 120 * SCALE)
+
+
+def test_thousands_of_failovers_keep_every_promise() -> None:
+    """Whatever an agent knows and for how long: no claim beside one that was seen, none without Sentinel behind it."""
+    since = time.process_time()
+    failovers = seed = steps = decisions = unseen = 0
+    while failovers < FAILOVERS:
+        model = Model(seed).run(EACH)
+        failovers, steps, seed = failovers + model.failovers, steps + model.steps, seed + 1
+        decisions, unseen = decisions + model.decisions, unseen + model.unseen
+    seconds = time.process_time() - since
+    sys.stdout.write(
+        f"\n{failovers} failovers in {seconds:.1f} s of one core ({failovers / seconds:.0f}/s): {seed} seeds, "
+        f"{steps} steps, {decisions} decisions, {unseen} of them beside a claim that their agent was not shown yet\n"
+    )
+
+
+def _no_majority(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rules, "majority", lambda known: 1)
+
+
+def _no_epochs(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rules._Master, "_newer_than", lambda self, claim: None)
+    patch.setattr(Claim, "order", property(lambda self: (0, 0)))
+
+
+def _old_words(patch: pytest.MonkeyPatch) -> None:
+    real = rules._Master._names_me
+    patch.setattr(rules._Master, "_names_me", lambda self, sentinel: bool(sentinel.run_ids) or real(self, sentinel))
+
+
+MUTATIONS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "a single Sentinel is a majority": _no_majority,
+    "epochs are ignored": _no_epochs,
+    "a Sentinel names whom it knows": _old_words,
+}
+
+
+@pytest.mark.parametrize("broken", MUTATIONS)
+def test_a_broken_rule_is_caught(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With any one rule broken, a promise breaks within few seeds."""
+    MUTATIONS[broken](monkeypatch)
+    for seed in range(MUTANT_SEEDS):
+        try:
+            Model(seed).run(EACH)
+        except Violation as violation:
+            sys.stdout.write(f"\n{str(violation).splitlines()[0]}\n")
+            return
+    pytest.fail(f"nothing was noticed in {MUTANT_SEEDS} seeds")
