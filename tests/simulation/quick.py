@@ -15,8 +15,12 @@ program's own shell: it is wide where that one is deep. What it takes for grante
  5. The catalog is one linear history, and a transaction is one step: ``cas`` compares ModifyIndex, 0 is for what is not
     there. DNS shows what passes on a node that gossip holds for alive.
  6. Consul's local agent is part of the agent's host: a withdrawal, and a TTL that ends, reach the catalog at once, or
-    when the cut is healed. What it synced by itself is not modelled, nor are lost answers, nor a transaction that comes late.
+    when the cut is healed. What it syncs by itself is not modelled, nor are lost answers, late transactions, the
+    ``FAILOVER`` command, or lost Sentinels.
  7. A stopped agent looks at everything anew before it decides.
+
+Since views are old, two claims may be visible until one of the agents is shown the other claim: that is no violation,
+but ``unseen`` counts it. A claim set up, or kept, beside another that its agent was shown is one.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from types import MappingProxyType
 
 from consul_redis_agent import rules
 from consul_redis_agent.claim import FORMAT, MARKER, MASTER_NAME, PUT_DOWN, Claim
-from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Role, Selection, Sentinel, Silence
+from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Selection, Sentinel, Silence
 from consul_redis_agent.rules import Decision, Policy, Verdict
 
 HOSTS = range(3)
@@ -42,8 +46,9 @@ NUMBER = {node: i for i, (node, _) in enumerate(OWN)}
 PASSES = MappingProxyType({"Output": ""})
 NEWER = MappingProxyType({"Output": PUT_DOWN})
 MOST = 100
-"""Steps for one failover, on average."""
+"""Steps for one failover, on average: from some states Sentinel finds no way out."""
 ILL = 0.15
+"""How likely a fault is where one may be."""
 LINES = 40
 """Steps of the history that a violation shows."""
 
@@ -55,8 +60,14 @@ class Violation(AssertionError):
 @dataclass(slots=True)
 class Redis:
     run_id: str
-    master: bool
+    follows: int | None
     up: bool = True
+    followed: tuple[int | None, float] = (None, -inf)
+    """Whom it followed before, and until when."""
+
+    @property
+    def master(self) -> bool:
+        return self.follows is None
 
 
 @dataclass(slots=True)
@@ -84,6 +95,8 @@ class Agent:
     catalog: Catalog
     confirmed: float = -inf
     put_down: float = inf
+    ask: Address | None = None
+    peer: Peer | None = None
     stopped: bool = False
     cut: list[bool] = field(default_factory=lambda: [False] * 3)
     """From each Sentinel."""
@@ -103,7 +116,7 @@ class Model:
         self.steps = self.failovers = self.decisions = self.unseen = 0
         """``unseen``: decisions to pass beside a claim that their agent had not been shown yet."""
         self.history: deque[tuple[float, str, object]] = deque(maxlen=LINES)
-        self.redis = [Redis(f"run-{i}", master=i == 0) for i in HOSTS]
+        self.redis = [Redis(f"run-{i}", None if i == 0 else 0) for i in HOSTS]
         run_ids = {AT[i]: self.redis[i].run_id for i in HOSTS}
         self.voters = [Voter(run_ids=run_ids) for _ in HOSTS]
         self.peers = [{str(t): AT[t] for t in HOSTS if t != s} for s in HOSTS]
@@ -122,9 +135,7 @@ class Model:
         table = [self.look] * 22 + [self.decide] * 16 + [self.advance] * 20 + [self.hello] * 10 + [self.elect] * 8
         table += [self.follow] * 6 + [self.fault] * 8 + [self.inform] * 3 + [self.look_at_all] * 3 + [self.gossip] * 2
         random, size = self.rng.random, len(table)
-        while (
-            self.failovers < failovers and self.steps < failovers * MOST
-        ):  # from some states Sentinel finds no way out
+        while self.failovers < failovers and self.steps < failovers * MOST:
             self.now += 0.001 + random() ** 3 * 0.3
             self.steps += 1
             table[int(random() * size)](int(random() * 3))
@@ -165,7 +176,7 @@ class Model:
             voter.failover = None
             self._say("its failover ends", (s, epoch))
         elif node.up and not node.master:
-            self._turn(chosen, master=True)
+            self._turn(chosen, None)
         elif node.up:
             voter.failover = epoch, chosen, run_id, True
             self._configure(s, max(epoch, voter.config), chosen)
@@ -190,8 +201,8 @@ class Model:
         if voter.tilt or voter.failover or not (sane.up and sane.master) or (late and self.rng.random() < 0.9):
             return
         for i in HOSTS:
-            if i != voter.master and self.redis[i].up and self.redis[i].master:
-                self._turn(i, master=False)
+            if i != voter.master and self.redis[i].up and self.redis[i].follows != voter.master:
+                self._turn(i, voter.master)
 
     def inform(self, s: int) -> None:
         """A Sentinel learns the run ids."""
@@ -227,9 +238,10 @@ class Model:
     def _ill(self, is_ill: bool) -> bool:
         return not is_ill and self.rng.random() < ILL
 
-    def _turn(self, i: int, *, master: bool) -> None:
-        self.redis[i].master = master
-        self._say("a node turns", (i, "master" if master else "replica"))
+    def _turn(self, i: int, follows: int | None) -> None:
+        node = self.redis[i]
+        node.followed, node.follows = (node.follows, self.now), follows
+        self._say("a node turns", (i, "master" if follows is None else f"replica of {follows}"))
         self._closed(i)
 
     def _closed(self, i: int) -> None:
@@ -305,13 +317,15 @@ class Model:
             agent.sentinels[what] = self._word(what) if not agent.cut[what] else self._error(what)
         elif what == 3:
             agent.node = self._seen(i)
+            self._ask(agent)
         elif not agent.alone:
             self._look_at_catalog(agent, i)
 
     def look_at_all(self, i: int) -> None:
         agent = self.agents[i]
         if not agent.stopped:
-            agent.node = self._seen(i)
+            agent.node, agent.peer = self._seen(i), None
+            self._ask(agent)
             agent.sentinels = [self._word(s) if not agent.cut[s] else self._error(s) for s in HOSTS]
             if not agent.alone:
                 self._look_at_catalog(agent, i)
@@ -322,12 +336,12 @@ class Model:
         if agent.stopped:
             return
         facts = Facts(
-            now, agent.node, ME[i], tuple(agent.sentinels), len(HOSTS), False, agent.catalog, OWN[i], "mymaster", None,
+            now, agent.node, ME[i], tuple(agent.sentinels), len(HOSTS), False, agent.catalog, OWN[i], "mymaster", agent.peer,
             agent.confirmed, agent.put_down,
         )  # fmt: skip
         decision = rules.decide(facts, POLICY)
         self.decisions += 1
-        agent.confirmed = decision.confirmed
+        agent.confirmed, agent.ask = decision.confirmed, decision.ask
         if decision.verdict is Verdict.KEEP:
             return
         agent.wants = decision.verdict is Verdict.MASTER
@@ -371,17 +385,29 @@ class Model:
                 self._broken(f"{i} claims, and leaves {beside} visible, which it has seen")
 
     def _must_be_backed(self, i: int) -> None:
-        """By words that are young enough to count."""
-        since = self.now - rules.SENTINEL_LIFE
+        """By words that are young enough to count: for this node, or for one that follows it."""
+        since, young = self.now - rules.SENTINEL_LIFE, self.now - rules.PEER_LIFE
+        heirs = {
+            j for j, r in enumerate(self.redis) if r.follows == i or (r.followed[0] == i and r.followed[1] >= young)
+        }
+        named = any(
+            sum(v.master == j or self.was_named[s][j] >= since for s, v in enumerate(self.voters)) >= NEED
+            for j in heirs | {i}
+        )
         leads = any(v.failover and v.failover[1] == i for v in self.voters) or self.was_selected[i] >= since
-        names = sum(v.master == i or self.was_named[s][i] >= since for s, v in enumerate(self.voters))
-        if not leads and names < NEED:
+        if not (leads or named):
             self._broken(f"{i} claims, and Sentinel does not stand behind it")
 
     def _look_at_catalog(self, agent: Agent, i: int) -> None:
         agent.catalog = self._listed() if agent.catalog.index != self.index else replace(agent.catalog, at=self.now)
         own = self.entries[i]
         agent.put_down = min(agent.put_down, self.now) if own and own.put_down else inf
+
+    def _ask(self, agent: Agent) -> None:
+        """The peer whose word would change the decision."""
+        if agent.ask and (peer := self.redis[AT.index(agent.ask)]).up:
+            role, follows = (Role.MASTER, None) if peer.follows is None else (Role.REPLICA, AT[peer.follows])
+            agent.peer = Peer(self.now, agent.ask, role, follows, "")
 
     def _listed(self) -> Catalog:
         return Catalog(self.now, self.index, tuple(filter(None, self.entries)))
@@ -421,8 +447,7 @@ class Model:
             self._configure(s, config, named)
             self.inform(s)
         for i in HOSTS:
-            if self.redis[i].master is not (i == named):
-                self._turn(i, master=i == named)
+            self._turn(i, None if i == named else named)
         for act in (self.look_at_all, self.decide) * 6:
             self.now += 0.5
             for i in HOSTS:
