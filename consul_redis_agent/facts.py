@@ -200,5 +200,9 @@ class Facts:
     """When Sentinels or Consul's servers last confirmed the own claim."""
     put_down: float = inf
     """Since when the own entry has been seen put down by a successor; infinite while it is not."""
+    newest_seen: int = -1
+    """The newest epoch of another node's live claim that was seen lately."""
+    newest_seen_at: float = -inf
+    """When it was seen last."""
     standing: float = inf
     """Since when the own entry has been seen with a claim that does not pass; infinite while it is not."""

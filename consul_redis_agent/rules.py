@@ -33,7 +33,8 @@ PEER_LIFE = 2.0
 """Seconds a peer's answer counts: it is asked once a second while a decision waits for it."""
 
 PATIENCE = 2.0
-"""Seconds for which a claim that was put down is not repeated: where Consul takes no transactions, its successor's shows
+"""Seconds for which a newer claim is remembered that has just left, and for which a claim that was put down is not
+repeated: where Consul takes no transactions, its successor's shows
 up some milliseconds later. A check that somebody set critical by hand is repaired at once."""
 
 
@@ -388,6 +389,10 @@ class _Master:
         put_down = self.own is None and any(h.entry.put_down and claim.order <= h.claim.order for h in self.mine)
         if put_down and 0 <= self.facts.now - self.facts.put_down < PATIENCE:
             return _keep(self.facts, Reason.PUT_DOWN, f"Redis is a master, and {sentence}; its claim was put down.")
+        seen = self.facts.newest_seen
+        if self.own is None and claim.epoch < seen and self.facts.now - self.facts.newest_seen_at < PATIENCE:
+            # Its host or Consul agent may only just start again, and the Sentinels not all know of its failover yet.
+            return self._withdraw(Reason.NEWER_CLAIM, f"a claim of epoch {seen} was there a moment ago; {sentence}")
         older = tuple(h.entry for h in self.others if h.entry.passing and h.claim.order <= claim.order)
         sentence = f"Redis is a master, and {sentence}."
         return Decision(Verdict.MASTER, reason, sentence, claim=claim, evict=older, confirmed=self.confirmed)

@@ -12,12 +12,12 @@ from math import inf
 from pathlib import Path
 
 from consul_redis_agent import identity
-from consul_redis_agent.claim import Claim
+from consul_redis_agent.claim import NO_EPOCH, Claim
 from consul_redis_agent.clock import clock
 from consul_redis_agent.config import RedisConfig, Secret, read_secret
 from consul_redis_agent.errors import LocalError
 from consul_redis_agent.facts import Address, Entry, Facts, Node, Peer, Sentinel
-from consul_redis_agent.rules import SentinelMode, known_sentinels
+from consul_redis_agent.rules import SentinelMode, group, known_sentinels
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
 from consul_redis_agent.watch.link import Link, Unanswered
@@ -54,6 +54,7 @@ class Lookout:
         self._hello = HelloWatch(self._link, self._wants_hello, self._heard_hello)
         self._at_sentinel: Address | None = None
         self._put_down = self._standing = inf
+        self._newest_seen, self._newest_seen_at = NO_EPOCH, -inf
         self._asking: asyncio.Task[None] | None = None
         if self.master_name:
             sentinels.watch(self.master_name)
@@ -115,13 +116,19 @@ class Lookout:
             peer=self.peer,
             confirmed=confirmed,
             put_down=self._put_down,
+            newest_seen=self._newest_seen,
+            newest_seen_at=self._newest_seen_at,
             standing=self._standing,
         )
 
     def _date(self, here: str | None, entry_id: str) -> None:
-        """Remember since when the own entry is what a successor, or a claim that waits, makes of it."""
+        """Remember since when the own entry is what it is, and when another node's claim was seen last."""
         own = next((e for e in self.entries() if (e.node, e.id) == (here, entry_id)), None)
         now = clock()
+        others = (e for e in group(self.entries(), self.master_name) if (e.node, e.id) != (here, entry_id))
+        epochs = [c.epoch for e in others if e.passing and e.node_alive and (c := Claim.read(e.meta))]
+        if epochs:
+            self._newest_seen, self._newest_seen_at = max(epochs), now
         self._put_down = min(self._put_down, now) if own and own.put_down else inf
         self._standing = min(self._standing, now) if own and not own.passing and Claim.read(own.meta) else inf
 

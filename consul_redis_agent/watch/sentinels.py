@@ -26,7 +26,7 @@ FULL_EVERY = 15
 """Every so many quiet look-ups also the lists of replicas and Sentinels are read again."""
 SILENT_AFTER = 3 * PERIOD + 1
 """Seconds without event or PONG after which a subscription is taken for dead; a PING goes out at each look-up."""
-BACKOFF = wait_exponential_jitter(multiplier=0.05, max=2.0, jitter=0.2)
+BACKOFF = wait_exponential_jitter(multiplier=0.05, max=0.5, jitter=0.1)
 HELLO = "__sentinel__:hello"
 EPOCH_LIMIT = 2**64 - 1
 """An epoch is a uint64_t in sentinel.c."""

@@ -724,6 +724,15 @@ def test_a_claim_that_was_put_down_is_not_repeated_at_once() -> None:
     assert decide(replace(seen, sentinels=sentinels("a", "a", "a", epoch=6)), POLICY).claim == Claim(6, 0, "a")
 
 
+def test_a_newer_claim_that_has_just_left_is_remembered() -> None:
+    """Its host starts again, or its Consul agent does, before the Sentinels all know of its failover."""
+    named = facts(master(), sentinels("a", "a", "a", epoch=4), newest_seen=5, newest_seen_at=NOW - 0.1)
+    assert outcome(decide(named, POLICY)) == (Verdict.NONE, Reason.NEWER_CLAIM)
+    assert decide(replace(named, newest_seen_at=NOW - PATIENCE), POLICY).verdict is Verdict.MASTER
+    assert decide(replace(named, sentinels=sentinels("a", "a", "a", epoch=6)), POLICY).verdict is Verdict.MASTER
+    assert decide(replace(named, catalog=Catalog(NOW, 1, (holds("a", 4),))), POLICY).verdict is Verdict.MASTER
+
+
 def test_a_check_that_somebody_set_critical_is_repaired_at_once() -> None:
     """What was not put down by a successor is a mistake, and waits for nobody."""
     forced = holds("a", 5, passing=False, check={"Output": "by hand"})
