@@ -344,10 +344,11 @@ class _Master:
         """Within one epoch: a turn more than whoever holds it, or the turn that is held, or begun, already."""
         rival, peer = self.newest, self.facts.peer
         turn = max((h.claim.turn for h in self.rivals if h.claim.epoch == epoch), default=0)
-        if self.begun and self.begun.epoch == epoch and self.begun.turn > turn:
+        newer = rival is not None and rival.claim.epoch > epoch
+        if not newer and self.begun and self.begun.epoch == epoch and self.begun.turn > turn:
             return self._publish(reason, self.begun, sentence)
         looked = min(self.node.at, peer.at if peer else self.node.at)
-        if rival and (self.own or rival.claim.epoch > epoch or looked <= self.catalog.at):
+        if rival and (self.own or newer or looked <= self.catalog.at):
             # As above: the roles may have been swapped back since, and the rival's claim tell of that.
             why = f"{_whose(rival)} holds {_order(rival.claim)}"
             return self._withdraw(Reason.NEWER_CLAIM, why, ask=peer.address if peer else None)

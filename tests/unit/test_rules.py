@@ -724,6 +724,14 @@ def test_a_claim_that_was_put_down_is_not_repeated_at_once() -> None:
     assert decide(replace(seen, sentinels=sentinels("a", "a", "a", epoch=6)), POLICY).claim == Claim(6, 0, "a")
 
 
+def test_a_handover_that_was_begun_gives_way_to_a_newer_epoch() -> None:
+    """It was written down before a failover that has happened since."""
+    peer = Peer(NOW, WHERE["b"], Role.REPLICA, WHERE["a"], "x")
+    begun, newer = holds("a", 5, 1, passing=False), holds("c", 6)
+    known = facts(master(), sentinels("b", "b", "b"), begun, newer, peer=peer)
+    assert outcome(decide(known, POLICY)) == (Verdict.NONE, Reason.NEWER_CLAIM)
+
+
 def test_a_newer_claim_that_has_just_left_is_remembered() -> None:
     """Its host starts again, or its Consul agent does, before the Sentinels all know of its failover."""
     named = facts(master(), sentinels("a", "a", "a", epoch=4), newest_seen=5, newest_seen_at=NOW - 0.1)
