@@ -58,12 +58,13 @@ class CatalogWatch:
                 retry=retry_if_exception_type(ConsulError), wait=BACKOFF, stop=stop_never, before_sleep=self._missed
             ):
                 with attempt:
-                    asked = clock()
-                    await self._ask()
+                    asked = await self._ask()
             await self._show(asked)
 
-    async def _ask(self) -> None:
+    async def _ask(self) -> float:
+        """Put the question until it is answered; returns when it was put last."""
         while True:
+            asked = clock()
             self._query = asyncio.create_task(self._api.health(self.service, self._index, self._wait))
             try:
                 index, answer = await self._query
@@ -79,7 +80,7 @@ class CatalogWatch:
             if self.error or before is None or before.entries != self.fact.entries:
                 self._changed()
             self.error = ""
-            return
+            return asked
 
     async def _missed(self, state: RetryCallState) -> None:
         self._index = None
