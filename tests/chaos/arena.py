@@ -58,6 +58,8 @@ class Arena:
             fleet.agent(node, more='[log]\nlevel = "debug"\nformat = "text"\n')
         self.first = fleet.nodes[0]
         self.marks: list[tuple[float, str]] = []
+        self.well_since: float | None = None
+        """Since when all servers were found well, with nothing done since."""
         self.blind: list[tuple[float, float]] = []
         """When Consul's server replayed its log after a start: its DNS answers then with every state in it."""
         self._deaths: list[Death] = []
@@ -196,6 +198,7 @@ class Arena:
         alive = [node for node in self.nodes if node.alive]
         began = time.monotonic()
         self.marks.append((began, what))
+        self.well_since = None
         yield began
         self._deaths += [Death(time.monotonic(), node.announced) for node in alive if not node.alive]
 
@@ -210,7 +213,7 @@ class Arena:
         with self.doing(f"start {process.name}") as began:
             process.start(within=20)
         if process is self.server:
-            self.until(self._server_has_caught_up, "Consul's server has replayed its log")
+            self.until(partial(self.server.put, "/v1/kv/barrier"), "Consul's server has replayed its log")
             self.blind.append((began, time.monotonic()))
 
     def pause(self, process: Process) -> None:
@@ -287,11 +290,10 @@ class Arena:
             )
 
         self.until(well, "one node has authority, and its host is well", within=within)
+        if self.well_since is None:
+            self.well_since = time.monotonic()
+            self.marks.append((self.well_since, "all servers are well"))
         return self.master
-
-    def _server_has_caught_up(self) -> bool:
-        raft = self.server.get("/v1/agent/self")["Stats"]["raft"]
-        return bool(raft["state"] == "Leader" and raft["applied_index"] == raft["last_log_index"])
 
     def _gossip_knows(self, node: RedisNode) -> bool:
         checks = self.server.get(f"/v1/health/node/{self.consul(node).name}")

@@ -23,8 +23,7 @@ def run(arena: Arena, fault: Fault) -> tuple[Verdict, str]:
     since = time.monotonic()
     starts = {process: len(process.log()) for process in (*arena.fleet.agents, *arena.fleet.consuls)}
     failed = _step(arena, lambda: _do(arena, fault))
-    healed = time.monotonic()
-    arena.marks.append((healed, "all servers are well"))
+    healed = arena.well_since or time.monotonic()
     if not failed:
         arena.witness.watch(STAYS if arena.names_holder() else R * SCALE + STAYS)
     end = arena.witness.up_to

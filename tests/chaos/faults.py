@@ -94,11 +94,13 @@ def cut_off(arena: Arena, process: Process, *, but: tuple[Process, ...] = ()) ->
 
 def look_on(arena: Arena) -> None:
     """Watch while Sentinel still leaves the old master to say that it is one; CI has no time for all of the 10 s."""
+    arena.wait_until_well()
     arena.watch(3, "the old name comes back")
 
 
 def until_old_follows(arena: Arena, old: RedisNode) -> None:
     """Wait until Sentinel has made the old master a replica, and look on a little longer."""
+    arena.wait_until_well()
     arena.wait_until_follows(old)
     arena.watch(1, "nobody comes back")
 

@@ -95,7 +95,7 @@ def judge(history: History, expectation: Expectation, *, since: float, until: fl
     problems += _back(history, since, until)
     problems += _empty(history, expectation, since, healed)
     final = tenures[-1]
-    for span in history.between(healed + R * SCALE, until):
+    for span in history.between(max(healed, final.start) + R * SCALE, until):
         if span.names != frozenset({final.node}):
             named = "gives no answer" if span.names is None else f"names {sorted(map(str, span.names))}"
             problems.append(f"L: {span.start - healed:.1f} s after healing DNS {named}, not {final.node}")
