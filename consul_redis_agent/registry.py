@@ -88,9 +88,9 @@ class Registry:
             await self.find_here()
             now = target()
         if not self.here:
-            # Only a registered check tells the node's name then; critical, so that DNS does not see it before its time.
+            # Only a registered check tells the node's name then; critical where an older claim has to go down with it.
             for entry in now.wanted:
-                await self._take(plan.Register(replace(entry, passing=False)), now)
+                await self._take(plan.Register(replace(entry, passing=entry.passing and not now.evict)), now)
             await self.find_here()
         for step in plan.at_once(now.wanted, now.evict, catalog(), self.here or "", self.naming, self._critical):
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.survey import redis_link, where
 from consul_redis_agent.config import RedisConfig
 from consul_redis_agent.facts import Address, Node, Role
-from consul_redis_agent.watch.link import Unanswered
+from consul_redis_agent.watch.link import NOBODY, Unanswered
 from consul_redis_agent.watch.redis_node import node, parse_announce, parse_info
 from consul_redis_agent.watch.sentinels import HELLO
 
@@ -41,7 +40,7 @@ async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
             if isinstance(subscribed, NoPermissionError):
                 missing += ["+subscribe", f"&{HELLO}"]
     except Unanswered as error:
-        what, mend = explain_login(str(error), user, "redis", gone=error.gone)
+        what, mend = explain_login(str(error), user, "redis")
         return RedisView((Finding(Level.FAIL, topic, what, mend),))
     finally:
         await link.close()
@@ -86,12 +85,12 @@ def _role(topic: str, reached: str, seen: Node) -> Iterator[Finding]:
         yield Finding(Level.OK, topic, f"{reached}; says master")
 
 
-def explain_login(reason: str, user: str, table: str, *, gone: bool = False) -> tuple[str, str]:
+def explain_login(reason: str, user: str, table: str) -> tuple[str, str]:
     """What it means that a Redis or Sentinel server did not let the agent in, and how to mend it."""
     server, keys = table.capitalize(), f"{table}.username and {table}.password_file"
-    if gone or f"Error {errno.ECONNREFUSED} " in reason:
+    if reason == NOBODY:
         place = "redis.url" if table == "redis" else "sentinel.hosts"
-        return "nothing listens there", f"start {server}, or correct {place}"
+        return reason, f"start {server}, or correct {place}"
     lower = reason.lower()
     if "noauth" in lower or "authentication required" in lower:
         return "it asks for a password, and none is configured", f"set {table}.password_file"

@@ -34,6 +34,9 @@ LINE_LIMIT = 64 * 1024
 GONE = {errno.ECONNREFUSED, errno.ENOENT}
 """Nothing listens there: on a host of its own that is sure, and no second look is needed."""
 
+NOBODY = "nothing listens there"
+"""What is said of that."""
+
 
 class Unanswered(Exception):
     """No answer, or none that is Redis' protocol. ``gone``: nothing listens there."""
@@ -209,7 +212,7 @@ class Link:
                 # Refused while logging in: "NOAUTH", "max number of clients reached", "LOADING" …
                 raise Denied(_line(error)) from error
             gone = _is_gone(error)
-            raise Unanswered("nothing listens there" if gone else _line(error), gone=gone) from error
+            raise Unanswered(NOBODY if gone else _line(error), gone=gone) from error
         except BaseException:
             await self.close()
             raise

@@ -85,7 +85,7 @@ def test_a_foreign_entry_is_reported_by_what_it_is() -> None:
             "look at its log, its load and the firewall",
         ),
         (
-            "Error 111 connecting to 127.0.0.1:1. Connect call failed ('127.0.0.1', 1).",
+            "nothing listens there",
             "nothing listens there",
             "start Redis, or correct redis.url",
         ),
