@@ -21,7 +21,7 @@ from .pressure import Pressure
 
 FAILOVER_TIMEOUT = 5000
 """Milliseconds of Sentinel's failover-timeout: after twice that, a failover whose leader died is tried again."""
-HASTE = ("TILT-PERIOD", "1", "INFO-PERIOD", "200", "PUBLISH-PERIOD", "200")
+HASTE = ("TILT-PERIOD", "1", "INFO-PERIOD", "1000", "PUBLISH-PERIOD", "200")
 USUAL = ("TILT-PERIOD", "30000", "INFO-PERIOD", "10000", "PUBLISH-PERIOD", "2000")
 """Milliseconds of Sentinel's own periods, to clean up soon and for everything that is judged."""
 OTHERS = (
@@ -335,7 +335,7 @@ class Arena:
         self.until(lambda: not any(map(_in_tilt, self.sentinels)), "no Sentinel is in TILT")
         for sentinel in self.sentinels:
             sentinel.ask("SENTINEL", "DEBUG", *USUAL)
-        self.witness.wait_for(master, within=15)
+        self.until(self.names_holder, "DNS names the node that has authority")
         self._wait_for_agents()
 
     def _wait_for_agents(self) -> None:

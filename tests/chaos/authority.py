@@ -2,7 +2,8 @@
 
 A node **gains authority** when its ROLE turns to master
 
-- after a Sentinel that was elected leader at an epoch newer than any before has selected it for promotion; or
+- after a Sentinel that was elected leader at an epoch newer than any before has selected it for promotion (or at the
+  same one, while nobody has authority: ``SENTINEL FAILOVER`` at two Sentinels gives both the same epoch); or
 - after the node that had authority has become a replica without that (``FAILOVER``, ``REPLICAOF`` by hand); or
 - again, after its process died and was started anew, with no promotion in between.
 
@@ -96,7 +97,7 @@ class _Timeline:
     def take(self, event: Event) -> None:
         match event:
             case Selected(_, epoch, node):
-                if epoch > self._epoch:
+                if epoch >= self._epoch:
                     self._selected = event
                     if self._roles.get(node) == "master":
                         self._promote(event, event.at)
@@ -121,7 +122,10 @@ class _Timeline:
             self._begin(node, at)
 
     def _promote(self, selected: Selected, at: float) -> None:
-        self._epoch, self._selected = selected.epoch, None
+        self._selected = None
+        if selected.epoch == self._epoch and self.done[-1].loss is None:
+            return
+        self._epoch = selected.epoch
         if self._holds(selected.node):
             return
         if self.done[-1].loss is None:

@@ -37,6 +37,14 @@ def test_a_selection_of_an_older_epoch_counts_no_more() -> None:
     assert tenures(*events)[-1] == Tenure(B, 2, inf, None, promoted=True)
 
 
+def test_of_two_selections_of_one_epoch_the_first_counts_while_it_lives() -> None:
+    """SENTINEL FAILOVER at two Sentinels asks nobody, and gives both the same epoch."""
+    both = (Selected(1, 2, B), Role(2, B, "master"), Selected(3, 2, C), Role(4, C, "master"))
+    assert tenures(*both)[-1] == Tenure(B, 2, promoted=True)
+    died = (*both[:2], Death(2.5, B), *both[2:])
+    assert tenures(*died)[-1] == Tenure(C, 4, promoted=True)
+
+
 def test_a_process_that_returns_without_a_promotion_has_authority_again() -> None:
     """A restart quicker than down-after."""
     events = (Death(1, A), Role(1, A, None), Role(1.5, A, "master"))
