@@ -124,6 +124,10 @@ class Sentinel:
     peers: Mapping[str, Address] = field(default_factory=dict)
     """The other Sentinels that it knows, by run id."""
     selection: Selection | None = None
+    down: bool = False
+    """It holds that master for down (``s_down`` or ``o_down``)."""
+    promoting: str | None = None
+    """The run id of the node by which it is just replacing that master, empty before it has chosen; None: it is not."""
 
     @property
     def votes(self) -> bool:

@@ -69,6 +69,7 @@ class Reason(StrEnum):
     LAGGING = "too far behind the master"
     NEWER_CLAIM = "another node holds a newer claim"
     OUTVOTED = "Sentinel names another node"
+    FAILING_OVER = "Sentinel is replacing this node, or holds it for down"
     UNBACKED = "no majority of Sentinels names this node"
     REFUSED = "another node says master already and holds the claim"
     NO_ADDRESS = "no address is known that others could use"
@@ -259,6 +260,11 @@ class _Master:
             else "no Sentinel is known"
         )
         if len(mine) >= need:
+            sure = [s for s in mine if not s.down]
+            replaced = any(s.promoting not in (None, self.node.run_id) for s in voters)
+            if self.own is None and (replaced or len(sure) < need):
+                # It comes back while it is being replaced: most Sentinels learn that only after the promotion.
+                return self._withdraw(Reason.FAILING_OVER, f"{count}, but a failover is under way")
             self.confirmed = max(self.confirmed, sorted(s.at for s in mine)[-need])
             return self._named(top, f"{count} at epoch {top}", strict=sum(map(self._knows_me, mine)) >= need)
         selected = self._selected_epoch()

@@ -112,8 +112,11 @@ class SentinelWatch(Looks):
             fields = _fields(master)
             named = Address(str(address[0]), int(address[1]))
             before = self.facts[name]
+            flags = fields["flags"].split(",")
+            down, failing_over = "s_down" in flags or "o_down" in flags, "failover_in_progress" in flags
             if not listed:
                 quiet = replace(before, at=at, id=self.id, master=named, epoch=int(fields["config-epoch"]), tilt=tilt)
+                quiet = replace(quiet, down=down, promoting=(before.promoting or "") if failing_over else None)
                 if replace(quiet, at=before.at) != before or before.error:
                     self.look_again()
                 return quiet
@@ -129,6 +132,8 @@ class SentinelWatch(Looks):
                 run_ids={_address(i): i["runid"] for i in (fields, *replicas) if i["runid"]},
                 peers={s["runid"] or str(_address(s)): _address(s) for s in sentinels},
                 selection=self._failovers.selection(name, fields, replicas),
+                down=down,
+                promoting=_promoted(replicas) if failing_over else None,
             )
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise Unanswered(f"an answer that is not Sentinel's ({type(error).__name__}: {error})") from error
@@ -212,8 +217,8 @@ class Failovers:
         epoch = self._elected.get(name)
         if epoch is None or "failover_in_progress" not in master.get("flags", ""):
             return None
-        chosen = [r["runid"] for r in replicas if "promoted" in r.get("flags", "").split(",")]
-        return Selection(epoch, chosen[0]) if chosen and chosen[0] else None
+        chosen = _promoted(replicas)
+        return Selection(epoch, chosen) if chosen else None
 
 
 def event_master(channel: str, words: list[str]) -> str | None:
@@ -237,6 +242,11 @@ def parse_hello(text: str) -> tuple[Address, str, str] | None:
         case [ip, port, run_id, _, name, _, _, _] if ip and name and (number := whole(port, 65535)):
             return Address(ip, number), run_id, name
     return None
+
+
+def _promoted(replicas: Iterable[Mapping[str, str]]) -> str:
+    """The run id of the replica that was chosen, empty if there is none."""
+    return next((r["runid"] for r in replicas if "promoted" in r.get("flags", "").split(",")), "")
 
 
 def _fields(answer: Any) -> dict[str, str]:

@@ -732,6 +732,25 @@ def test_a_handover_that_was_begun_gives_way_to_a_newer_epoch() -> None:
     assert outcome(decide(known, POLICY)) == (Verdict.NONE, Reason.NEWER_CLAIM)
 
 
+def test_an_old_master_that_comes_back_while_it_is_replaced_is_not_published() -> None:
+    """Most Sentinels still name it: they learn of the promotion only a second after it."""
+    named = sentinels("a", "a", "a")
+    for promoting in ("", "b"):
+        replacing = (replace(named[0], promoting=promoting), *named[1:])
+        assert outcome(decide(facts(master(), replacing), POLICY)) == (Verdict.NONE, Reason.FAILING_OVER)
+        assert decide(facts(master(), replacing, holds("a", 5)), POLICY).verdict is Verdict.MASTER
+    down = tuple(replace(s, down=True) for s in named[:2])
+    assert decide(facts(master(), (*down, named[2])), POLICY).verdict is Verdict.NONE
+    assert decide(facts(master(), (down[0], *named[1:])), POLICY).verdict is Verdict.MASTER
+
+
+def test_a_promoted_node_is_published_while_its_failover_is_still_finishing() -> None:
+    """The leader ends a failover only when the other replicas follow, which may take minutes."""
+    named = sentinels("a", "a", "a")
+    finishing = (replace(named[0], promoting="a"), *named[1:])
+    assert decide(facts(master(), finishing), POLICY).verdict is Verdict.MASTER
+
+
 def test_a_newer_claim_that_has_just_left_is_remembered() -> None:
     """Its host starts again, or its Consul agent does, before the Sentinels all know of its failover."""
     named = facts(master(), sentinels("a", "a", "a", epoch=4), newest_seen=5, newest_seen_at=NOW - 0.1)
