@@ -6,7 +6,7 @@ the right to be named at each moment; ``judge.py`` holds the witness' history ag
 One judge for all faults:
 
 - S1 DNS never names two masters;
-- S2 DNS never names a node that lost its authority longer ago than the fault allows, ``D`` by default;
+- S2 DNS never names a node that lost its authority longer ago than the fault allows (``SURE``; the goal ``D`` is counted);
 - L  once the servers are well again, exactly the right node is named within ``R``, and stays;
 - H  nothing happens that should not: nobody fails over, DNS does not go empty, no node is named a second time.
 """

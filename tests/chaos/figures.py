@@ -11,7 +11,20 @@ from typing import Any
 
 from .judge import Verdict
 
-HEAD = ("fault", "runs", "bad", "two s", "none s", "wrong s", "exact ms", "worst", "gone ms", "worst", "resolution ms")
+HEAD = (
+    "fault",
+    "runs",
+    "bad",
+    "two s",
+    "none s",
+    "wrong s",
+    "exact ms",
+    "worst",
+    "gone ms",
+    "worst",
+    "> D",
+    "resolution ms",
+)
 
 
 class Figures:
@@ -49,6 +62,7 @@ class Figures:
                     "exact_worst_ms": max(exact, default=None),
                     "gone_ms": median(gone) if gone else None,
                     "gone_worst_ms": max(gone, default=None),
+                    "over_d": sum(v.over_d for v in verdicts),
                     "resolution_ms": max(v.resolution for v in verdicts) * 1000,
                     "problems": sorted({p for v in verdicts for p in v.problems}),
                 }
