@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,20 +20,16 @@ from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config
 from consul_redis_agent.consul_api import ConsulAPI, TokenSource
 from consul_redis_agent.errors import ConfigError, LocalError
-from consul_redis_agent.facts import Address
 from consul_redis_agent.identity import is_loopback
 from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.notify import Notifier
 from consul_redis_agent.server import Server
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
-from consul_redis_agent.watch.link import Link
-from consul_redis_agent.watch.lookout import password
+from consul_redis_agent.watch.lookout import sentinel_link
 
 log = logging.getLogger(__name__)
 
-SENTINEL_TIMEOUT = 1.0
-"""Seconds for one exchange with a Sentinel."""
 DECIDED_WITHIN = 5.0
 """Seconds since the last finished decision of every node, which is made once a second, that still count as well."""
 
@@ -140,7 +137,7 @@ class Agent:
         seen_from = address_towards(config.consul.url)
         async with asyncio.TaskGroup() as tasks:
             catalogs = {name: CatalogWatch(api, name, config.service.ttl / 2, self._wake) for name in names}
-            sentinels = Sentinels(config.sentinel.hosts, self._sentinel_link, self._wake, tasks)
+            sentinels = Sentinels(config.sentinel.hosts, partial(sentinel_link, config.sentinel), self._wake, tasks)
             self.nodes = [
                 NodeAgent(config, redis, api, sentinels, catalogs, seen_from, self.pulse, self._decided)
                 for redis in config.redis
@@ -180,16 +177,6 @@ class Agent:
         from consul_redis_agent.metrics import renderer
 
         return renderer(self.snapshot)()
-
-    def _sentinel_link(self, address: Address, closed: Callable[[], None]) -> Link:
-        config = self.config.sentinel
-        return Link(
-            address,
-            timeout=SENTINEL_TIMEOUT,
-            username=config.username,
-            password=password(None, config.password_file),
-            closed=closed,
-        )
 
     def snapshot(self) -> dict[str, Any]:
         """The whole process for ``status`` and the metrics."""

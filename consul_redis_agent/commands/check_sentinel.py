@@ -9,10 +9,11 @@ from redis.exceptions import NoPermissionError
 
 from consul_redis_agent.commands.check_redis import explain_login
 from consul_redis_agent.commands.screen import Finding, Level
-from consul_redis_agent.commands.survey import Survey, sentinel_link
+from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import Config
 from consul_redis_agent.facts import Sentinel
 from consul_redis_agent.watch.link import Unanswered
+from consul_redis_agent.watch.lookout import sentinel_link
 
 RIGHTS = {"CKQUORUM": "+sentinel|ckquorum", "PSUBSCRIBE": "+psubscribe &*"}
 
@@ -47,7 +48,7 @@ async def _probe(config: Config, sentinel: Sentinel, master_name: str) -> tuple[
     """Its answer to CKQUORUM (empty: none), and the rights that the login lacks."""
     if sentinel.error:
         return "", []
-    link = sentinel_link(config, sentinel.address)
+    link = sentinel_link(config.sentinel, sentinel.address)
     try:
         (quorum,) = await link.ask(("SENTINEL", "CKQUORUM", master_name))
         (subscribed,) = await link.ask(("PSUBSCRIBE", "*"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -13,14 +13,12 @@ from consul_redis_agent.facts import Address, Node, Role, Sentinel
 from consul_redis_agent.rules import known_sentinels, majority
 from consul_redis_agent.watch.discovery import SEARCH_TIME
 from consul_redis_agent.watch.link import Link, Unanswered
-from consul_redis_agent.watch.lookout import password
+from consul_redis_agent.watch.lookout import password, sentinel_link
 from consul_redis_agent.watch.redis_node import node, parse_info
 from consul_redis_agent.watch.sentinels import HELLO, SentinelWatch, hello
 
 LOOK_LIMIT = 5.0
 """Seconds for everything that is asked of one Sentinel; its own timeouts are shorter."""
-SENTINEL_TIMEOUT = 1.0
-"""Seconds for one exchange with a Sentinel, as the agent has it."""
 
 Masters = Mapping[str, tuple[Address, str]]
 
@@ -81,12 +79,6 @@ def redis_link(redis: RedisConfig, address: Address | None = None) -> Link:
     return Link(address or where(redis), timeout=redis.timeout, username=redis.username, password=secret)
 
 
-def sentinel_link(config: Config, address: Address, closed: Callable[[], None] = lambda: None) -> Link:
-    """A connection to a Sentinel with the configured login."""
-    secret = password(None, config.sentinel.password_file)
-    return Link(address, timeout=SENTINEL_TIMEOUT, username=config.sentinel.username, password=secret, closed=closed)
-
-
 async def look_at_node(link: Link) -> Node:
     """What a node says of itself. Raises Unanswered or Denied; closes the connection."""
     began = clock()
@@ -129,7 +121,7 @@ async def survey(config: Config, redis: RedisConfig, listen: Iterable[Link], own
 
 async def _look(config: Config, address: Address, name: str) -> tuple[Sentinel, Masters]:
     """One Sentinel's word, and all masters that it monitors."""
-    watch = SentinelWatch(address, "", lambda closed: sentinel_link(config, address, closed), lambda: None)
+    watch = SentinelWatch(address, "", lambda closed: sentinel_link(config.sentinel, address, closed), lambda: None)
     watch.find_names = True
     watch.watch(name)
     task = asyncio.create_task(watch.run())

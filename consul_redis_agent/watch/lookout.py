@@ -14,7 +14,7 @@ from pathlib import Path
 from consul_redis_agent import identity
 from consul_redis_agent.claim import NO_EPOCH, Claim
 from consul_redis_agent.clock import clock
-from consul_redis_agent.config import RedisConfig, Secret, read_secret
+from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_secret
 from consul_redis_agent.errors import LocalError
 from consul_redis_agent.facts import Address, Entry, Facts, Node, Peer, Sentinel
 from consul_redis_agent.rules import SentinelMode, group, known_sentinels
@@ -25,6 +25,8 @@ from consul_redis_agent.watch.redis_node import RedisWatch, ask_peer
 
 log = logging.getLogger(__name__)
 
+SENTINEL_TIMEOUT = 1.0
+"""Seconds for one exchange with a Sentinel."""
 PEER_PERIOD = 1.0
 """Seconds between two questions to a peer whose word a decision waits for."""
 
@@ -221,6 +223,12 @@ def password(given: Secret | None, path: Path | None) -> Callable[[], str | None
         return secret.reveal() if secret else None
 
     return read
+
+
+def sentinel_link(config: SentinelConfig, address: Address, closed: Callable[[], None] = lambda: None) -> Link:
+    """A connection to a Sentinel with the configured login."""
+    secret = password(None, config.password_file)
+    return Link(address, timeout=SENTINEL_TIMEOUT, username=config.username, password=secret, closed=closed)
 
 
 @cache
