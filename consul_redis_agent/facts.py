@@ -197,7 +197,7 @@ class Facts:
     catalog: Catalog | None = None
     """None: Consul's servers have not answered yet."""
     own: tuple[str, str] = ("", "")
-    """Consul node and service id of the own entry, whether it exists or not."""
+    """Consul node (empty as long as it is not known) and service id of the own entry, whether it exists or not."""
     master_name: str = ""
     peer: Peer | None = None
     confirmed: float = -inf

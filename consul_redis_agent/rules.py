@@ -227,18 +227,25 @@ class _Master:
     def __init__(self, facts: Facts, node: Node, catalog: Catalog, policy: Policy) -> None:
         self.facts, self.node, self.catalog, self.policy = facts, node, catalog, policy
         held = [_Held(claim, e) for e in group(catalog.entries, facts.master_name) if (claim := Claim.read(e.meta))]
-        self.mine = [h for h in held if (h.entry.node, h.entry.id) == facts.own]
+        self.mine = [h for h in held if self._is_mine(h)]
         self.own = next((h for h in self.mine if h.entry.passing and h.claim.run_id == node.run_id), None)
         """The claim that this node holds now; one that was put down, or that an earlier life of it left, is none."""
         self.begun = next((h.claim for h in self.mine if h.claim.run_id == node.run_id), None)
         """The same, or one that is written down but does not pass yet."""
-        self.others = [h for h in held if (h.entry.node, h.entry.id) != facts.own]
+        self.others = [h for h in held if not self._is_mine(h)]
         self.rivals = [h for h in self.others if h.live]
         self.newest = max(self.rivals, key=lambda h: h.claim.order, default=None)
         self.confirmed = facts.confirmed
         if self.own and not self._newer_than(self.own.claim):
             self.confirmed = max(self.confirmed, catalog.at)
         self.sentinel_runs = bool(facts.known) or any(h.claim.epoch > NO_EPOCH for h in held)
+
+    def _is_mine(self, held: _Held) -> bool:
+        node, service_id = self.facts.own
+        if node:
+            return (held.entry.node, held.entry.id) == self.facts.own
+        # A token without agent:read learns its Consul node's name from its first entry, which the catalog shows sooner.
+        return held.entry.id == service_id and held.claim.run_id == self.node.run_id
 
     def decide(self) -> Decision:
         mode = self.policy.mode

@@ -315,6 +315,15 @@ def test_a_claim_that_was_put_down_is_no_claim() -> None:
     assert outcome(decision) == (Verdict.NONE, Reason.UNBACKED)
 
 
+def test_a_first_claim_is_known_by_its_run_id_before_the_consul_node_is_known() -> None:
+    """A token without agent:read learns the node's name from the first entry: that entry is not taken for a rival's."""
+    mine, other = holds("a", 5), holds("b", 4)
+    decision = decide(facts(master(), sentinels("a", "a", "a"), mine, other, own=("", mine.id)), POLICY)
+    assert outcome(decision) == (Verdict.MASTER, Reason.NAMED)
+    assert decision.claim == Claim.read(mine.meta)
+    assert decision.evict == (other,)
+
+
 def test_a_claim_of_an_earlier_life_is_no_claim() -> None:
     """The node was restarted: what its last run id held does not carry over by itself."""
     decision = decide(facts(master(run_id="a2"), sentinels("", "", ""), holds("a", 5)), POLICY)
