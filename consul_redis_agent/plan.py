@@ -101,14 +101,17 @@ def at_once(
         if evict or not any(_holds(e, claim) for e in own):
             there = next((e for e in local if e.id == claim.id), None)  # also without Meta: somebody wrote over it
             index: int | None = int((there.check or {}).get("ModifyIndex", 0)) if there else 0
-            if there and not there.passing and _definition(there) != _wanted_definition(claim):
+            known = there is not None and _definition(there) == _wanted_definition(claim)
+            if there and not there.passing and not known:
                 # When the local agent is told of the check, Consul syncs the service with it: as it is known there. So
                 # the claim must be known there first, while the check, which keeps its status, is still critical.
                 yield Register(replace(claim, passing=False))
-                index = None  # that may have written the check, too
+                index, known = None, True  # that may have written the check, too
             # An entry in maintenance stays, critical: removing it would end the operator's maintenance.
             away = tuple(e for e in own if e.id not in names and not e.maintenance)
             yield Transact(claim, away, evict, unless_newer_than=index)
+            # Before anything else is asked: a full sync of the local agent would write over the catalog what it knows.
+            yield Update(claim.check_id, claim.passing) if known else Register(claim)
         return
     passing = {w.id for w in wanted if w.passing}
     for entry in own:

@@ -89,25 +89,30 @@ def local(*services: Service) -> dict[str, Service]:
 
 
 def test_a_new_master_moves_the_claim_in_one_transaction() -> None:
-    """Its own entry up, its replica entry away and the older claim down: one step for DNS."""
+    """Its own entry up, its replica entry away and the older claim down: one step for DNS, then the local agent."""
     (master,), (replica,) = want(MASTER), want(REPLICA)
     older = replace(in_catalog(master), node="host-b")
     steps = list(at_once((master,), (older,), [in_catalog(replica), older], HERE, NAMING))
-    assert steps == [Transact(master, remove=(in_catalog(replica),), evict=(older,), unless_newer_than=0)]
+    assert steps == [
+        Transact(master, remove=(in_catalog(replica),), evict=(older,), unless_newer_than=0),
+        Register(master),
+    ]
 
 
 def test_a_claim_that_arrives_late_is_refused() -> None:
     """It names the check that it was made for, so a transaction that hung in a cut does not undo its own eviction."""
     (master,) = want(MASTER)
     there = replace(in_catalog(master, passing=False), check={"Name": master.check_name, "ModifyIndex": 7})
-    assert list(at_once((master,), (), [there], HERE, NAMING)) == [Transact(master, unless_newer_than=7)]
+    steps = list(at_once((master,), (), [there], HERE, NAMING))
+    assert steps == [Transact(master, unless_newer_than=7), Update(master.check_id, passing=True)]
 
 
 def test_an_entry_that_somebody_wrote_over_is_taken_back() -> None:
     """It has the id of the claim and no Meta of this tool, and its check is there, with an index."""
     (master,) = want(MASTER)
     there = replace(in_catalog(master), meta={}, port=9, check={"Name": master.check_name, "ModifyIndex": 7})
-    assert list(at_once((master,), (), [there], HERE, NAMING)) == [Transact(master, unless_newer_than=7)]
+    steps = list(at_once((master,), (), [there], HERE, NAMING))
+    assert steps == [Transact(master, unless_newer_than=7), Register(master)]
 
 
 def test_a_master_that_is_in_place_takes_no_step() -> None:
@@ -201,7 +206,8 @@ def test_a_claim_in_a_known_entry_is_registered_before_it_passes() -> None:
     naming = replace(NAMING, mode=Mode.CHECK)
     (master,), (before,) = want(MASTER, Mode.CHECK), want(REPLICA, Mode.CHECK)
     steps = list(at_once((master,), (), [in_catalog(before)], HERE, naming))
-    assert steps == [Register(replace(master, passing=False)), Transact(master)]
+    up = Update(master.check_id, passing=True)
+    assert steps == [Register(replace(master, passing=False)), Transact(master), up]
 
 
 def test_what_only_the_catalog_has_wrong_is_written_there() -> None:
