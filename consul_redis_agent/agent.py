@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 DECIDED_WITHIN = 5.0
 """Seconds since the last finished decision of every node, which is made once a second, that still count as well."""
+TICKS = 16
+"""Parts of a second over which many Redis nodes are spread, so that a change at one does not wait for looks at all."""
 
 
 class Agent:
@@ -139,8 +141,8 @@ class Agent:
             catalogs = {name: CatalogWatch(api, name, config.service.ttl / 2, self._wake) for name in names}
             sentinels = Sentinels(config.sentinel.hosts, partial(sentinel_link, config.sentinel), self._wake, tasks)
             self.nodes = [
-                NodeAgent(config, redis, api, sentinels, catalogs, seen_from, self.pulse, self._decided)
-                for redis in config.redis
+                NodeAgent(config, redis, api, sentinels, catalogs, seen_from, self.pulse, self._decided, i % TICKS / TICKS)
+                for i, redis in enumerate(config.redis)
             ]
             for catalog in catalogs.values():
                 tasks.create_task(catalog.run())

@@ -13,6 +13,20 @@ def clock() -> float:
     return time.clock_gettime(_CLOCK)
 
 
+def until_tick(period: float, phase: float = 0.0) -> float:
+    """Seconds until the next multiple of ``period``, plus ``phase``. Whatever waits for one wakes the process once, together."""
+    return period - (clock() - phase) % period
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait until ``event`` is set, by others or, after that time, by this."""
+    alarm = asyncio.get_running_loop().call_later(seconds, event.set)  # asyncio.timeout() costs three times as much
+    try:
+        await event.wait()
+    finally:
+        alarm.cancel()
+
+
 PULSE = 0.5
 """Seconds between two beats of :class:`Pulse`."""
 STOPPED = 1.5
@@ -37,6 +51,6 @@ class Pulse:
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
-            await asyncio.sleep(PULSE)
+            await asyncio.sleep(until_tick(PULSE))
             self.stops()
             self._at = clock()

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from consul_redis_agent import identity
 from consul_redis_agent.claim import MASTER_NAME, Claim
-from consul_redis_agent.clock import Pulse, clock
+from consul_redis_agent.clock import Pulse, clock, set_within, until_tick
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import Mode, Naming, wanted
@@ -59,6 +59,7 @@ class NodeAgent:
         seen_from: str,
         pulse: Pulse,
         finished: Callable[[], None],
+        phase: float,
     ) -> None:
         self.redis = redis
         self.policy = Policy(
@@ -71,7 +72,7 @@ class NodeAgent:
         self.on_stop = config.service.on_stop
         self._changed = asyncio.Event()
         self.name = redis.path or str(Address(redis.host or "", redis.port or 0))
-        self.lookout = Lookout(redis, self.policy.mode, sentinels, catalogs, self._changed.set)
+        self.lookout = Lookout(redis, self.policy.mode, sentinels, catalogs, self._changed.set, phase)
         self.registry = Registry(api, self.naming)
         self.publisher = Publisher(self.registry, self.lookout, self.policy.ttl, self._written)
         self.decision: Decision | None = None
@@ -87,7 +88,7 @@ class NodeAgent:
         self._published = ""
         self._kept = True
         self._complaints: dict[str, str] = {}
-        self._finished = finished
+        self._finished, self._phase = finished, phase
         self._pulse, self._stops = pulse, pulse.stops()
 
     def wake(self) -> None:
@@ -133,9 +134,8 @@ class NodeAgent:
     async def _loop(self) -> None:
         try:
             while True:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(1.0 if self._kept else min(self.publisher.next_beat, 1.0)):
-                        await self._changed.wait()
+                tick = until_tick(1.0, self._phase)
+                await set_within(self._changed, tick if self._kept else min(self.publisher.next_beat, tick))
                 self._changed.clear()
                 if (stops := self._pulse.stops()) != self._stops:
                     self._stops = stops

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from consul_redis_agent.clock import clock
+from consul_redis_agent.clock import clock, until_tick
 from consul_redis_agent.facts import Address, Node, Role, Sentinel
 from consul_redis_agent.watch.link import Link, Unanswered
 from consul_redis_agent.watch.sentinels import HELLO, SentinelWatch, hello
@@ -144,7 +144,7 @@ class HelloWatch:
                 if not self._wanted():
                     await self._link.close()
                     self._began = None
-                    await asyncio.sleep(HELLO_PERIOD)
+                    await asyncio.sleep(until_tick(HELLO_PERIOD))
                     continue
                 with suppress(Unanswered):  # Redis is down (its own watch says so), or no Sentinel speaks
                     await self._listen()

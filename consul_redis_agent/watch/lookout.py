@@ -41,6 +41,7 @@ class Lookout:
         sentinels: Sentinels,
         catalogs: dict[str, CatalogWatch],
         changed: Callable[[], None],
+        phase: float,
     ) -> None:
         self.redis, self.mode = redis, mode
         self.address = redis.path or Address(redis.host or "", redis.port or 0)
@@ -52,7 +53,7 @@ class Lookout:
         """The address to publish; None as long as none is known that others could use."""
         self._changed = changed
         self._pool, self._catalogs = sentinels, catalogs
-        self._node = RedisWatch(self._link, changed)
+        self._node = RedisWatch(self._link, changed, phase)
         self._hello = HelloWatch(self._link, self._wants_hello, self._heard_hello)
         self._at_sentinel: Address | None = None
         self._put_down = self._standing = inf

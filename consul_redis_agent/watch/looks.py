@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
+from tenacity import AsyncRetrying, RetryCallState
 from tenacity.wait import wait_base
 
-from consul_redis_agent.clock import clock
+from consul_redis_agent.clock import clock, set_within, until_tick
 from consul_redis_agent.watch.link import Unanswered
 
 
 class Looks(ABC):
-    """A look every ``period`` seconds, or as soon as somebody asks; after one that failed, what ``backoff`` says."""
+    """A look every ``period`` seconds, or as soon as somebody asks; after one that failed, what ``backoff`` says.
 
-    def __init__(self, period: float, backoff: wait_base) -> None:
-        self._period, self._backoff = period, backoff
+    ``phase`` is that of :func:`~consul_redis_agent.clock.until_tick`.
+    """
+
+    def __init__(self, period: float, backoff: wait_base, phase: float = 0.0) -> None:
+        self._period, self._backoff, self._phase = period, backoff, phase
         self._again = asyncio.Event()
         self._ended = asyncio.Condition()
         self._last = float("-inf")
@@ -39,20 +42,22 @@ class Looks(ABC):
 
     async def look_for_ever(self) -> None:
         """Look until cancelled."""
+        failures = RetryCallState(AsyncRetrying(), None, (), {})  # only counts here: most looks succeed
         while True:
             self._again.clear()
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(Unanswered),
-                wait=self._backoff,
-                stop=stop_never,
-                before_sleep=self._failed,
-                sleep=self._pause,
-            ):
-                with attempt:
-                    began = clock()
-                    await self._look(began)
-            await self._tell(began)
-            await self._pause(self._period)
+            began = clock()
+            try:
+                await self._look(began)
+            except Unanswered as error:
+                self._again.clear()  # a connection that is closed at once asks for a look each time: the backoff decides
+                self._missed(error)
+                await self._tell(clock())
+                await set_within(self._again, self._backoff(failures))
+                failures.attempt_number += 1
+            else:
+                failures.attempt_number = 1
+                await self._tell(began)
+                await set_within(self._again, until_tick(self._period, self._phase))
 
     @abstractmethod
     async def _look(self, began: float) -> None:
@@ -62,20 +67,7 @@ class Looks(ABC):
     def _missed(self, error: Unanswered) -> None:
         """Show that a look has failed."""
 
-    async def _failed(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self._again.clear()  # a connection that is closed at once asks for a look each time: the backoff decides
-        self._missed(error if isinstance(error, Unanswered) else Unanswered(str(error)))
-        await self._tell(clock())
-
     async def _tell(self, looked: float) -> None:
         self._last = looked
         async with self._ended:
             self._ended.notify_all()
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._again.wait()
-        except TimeoutError:
-            return

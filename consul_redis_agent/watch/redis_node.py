@@ -31,8 +31,10 @@ SECTIONS = ("INFO", "server", "persistence", "replication")
 class RedisWatch(Looks):
     """Keeps ``fact`` true; calls ``changed`` after every look that saw something new, or nothing."""
 
-    def __init__(self, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None]) -> None:
-        super().__init__(POLL, BACKOFF)
+    def __init__(
+        self, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None], phase: float
+    ) -> None:
+        super().__init__(POLL, BACKOFF, phase)
         self.fact: Node | Silence | None = None
         self.announced: Address | None = None
         """``replica-announce-ip`` and ``-port``, where both are set and the login may read them."""
