@@ -131,7 +131,7 @@ class Fleet:
             extra=extra,
         )
         self.consuls.append(node)
-        return self._start(node, wait=wait)
+        return self.add(node, wait=wait)
 
     def redis(
         self,
@@ -154,14 +154,14 @@ class Fleet:
             **options,
         )
         self.nodes.append(node)
-        return self._start(node)
+        return self.add(node)
 
     def sentinel(self, host: Host | None = None, *, master: RedisNode, **options: Any) -> SentinelNode:
         """Start a Sentinel; ``options`` as in :class:`SentinelNode`."""
         name = self._name("sentinel", self.sentinels)
         node = SentinelNode(name, host=host or self.host(name), folder=self.folder, master=master, **options)
         self.sentinels.append(node)
-        return self._start(node)
+        return self.add(node)
 
     def agent(
         self,
@@ -184,7 +184,7 @@ class Fleet:
             config = more + self.agent_config(*nodes, consul=consul)
         agent = AgentNode(name, host=host, folder=self.folder, config=config, arguments=arguments, env=env)
         self.agents.append(agent)
-        return self._start(agent)
+        return self.add(agent)
 
     def agent_config(self, *nodes: RedisNode, consul: ConsulNode) -> str:
         """Return the tables of a configuration that differ from the defaults, to reach these nodes and Consul."""
@@ -202,14 +202,23 @@ class Fleet:
         return text
 
     def witness(
-        self, *, service: str = "redis", consul: ConsulNode | None = None, nodes: Sequence[RedisNode] | None = None
+        self, *, consul: ConsulNode | None = None, nodes: Sequence[RedisNode] | None = None, **options: Any
     ) -> Witness:
-        """Start a witness at the first Consul, or another one, that watches all Redis nodes, or some."""
+        """Start a witness at the first Consul, or another one, that watches all Redis nodes, or some.
+
+        ``options`` as in :class:`Witness`.
+        """
         name = self._name("witness", [process for process in self.processes if isinstance(process, Witness)])
         watched = self.nodes if nodes is None else nodes
-        return self._start(
-            Witness(name, folder=self.folder, consul=consul or self.consuls[0], nodes=watched, service=service)
-        )
+        return self.add(Witness(name, folder=self.folder, consul=consul or self.consuls[0], nodes=watched, **options))
+
+    def add(self, process: _P, *, wait: bool = True) -> _P:
+        """Start any other process as part of this fleet: it ends with the fleet, is lost with its host, returns with it."""
+        self.processes.append(process)
+        process.launch()
+        if wait:
+            process.wait_ready(within=20)
+        return process
 
     def populate(
         self,
@@ -295,13 +304,6 @@ class Fleet:
             within=within,
             what=f"{len(sentinels)} Sentinels see each other and {replicas} replicas, all well",
         )
-
-    def _start(self, process: _P, *, wait: bool = True) -> _P:
-        self.processes.append(process)
-        process.launch()
-        if wait:
-            process.wait_ready(within=20)
-        return process
 
     def _net(self) -> Network:
         if self._network is None:

@@ -3,10 +3,10 @@
 Run as ``python -I sampler.py SPEC.json``; standard library only, so that it starts at once. Each line it prints is a
 JSON list; times are seconds of the system's monotonic clock:
 
-- ``["dns", asked, answered, hex or null]``  the reply differs from the one before; null is no reply (any more)
-- ``["role", at, node, role or null]``       what ROLE says differs; null is no answer
-- ``["gap", from, to]``                      DNS was not seen for longer than GAP
-- ``["at", at, samples, longest]``           still watching: DNS replies so far, longest time between two
+- ``["dns", asked, service, answered, hex or null]``  the reply differs from the one before; null is no reply (any more)
+- ``["role", at, node, role or null]``                what ROLE says differs; null is no answer
+- ``["gap", from, service, to]``                      DNS was not seen for longer than GAP
+- ``["at", at, service, samples, longest]``           still watching: DNS replies so far, longest time between two
 
 Replies are compared as bytes and parsed by the reader, later: nothing slow happens between two questions.
 """
@@ -61,6 +61,7 @@ class Dns:
     def __init__(self, spec: dict[str, Any]) -> None:
         self.every: float = spec["every"]
         self.next = 0.0
+        self._service: str = spec["service"]
         self.socket = opened(spec["namespace"], socket.SOCK_DGRAM)
         self.socket.connect(tuple(spec["address"]))
         self._question = bytes.fromhex(spec["question"])[2:]
@@ -77,7 +78,7 @@ class Dns:
         self.next = now + self.every
         if now - self._reported >= REPORT:
             self._reported = now
-            emit("at", now, self._samples, self._longest)
+            emit("at", now, self._service, self._samples, self._longest)
         if self._asked is not None:
             if now - self._asked < DEADLINE:
                 return
@@ -103,14 +104,14 @@ class Dns:
                 passed = now - self._answered
                 self._longest = max(self._longest, passed)
                 if passed > GAP:
-                    emit("gap", self._answered, now)
+                    emit("gap", self._answered, self._service, now)
             self._answered = now
             self._note(reply, now)
 
     def _note(self, reply: bytes | None, now: float) -> None:
         content = reply and reply[2:]
         if content != self._last:
-            emit("dns", self._asked or now, now, reply and reply.hex())
+            emit("dns", self._asked or now, self._service, now, reply and reply.hex())
             self._last = content
         self._asked = None
 
@@ -200,7 +201,7 @@ class Redis:
 
 def main(path: str, stopped: Callable[[], bool]) -> None:
     spec = json.loads(Path(path).read_text())
-    eyes: list[Dns | Redis] = [Dns(spec["dns"]), *map(Redis, spec["redis"])]
+    eyes: list[Dns | Redis] = [*map(Dns, spec["dns"]), *map(Redis, spec["redis"])]
     while not stopped():
         now = time.monotonic()
         for eye in eyes:

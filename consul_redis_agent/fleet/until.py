@@ -20,8 +20,8 @@ class NotInTime(AssertionError):
     """The condition did not come true in time; the message says which and what was seen last."""
 
 
-def until(condition: Callable[[], _T], *, within: float, what: str) -> _T:
-    """Look until ``condition()`` is truthy and return that value.
+def until(condition: Callable[[], _T], *, within: float, what: str, every: float = POLL) -> _T:
+    """Look every ``every`` seconds until ``condition()`` is truthy, and return that value.
 
     An exception in the condition means "not yet". Raises :class:`NotInTime` after ``within`` seconds (times
     :data:`SCALE`), from the last exception if there was one.
@@ -38,4 +38,4 @@ def until(condition: Callable[[], _T], *, within: float, what: str) -> _T:
         if time.monotonic() >= deadline:
             seen = repr(error) if error else repr(last)
             raise NotInTime(f"not within {within * SCALE:g} s: {what}; seen last: {seen}") from error
-        time.sleep(POLL)
+        time.sleep(every)

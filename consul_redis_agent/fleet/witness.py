@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,8 @@ class Seen:
 class Witness(Process):
     """Watches what ``consul`` answers for ``service`` every ``every`` seconds, and the ROLE of ``nodes``.
 
-    It runs in a process of its own. Every time is of :func:`time.monotonic`, the same clock in all processes. What
+    ``also`` names further services, each with its own period; :meth:`history_of` tells of them, everything else of
+    ``service``. It runs in a process of its own. Every time is of :func:`time.monotonic`, the same clock in all processes. What
     happens between two samples goes unseen: :attr:`resolution` says how long that was at most.
     """
 
@@ -43,12 +44,22 @@ class Witness(Process):
         service: str = "redis",
         every: float = 0.002,
         every_role: float = 0.005,
+        also: Mapping[str, float] | None = None,
     ) -> None:
         path = folder / f"{name}.json"
         super().__init__(name, [sys.executable, "-I", sampler.__file__, str(path)], host=consul.host, folder=folder)
-        question = srv.question(f"{service}.service.consul.").hex()
+        services = {service: every} | dict(also or {})
         spec = {
-            "dns": {"address": consul.dns, "namespace": consul.host.namespace, "question": question, "every": every},
+            "dns": [
+                {
+                    "service": asked,
+                    "address": consul.dns,
+                    "namespace": consul.host.namespace,
+                    "question": srv.question(f"{asked}.service.consul.").hex(),
+                    "every": period,
+                }
+                for asked, period in services.items()
+            ],
             "redis": [
                 {
                     "name": node.name,
@@ -62,7 +73,8 @@ class Witness(Process):
         }
         path.write_text(json.dumps(spec))
         self._read = 0
-        self._history: list[Seen] = []
+        self._service = service
+        self._histories: dict[str, list[Seen]] = {asked: [] for asked in services}
         self._roles: dict[str, list[tuple[float, str | None]]] = {node.name: [] for node in nodes}
         self._gaps: list[tuple[float, float]] = []
         self._up_to = self._resolution = 0.0
@@ -70,15 +82,20 @@ class Witness(Process):
 
     def is_ready(self) -> bool:
         """Whether it has seen DNS and each node once, be it that they do not answer."""
-        return bool(self.history) and all(self._roles.values())
+        self._catch_up()
+        return all(self._histories.values()) and all(self._roles.values())
 
     # What was seen
 
     @property
     def history(self) -> tuple[Seen, ...]:
         """Every change of the answer, oldest first."""
+        return self.history_of(self._service)
+
+    def history_of(self, service: str) -> tuple[Seen, ...]:
+        """Every change of the answer for one of the services, oldest first."""
         self._catch_up()
-        return tuple(self._history)
+        return tuple(self._histories[service])
 
     @property
     def up_to(self) -> float:
@@ -248,19 +265,23 @@ class Witness(Process):
 
     def _take(self, kind: str, at: float, *rest: object) -> None:
         match kind, rest:
-            case "dns", (float(answered), str() | None as wire):
+            case "dns", (str(service), float(answered), str() | None as wire):
                 answers = None if wire is None else srv.answers(bytes.fromhex(wire))
+                history = self._histories[service]
                 # Consul shuffles several answers: the bytes differ, the set does not.
-                if not self._history or self._history[-1].answers != answers:
-                    self._history.append(Seen(at if answers is None else answered, answers))
-                self._up_to = max(self._up_to, answered)
+                if not history or history[-1].answers != answers:
+                    history.append(Seen(at if answers is None else answered, answers))
+                if service == self._service:
+                    self._up_to = max(self._up_to, answered)
             case "role", (str(name), str() | None as role):
                 self._roles[name].append((at, role))
-            case "gap", (float(stop),):
+            case "gap", (self._service, float(stop)):
                 self._gaps.append((at, stop))
                 self._resolution = max(self._resolution, stop - at)
-            case "at", (int(samples), float(longest)):
+            case "at", (self._service, int(samples), float(longest)):
                 self._up_to, self._samples, self._resolution = max(self._up_to, at), samples, longest
+            case (("gap" | "at"), _):
+                pass  # of a service that stands beside
             case _:
                 raise ValueError(f"the sampler printed {kind} {at} {rest}")
 

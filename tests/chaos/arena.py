@@ -329,10 +329,10 @@ class Arena:
         self._notice(master)
         for node in self.nodes:
             if node is not master:
-                self.until(partial(_made_to_follow, node, master), f"{node.name} follows {master.name}")
+                self.until(partial(made_to_follow, node, master), f"{node.name} follows {master.name}")
         self.fleet.wait_for_replicas()
         self.fleet.settle(within=60)
-        self.until(lambda: not any(map(_in_tilt, self.sentinels)), "no Sentinel is in TILT")
+        self.until(lambda: not any(map(in_tilt, self.sentinels)), "no Sentinel is in TILT")
         for sentinel in self.sentinels:
             sentinel.ask("SENTINEL", "DEBUG", *USUAL)
         self.until(self.names_holder, "DNS names the node that has authority")
@@ -341,7 +341,7 @@ class Arena:
     def _wait_for_agents(self) -> None:
         """Wait until no agent still searches, or holds off from a Sentinel that was away: a fault meets a calm fleet."""
         for agent in self.fleet.agents:
-            self.until(partial(_is_settled, agent, len(self.sentinels)), f"{agent.name} reaches everybody")
+            self.until(partial(is_settled, agent, len(self.sentinels)), f"{agent.name} reaches everybody")
 
     def _notice(self, master: RedisNode) -> None:
         """Take over what all Sentinels say, should the ear have missed a selection while one of them started."""
@@ -350,7 +350,7 @@ class Arena:
             self._named.append(Selected(time.monotonic(), epoch, master.announced))
 
 
-def _made_to_follow(node: RedisNode, master: RedisNode) -> bool:
+def made_to_follow(node: RedisNode, master: RedisNode) -> bool:
     """REPLICAOF, unless Sentinel, which would do the same after 10 s, was quicker."""
     info = node.info("replication")
     if (info.get("master_host"), info.get("master_port")) != master.announced:
@@ -358,7 +358,7 @@ def _made_to_follow(node: RedisNode, master: RedisNode) -> bool:
     return node.follows(master)
 
 
-def _is_settled(agent: AgentNode, sentinels: int) -> bool:
+def is_settled(agent: AgentNode, sentinels: int) -> bool:
     """Whether an agent reaches every Sentinel, and Consul holds what it wants."""
     snapshot = status.ask(agent.socket)
     return status.is_well(snapshot) and all(
@@ -367,7 +367,7 @@ def _is_settled(agent: AgentNode, sentinels: int) -> bool:
     )
 
 
-def _in_tilt(sentinel: SentinelNode) -> bool:
+def in_tilt(sentinel: SentinelNode) -> bool:
     return bool(int(sentinel.info("sentinel")["sentinel_tilt"]))
 
 
