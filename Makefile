@@ -1,7 +1,7 @@
 # Every target sets up what it needs first (tests/setup), inside this folder; a second run downloads nothing.
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.servers/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: demo test chaos lint setup
+.PHONY: demo test chaos bench lint setup
 
 demo: setup
 	@consul-redis-agent demo
@@ -13,6 +13,12 @@ test: setup
 chaos: setup
 	@CHAOS_RUNS=$(or $(RUNS),1) CHAOS_SEED=$(SEED) CHAOS_FAULTS="$(FAULTS)" CHAOS_JSON=$(or $(JSON),build/chaos.json) \
 		pytest tests/chaos
+
+# Publishers side by side, as tables, JSON and pictures: make bench ROUNDS=5 ONLY=failovers,cost,start PICTURES=docs/pictures
+bench:
+	@tests/setup bench
+	@python -m tests.bench --rounds $(or $(ROUNDS),20) --only $(or $(ONLY),failovers,cost,start) \
+		--json $(or $(JSON),build/bench.json) --pictures $(or $(PICTURES),build)
 
 lint: setup
 	@ruff check
