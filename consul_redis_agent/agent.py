@@ -141,7 +141,9 @@ class Agent:
             catalogs = {name: CatalogWatch(api, name, config.service.ttl / 2, self._wake) for name in names}
             sentinels = Sentinels(config.sentinel.hosts, partial(sentinel_link, config.sentinel), self._wake, tasks)
             self.nodes = [
-                NodeAgent(config, redis, api, sentinels, catalogs, seen_from, self.pulse, self._decided, i % TICKS / TICKS)
+                NodeAgent(
+                    config, redis, api, sentinels, catalogs, seen_from, self.pulse, self._decided, i % TICKS / TICKS
+                )
                 for i, redis in enumerate(config.redis)
             ]
             for catalog in catalogs.values():

@@ -31,9 +31,7 @@ SECTIONS = ("INFO", "server", "persistence", "replication")
 class RedisWatch(Looks):
     """Keeps ``fact`` true; calls ``changed`` after every look that saw something new, or nothing."""
 
-    def __init__(
-        self, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None], phase: float
-    ) -> None:
+    def __init__(self, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None], phase: float) -> None:
         super().__init__(POLL, BACKOFF, phase)
         self.fact: Node | Silence | None = None
         self.announced: Address | None = None
