@@ -13,6 +13,7 @@ import pytest
 from consul_redis_agent.fleet import ConsulNode, Fleet, until
 
 from .faults import ConsulProxy, Misbehaviour, Stage, paused, reply, stage_of
+from .support import wait_for_word
 
 POLICY = Path(__file__).parents[2] / "config" / "consul-policy.hcl"
 
@@ -65,6 +66,7 @@ def test_a_consul_that_hung_hears_the_state_of_now(stage: Stage) -> None:
     node = stage.redis()
     stage.agent(node, ttl="30s")
     stage.wait_for(node)
+    stage.heard("Consul holds")
     with paused(stage.consul):
         stage.heard("did not answer", within=20)
     stage.stays(node, seconds=2)
@@ -119,6 +121,8 @@ def test_the_example_policy_is_enough(guarded: Fleet) -> None:
         agents = [guarded.agent(node, env={"CONSUL_HTTP_TOKEN": token}) for node in guarded.nodes]
         witness = guarded.witness()
         witness.wait_for(first, within=12)
+        for agent in agents:
+            wait_for_word(agent, "passing")
         since = time.monotonic()
         second = guarded.failover()
         witness.wait_for(second, within=5)
