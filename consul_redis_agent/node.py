@@ -37,7 +37,7 @@ from consul_redis_agent.rules import (
 )
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
-from consul_redis_agent.watch.lookout import Lookout
+from consul_redis_agent.watch.lookout import Lookout, where
 from consul_redis_agent.watch.redis_node import POLL
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class NodeAgent:
         self.naming = naming(config, redis, seen_from)
         self.on_stop = config.service.on_stop
         self._changed = asyncio.Event()
-        self.name = redis.path or str(Address(redis.host or "", redis.port or 0))
+        self.name = str(where(redis))
         self.lookout = Lookout(redis, self.policy.mode, sentinels, catalogs, self._changed.set, phase)
         self.registry = Registry(api, self.naming)
         self.publisher = Publisher(self.registry, self.lookout, self.policy.ttl, self._written)

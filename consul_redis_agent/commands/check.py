@@ -16,13 +16,14 @@ from consul_redis_agent.commands.check_sentinel import sentinel_findings
 from consul_redis_agent.commands.lookup import DnsError, srv
 from consul_redis_agent.commands.resolve import judge_answers, name_of
 from consul_redis_agent.commands.screen import Finding, Level, show
-from consul_redis_agent.commands.survey import Survey, redis_link, survey, where
+from consul_redis_agent.commands.survey import Survey, survey
 from consul_redis_agent.config import Config, RedisConfig, read_secret
 from consul_redis_agent.errors import LocalError
 from consul_redis_agent.facts import Address, Entry, Role
 from consul_redis_agent.identity import address_at_sentinel, is_loopback
 from consul_redis_agent.plan import is_own
 from consul_redis_agent.rules import foreign
+from consul_redis_agent.watch.lookout import redis_link, where
 
 
 def main(args: argparse.Namespace) -> int:

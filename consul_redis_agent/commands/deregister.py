@@ -11,11 +11,11 @@ from consul_redis_agent.claim import MARKER, NODE
 from consul_redis_agent.commands import load_config, socket_path
 from consul_redis_agent.commands.screen import say
 from consul_redis_agent.commands.status import ask
-from consul_redis_agent.commands.survey import where
 from consul_redis_agent.config import Config
 from consul_redis_agent.consul_api import ConsulAPI, TokenSource
 from consul_redis_agent.errors import ConsulUnknown, LocalError
 from consul_redis_agent.facts import Address
+from consul_redis_agent.watch.lookout import where
 
 
 def main(args: argparse.Namespace) -> int:

@@ -11,11 +11,12 @@ from typing import NoReturn
 from consul_redis_agent.commands import load_config
 from consul_redis_agent.commands.lookup import Answer, DnsError, srv
 from consul_redis_agent.commands.screen import Level, is_terminal, say
-from consul_redis_agent.commands.survey import Survey, look_at_node, redis_link, survey
+from consul_redis_agent.commands.survey import Survey, look_at_node, survey
 from consul_redis_agent.commands.truth import Judgement, Looks, describe, judge
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.facts import Address, Node
 from consul_redis_agent.watch.link import Unanswered
+from consul_redis_agent.watch.lookout import redis_link
 
 WATCH_PERIOD = 0.02
 """Seconds between two questions of ``--watch``; Consul needs some 4 ms to change its answer."""

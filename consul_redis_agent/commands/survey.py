@@ -13,7 +13,7 @@ from consul_redis_agent.facts import Address, Node, Role, Sentinel
 from consul_redis_agent.rules import known_sentinels, majority
 from consul_redis_agent.watch.discovery import SEARCH_TIME
 from consul_redis_agent.watch.link import Link, Unanswered
-from consul_redis_agent.watch.lookout import password, sentinel_link
+from consul_redis_agent.watch.lookout import sentinel_link
 from consul_redis_agent.watch.redis_node import node, parse_info
 from consul_redis_agent.watch.sentinels import HELLO, SentinelWatch, hello
 
@@ -66,17 +66,6 @@ class Survey:
     def names(self, address: Address, run_id: str) -> bool:
         """Whether a majority names this node, by address or, behind NAT and hostnames, by run id."""
         return self.master is not None and (self.master == address or (run_id != "" and self.master_run_id == run_id))
-
-
-def where(redis: RedisConfig) -> Address | str:
-    """Where the node is reached: its address, or its unix socket."""
-    return redis.path or Address(redis.host or "", redis.port or 0)
-
-
-def redis_link(redis: RedisConfig, address: Address | None = None) -> Link:
-    """A connection to the node, or to another one of its group, with the node's login."""
-    secret = password(redis.password, redis.password_file)
-    return Link(address or where(redis), timeout=redis.timeout, username=redis.username, password=secret)
 
 
 async def look_at_node(link: Link) -> Node:

@@ -44,7 +44,7 @@ class Lookout:
         phase: float,
     ) -> None:
         self.redis, self.mode = redis, mode
-        self.address = redis.path or Address(redis.host or "", redis.port or 0)
+        self.address = where(redis)
         self.master_name = redis.master_name or ""
         self.sentinels: tuple[Sentinel, ...] = ()
         self.known: frozenset[str] = frozenset()
@@ -157,14 +157,7 @@ class Lookout:
         self._changed()
 
     def _link(self, closed: Callable[[], None] = lambda: None, address: Address | None = None) -> Link:
-        redis = self.redis
-        return Link(
-            address or self.address,
-            timeout=redis.timeout,
-            username=redis.username,
-            password=password(redis.password, redis.password_file),
-            closed=closed,
-        )
+        return redis_link(self.redis, address, closed)
 
     # Sentinels
 
@@ -224,6 +217,19 @@ def password(given: Secret | None, path: Path | None) -> Callable[[], str | None
         return secret.reveal() if secret else None
 
     return read
+
+
+def where(redis: RedisConfig) -> Address | str:
+    """Where the node is reached: its address, or its unix socket."""
+    return redis.path or Address(redis.host or "", redis.port or 0)
+
+
+def redis_link(config: RedisConfig, address: Address | None = None, closed: Callable[[], None] = lambda: None) -> Link:
+    """A connection to the node, or to another one of its group, with the node's login."""
+    secret = password(config.password, config.password_file)
+    return Link(
+        address or where(config), timeout=config.timeout, username=config.username, password=secret, closed=closed
+    )
 
 
 def sentinel_link(config: SentinelConfig, address: Address, closed: Callable[[], None] = lambda: None) -> Link:
