@@ -127,7 +127,10 @@ class RedisNode(RedisServer):
 
 
 class SentinelNode(RedisServer):
-    """One Sentinel that watches ``master`` under ``master_name``; times are in milliseconds."""
+    """One Sentinel that watches ``master`` under ``master_name``; times are in milliseconds.
+
+    ``also`` names further masters that it watches in the same way.
+    """
 
     def __init__(
         self,
@@ -142,14 +145,18 @@ class SentinelNode(RedisServer):
         failover_timeout: int = 10_000,
         password: str = "",
         settings: Settings = (),
+        also: Mapping[str, RedisNode] | None = None,
+        usual_port: int = 26379,
     ) -> None:
-        watch = [
-            ("sentinel monitor", f"{master_name} {master.announced.host} {master.announced.port} {quorum}"),
-            ("sentinel down-after-milliseconds", f"{master_name} {down_after}"),
-            ("sentinel failover-timeout", f"{master_name} {failover_timeout}"),
-        ]
-        if master.password:
-            watch.append(("sentinel auth-pass", f"{master_name} {master.password}"))
+        watch = []
+        for watched, node in {master_name: master, **(also or {})}.items():
+            watch += [
+                ("sentinel monitor", f"{watched} {node.announced.host} {node.announced.port} {quorum}"),
+                ("sentinel down-after-milliseconds", f"{watched} {down_after}"),
+                ("sentinel failover-timeout", f"{watched} {failover_timeout}"),
+            ]
+            if node.password:
+                watch.append(("sentinel auth-pass", f"{watched} {node.password}"))
         if password:
             watch.append(("sentinel sentinel-pass", password))
         super().__init__(
@@ -157,7 +164,7 @@ class SentinelNode(RedisServer):
             "redis-sentinel",
             host=host,
             folder=folder,
-            usual_port=26379,
+            usual_port=usual_port,
             password=password,
             config=_lines(settings) + _lines(watch),
         )

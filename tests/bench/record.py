@@ -79,6 +79,8 @@ class Cost(TypedDict):
     switches: NotRequired[float | None]
     """Context switches a second."""
     rss: NotRequired[float | None]
+    pss: NotRequired[float | None]
+    """Resident memory, with each page that processes share divided by how many they are."""
     wire: NotRequired[float | None]
     """Bytes a second."""
     raft_writes: NotRequired[float | None]
