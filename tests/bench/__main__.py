@@ -44,7 +44,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=20, help="failovers of each kind (default: %(default)s)")
     parser.add_argument("--only", type=parts, default=PARTS, help=f"parts, by commas (default: {','.join(PARTS)})")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="(default: %(default)s)")
-    parser.add_argument("--pictures", type=Path, default=Path("build"), help="a folder (default: %(default)s)")
+    parser.add_argument("--pictures", type=Path, help="a folder; they need `tests/setup bench` (default: none)")
     return parser.parse_args()
 
 
@@ -82,7 +82,8 @@ def cost(record: Record, rounds: int, tell: Tell) -> None:
     """Measure what publishers cost while nothing changes."""
     from . import cost
 
-    record.update(cost.measure(tell))
+    costs = cost.measure(tell)
+    record["cost_per_process"], record["cost_per_consul"] = costs["cost_per_process"], costs["cost_per_consul"]
 
 
 def start(record: Record, rounds: int, tell: Tell) -> None:
@@ -112,13 +113,16 @@ def progress(part: str) -> Iterator[Tell]:
         yield lambda line: bar.console.print(f"{part}: {line}", markup=False, soft_wrap=True)
 
 
-def show(record: Record, folder: Path) -> None:
+def show(record: Record, folder: Path | None) -> None:
     """Print the tables to stdout, and draw."""
-    from . import pictures, report
+    from . import report
 
     report.show(record)
-    for path in pictures.draw(record, folder):
-        print(f"drawn: {path}", file=sys.stderr)  # noqa: T201
+    if folder:
+        from . import pictures
+
+        for path in pictures.draw(record, folder):
+            print(f"drawn: {path}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from .measures import Window, spans
 from .record import KILLED, LOST, OURS, PLANNED, RETURNING, Failover, Lanes
 from .stage import PATIENCE, Stage
 
-SECONDS = {KILLED: 23.0, PLANNED: 16.0, LOST: 10.0}
+SECONDS = {KILLED: 26.0, PLANNED: 18.0, LOST: 13.0}
 """About how long each failover takes, with the rest before it."""
 BEFORE = 0.5
 """Seconds that the lanes show before the fault."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,8 +22,9 @@ LOOK = 0.05
 """Seconds between two looks of the launcher while it waits: it must not disturb what is measured."""
 PATIENCE = 30.0
 """Seconds until a publisher that does not name the master is held for one that never will."""
-CALM = 1.0
-"""Seconds in which nothing happens before a fault."""
+CALM = (0.5, 5.5)
+"""Seconds in which nothing happens before a fault: a random time between these, or every fault would meet the check of
+every 5 s at the same phase, since it is what the round before ended with."""
 EVERY_ROLE = 0.002
 """Seconds between two looks at a node's ROLE; a promotion by Sentinel, which closes connections, is seen at once."""
 
@@ -58,6 +60,7 @@ class Stage:
             also={other.service: other.every for other in others},
         )
         self.ear = Ear(self.fleet.sentinels)
+        self.until(lambda: not self.lagging(self.nodes[0]), "every publisher names the master")
 
     def __enter__(self) -> Self:
         return self
@@ -134,5 +137,5 @@ class Stage:
         for agent in fleet.agents:
             self.until(partial(is_settled, agent, len(fleet.sentinels)), f"{agent.name} reaches everybody")
         self.settle(master)
-        self.witness.watch(CALM)
+        self.witness.watch(random.uniform(*CALM))
         return master

@@ -260,6 +260,21 @@ def test_the_witness_tells_one_two_and_none_apart(fleet: Fleet) -> None:
     assert 0 < witness.resolution < witness.up_to - witness.history[0].at
 
 
+def test_a_witness_may_ask_for_several_services(fleet: Fleet) -> None:
+    """Each has a history of its own; what is judged is the first."""
+    consul = fleet.consul(servers=1)
+    witness = fleet.witness(also={"other": 0.01})
+    register(consul, ONE)
+    witness.wait_for(ONE, within=5)
+    body = {"Name": "other", "ID": "other", "Address": TWO.host, "Port": TWO.port}
+    consul.put("/v1/agent/service/register", body)
+    until(
+        lambda: witness.history_of("other")[-1].answers == frozenset({TWO}), within=5, what="the other service is seen"
+    )
+    assert [seen.answers for seen in witness.history] == [frozenset(), {ONE}]
+    assert [seen.answers for seen in witness.history_of("other")] == [frozenset(), {TWO}]
+
+
 def test_the_witness_does_not_take_silence_for_an_answer(fleet: Fleet) -> None:
     """While Consul is paused DNS is unanswered, which is neither one, two nor none."""
     consul, witness = consul_and_witness(fleet)
