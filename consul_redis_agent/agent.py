@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 DECIDED_WITHIN = 5.0
 """Seconds since the last finished decision of every node, which is made once a second, that still count as well."""
+REPLICA_WAIT = 30.0
+"""Seconds that a blocking query on a name of replicas waits. No claim stands there, so nothing rests on its age."""
 TICKS = 16
 """Parts of a second over which many Redis nodes are spread, so that a change at one does not wait for looks at all."""
 
@@ -58,6 +60,7 @@ class Agent:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in self.config.redis))
+        self.pulse.beat()
         status = self._server()
         await self._listen(status.listen_unix(self.socket_path), "`status` will not reach this agent")
         while True:
@@ -133,12 +136,12 @@ class Agent:
 
     async def _work(self, api: ConsulAPI) -> None:
         config = self.config
-        names = {r.service for r in config.redis}
+        waits = {r.service: config.service.ttl / 2 for r in config.redis}
         if config.service.mode == "services":
-            names |= {r.replica for r in config.redis if r.replica}
+            waits = {r.replica: REPLICA_WAIT for r in config.redis if r.replica} | waits
         seen_from = address_towards(config.consul.url)
         async with asyncio.TaskGroup() as tasks:
-            catalogs = {name: CatalogWatch(api, name, config.service.ttl / 2, self._wake) for name in names}
+            catalogs = {name: CatalogWatch(api, name, wait, self._wake) for name, wait in waits.items()}
             sentinels = Sentinels(config.sentinel.hosts, partial(sentinel_link, config.sentinel), self._wake, tasks)
             self.nodes = [
                 NodeAgent(
@@ -150,7 +153,6 @@ class Agent:
                 tasks.create_task(catalog.run())
             for node in self.nodes:
                 tasks.create_task(node.run())
-            tasks.create_task(self.pulse.run())
 
     def _wake(self) -> None:
         for node in self.nodes:

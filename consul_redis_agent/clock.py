@@ -48,9 +48,8 @@ class Pulse:
             self._at = now
         return self._stops
 
-    async def run(self) -> None:
-        """Beat until cancelled."""
-        while True:
-            await asyncio.sleep(until_tick(PULSE))
-            self.stops()
-            self._at = clock()
+    def beat(self) -> None:
+        """Beat from now on, as long as the running loop runs."""
+        self.stops()
+        self._at = clock()
+        asyncio.get_running_loop().call_later(until_tick(PULSE), self.beat)
