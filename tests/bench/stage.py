@@ -118,24 +118,31 @@ class Stage:
     def rest(self) -> RedisNode:
         """Bring everything back to three well hosts that agree, publishers included; returns the master.
 
-        Sentinel's own periods are shortened meanwhile. Raises NotInTime, but not for a publisher that does not settle.
+        Raises NotInTime, but not for a publisher that does not settle.
         """
-        fleet = self.fleet
-        for process in fleet.processes:
+        for process in self.fleet.processes:
             process.wait_ready(within=20)
-        for sentinel in fleet.sentinels:
-            sentinel.ask("SENTINEL", "DEBUG", *HASTE)
-        master = fleet.wait_for_master(within=PATIENCE)
-        for node in self.nodes:
-            if node is not master:
-                self.until(partial(made_to_follow, node, master), f"{node.name} follows {master.name}")
-        fleet.wait_for_replicas(within=PATIENCE)
-        fleet.settle(within=PATIENCE)
-        self.until(lambda: not any(map(in_tilt, fleet.sentinels)), "no Sentinel is in TILT")
-        for sentinel in fleet.sentinels:
-            sentinel.ask("SENTINEL", "DEBUG", *USUAL)
-        for agent in fleet.agents:
-            self.until(partial(is_settled, agent, len(fleet.sentinels)), f"{agent.name} reaches everybody")
+        self._pace(HASTE)
+        while (master := self.fleet.wait_for_master(within=PATIENCE)) is not self._agreed(master):
+            pass  # a failover was still going on
+        self._pace(USUAL)
+        for agent in self.fleet.agents:
+            self.until(partial(is_settled, agent, len(self.fleet.sentinels)), f"{agent.name} reaches everybody")
         self.settle(master)
         self.witness.watch(random.uniform(*CALM))
         return master
+
+    def _agreed(self, master: RedisNode) -> RedisNode | None:
+        """Wait until every other node follows this master and the Sentinels know it; returns whom they name then."""
+        for node in self.nodes:
+            if node is not master:
+                self.until(partial(made_to_follow, node, master), f"{node.name} follows {master.name}")
+        self.fleet.wait_for_replicas(within=PATIENCE)
+        self.fleet.settle(within=PATIENCE)
+        self.until(lambda: not any(map(in_tilt, self.fleet.sentinels)), "no Sentinel is in TILT")
+        return self.fleet.master()
+
+    def _pace(self, periods: Sequence[str]) -> None:
+        """Set the periods of every Sentinel: shorter ones to recover, the usual ones for all that is measured."""
+        for sentinel in self.fleet.sentinels:
+            sentinel.ask("SENTINEL", "DEBUG", *periods)
