@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of one answer. INFO has some 6 KiB, SENTINEL REPLICAS some 0.8 KiB a replica."""
-LINE_LIMIT = 64 * 1024
-"""Bytes of one protocol line; asyncio's own default."""
 GONE = {errno.ECONNREFUSED, errno.ENOENT}
 """Nothing listens there: on a host of its own that is sure, and no second look is needed."""
 
@@ -54,7 +52,7 @@ class _Reader(asyncio.StreamReader):
     """A stream that counts what it hands out since ``budget`` was set, and tells at once when the server closes."""
 
     def __init__(self, closed: Callable[[], None]) -> None:
-        super().__init__(limit=LINE_LIMIT)
+        super().__init__()
         self.budget = ANSWER_LIMIT
         self._closed = closed
 
@@ -66,19 +64,13 @@ class _Reader(asyncio.StreamReader):
         super().set_exception(exc)
         self._closed()
 
-    async def readexactly(self, n: int) -> bytes:
-        self._spend(n)
-        return await super().readexactly(n)
-
-    async def readline(self) -> bytes:
-        line = await super().readline()
-        self._spend(len(line))
-        return line
-
-    def _spend(self, count: int) -> None:
-        self.budget -= count
+    async def read(self, n: int = -1) -> bytes:
+        """All that redis-py asks for, with hiredis as its parser."""
+        data = await super().read(n)
+        self.budget -= len(data)
         if self.budget < 0:
             raise ValueError(f"the answer is larger than {ANSWER_LIMIT} bytes")
+        return data
 
 
 class _Tcp(Connection):
@@ -206,7 +198,7 @@ class Link:
         except (AuthenticationError, NoPermissionError) as error:
             await self.close()
             raise Denied(_line(error)) from error
-        except (LibraryError, OSError, EOFError, ValueError) as error:
+        except (LibraryError, OSError, EOFError, ValueError, MemoryError) as error:
             await self.close()
             if isinstance(error, ResponseError):
                 # Refused while logging in: "NOAUTH", "max number of clients reached", "LOADING" …

@@ -1,0 +1,86 @@
+"""One connection to Redis, with servers that do not keep to the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.exceptions import ResponseError
+
+from consul_redis_agent.facts import Address
+from consul_redis_agent.watch.link import ANSWER_LIMIT, Link, Unanswered
+
+
+class Server(asyncio.Protocol):
+    """Answers whatever it is asked with the same bytes."""
+
+    def __init__(self, answer: bytes, connections: list[asyncio.Transport]) -> None:
+        self.answer, self.connections = answer, connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.connections.append(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.connections[-1].write(self.answer)
+
+
+@asynccontextmanager
+async def serving(answer: bytes) -> AsyncIterator[tuple[Address, list[asyncio.Transport]]]:
+    """Such a server's address, and its connections."""
+    connections: list[asyncio.Transport] = []
+    server = await asyncio.get_running_loop().create_server(lambda: Server(answer, connections), "127.0.0.1", 0)
+    async with server:
+        yield Address("127.0.0.1", server.sockets[0].getsockname()[1]), connections
+        for connection in connections:
+            connection.abort()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n",
+        b"*4000000000\r\n",
+        b"*99999999999999999999\r\n",
+        b"*1\r\n" * 5000,
+        b"$-7\r\n",
+        b":1x\r\n",
+        b"$%d\r\n" % (2 * ANSWER_LIMIT) + b"x" * (2 * ANSWER_LIMIT),
+        b"+" + b"x" * (2 * ANSWER_LIMIT),
+    ],
+    ids=["HTTP", "count", "huge count", "depth", "length", "number", "bulk", "line"],
+)
+async def test_what_is_not_an_answer_is_none(answer: bytes) -> None:
+    """Whatever comes instead of an answer is named within the deadline, without filling the memory."""
+    async with serving(answer) as (address, _):
+        link = Link(address, timeout=5)
+        with pytest.raises(Unanswered):
+            await link.ask(("PING",))
+        assert not link.open
+
+
+async def test_a_refused_command_among_others() -> None:
+    """Each command has its own answer, and a refused one spoils no other."""
+    async with serving(b"*2\r\n$2\r\nip\r\n$4\r\n6379\r\n-ERR no\r\n$-1\r\n") as (address, _):
+        link = Link(address, timeout=5)
+        first, refused, nothing = await link.ask(("A",), ("B",), ("C",))
+        await link.close()
+    assert (first, nothing) == (["ip", "6379"], None)
+    assert isinstance(refused, ResponseError)
+
+
+async def test_the_end_of_a_connection_is_told_at_once() -> None:
+    """The server closes an idle connection: who waits for that is called, and the next question connects anew."""
+    closed = asyncio.Event()
+    async with serving(b"+PONG\r\n") as (address, connections):
+        link = Link(address, timeout=5, closed=closed.set)
+        assert await link.ask(("PING",)) == ["PONG"]
+        connections[0].close()
+        await asyncio.wait_for(closed.wait(), 5)
+        assert not link.open
+        assert await link.ask(("PING",)) == ["PONG"]
+        assert len(connections) == 2
+        await link.close()
