@@ -21,6 +21,13 @@ RUN_ID = "redis-run-id"
 
 PUT_DOWN = "a newer claim has taken its place"
 """Output of the checks of an older claim that its successor has set critical."""
+TOMBSTONES = 6
+"""How many further critical checks an older claim gets when it is put down.
+
+A Consul agent that was cut off does not know of it, and writes its own record over the catalog once it can, a check in
+each step. So many steps take longer than the newest claim's holder needs to put the old one down again, which begins
+with the first of them; and a registration that was on its way when the network was cut does not touch them at all.
+"""
 
 NO_EPOCH = -1
 """Where no Sentinel runs. Sentinel's first epoch is 0, so any claim that a Sentinel backs is newer."""

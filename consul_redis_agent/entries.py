@@ -31,6 +31,10 @@ SEAL_NAME = "seal"
 SEAL_NOTES = "critical after this Consul agent has started again, until consul-redis-agent confirms the entry"
 SEAL_TTL = "87600h"
 
+TOMBSTONE_SUFFIX = ":put-down-"
+"""The tombstones of service ``ID`` are ``ID:put-down-1`` and so on; see :data:`consul_redis_agent.claim.TOMBSTONES`."""
+TOMBSTONE_NAME = "put down"
+
 
 class Mode(StrEnum):
     """``service.mode`` of the configuration."""

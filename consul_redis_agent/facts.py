@@ -12,7 +12,7 @@ from enum import StrEnum
 from math import inf
 from typing import Any, NamedTuple
 
-from consul_redis_agent.claim import PUT_DOWN
+from consul_redis_agent.claim import PUT_DOWN, TOMBSTONES
 
 
 def whole(text: str, limit: int) -> int | None:
@@ -150,7 +150,7 @@ class Entry:
     check: Mapping[str, Any] | None = None
     """The role check as the catalog holds it, so that a transaction can write it back changed."""
     passing: bool = False
-    """The role check passes, and the seal is whole."""
+    """The role check passes, the seal is whole, and it has no tombstone."""
     node_alive: bool = True
     """Consul's gossip (serfHealth) holds the Consul node for alive."""
     maintenance: bool = False
@@ -159,11 +159,23 @@ class Entry:
     """CreateIndex of the service: smaller came first."""
     seal: Mapping[str, Any] | None = None
     """The seal as the catalog holds it; see :data:`consul_redis_agent.entries.SEAL_SUFFIX`."""
+    tombstones: tuple[str, ...] = ()
+    """Ids of the checks that a successor has added when it put this one down."""
 
     @property
     def put_down(self) -> bool:
         """Whether a successor has set it critical, rather than its own agent or somebody by hand."""
         return not self.passing and (self.check or {}).get("Output") == PUT_DOWN
+
+    @property
+    def rises(self) -> bool:
+        """Whether it passes, or its Consul agent, which does not know that it was put down, is about to make it pass."""
+        role, seal = self.check or {}, self.seal or {}
+        if self.passing or not (self.tombstones or PUT_DOWN in (role.get("Output"), seal.get("Output"))):
+            return self.passing
+        whole = len(self.tombstones) == TOMBSTONES and seal.get("Status") == "critical"
+        # Critical for another reason: that is what its Consul agent holds, and goes on to hold.
+        return role.get("Status") == "passing" or (not whole and role.get("Output") == PUT_DOWN)
 
     @property
     def visible(self) -> bool:

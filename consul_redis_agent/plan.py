@@ -41,6 +41,8 @@ class Transact:
     unless_newer_than: int | None = None
     """Refused if the published entry's role check has another ModifyIndex (0: if there is one): a transaction that hung
     in a cut and is delivered late must not undo what happened since. None: not asked."""
+    tombstones: tuple[str, ...] = ()
+    """Ids of the published entry's tombstones, which go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ def at_once(
                 index, known = None, True  # that may have written the check, too
             # An entry in maintenance stays, critical: removing it would end the operator's maintenance.
             away = tuple(e for e in own if e.id not in names and not e.maintenance)
-            yield Transact(claim, away, evict, unless_newer_than=index)
+            tombstones = there.tombstones if there else ()
+            yield Transact(claim, away, evict, unless_newer_than=index, tombstones=tombstones)
             # Before anything else is asked: a full sync of the local agent would write over the catalog what it knows.
             yield Update(claim.check_id, claim.passing) if known else Register(claim)
         return
@@ -120,7 +123,7 @@ def at_once(
             if check_id not in critical:
                 yield Update(check_id, passing=False)
             elif kept := next((w for w in wanted if w.id == entry.id), None):
-                yield Transact(kept)
+                yield Transact(kept, tombstones=entry.tombstones)
             else:
                 yield Transact(None, remove=(entry,))
 
@@ -178,7 +181,7 @@ def at_last(wanted: tuple[Wanted, ...], catalog: Iterable[Entry], here: str) -> 
     for entry in wanted:
         there = entries.get(entry.id)
         if there is not None and not _holds(there, entry):
-            yield Transact(entry)
+            yield Transact(entry, tombstones=there.tombstones)
 
 
 def settled(wanted: tuple[Wanted, ...], catalog: Iterable[Entry], here: str, naming: Naming) -> bool:

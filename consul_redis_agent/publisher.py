@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
@@ -45,10 +46,14 @@ class Publisher:
         self._writing: asyncio.Task[None] | None = None
         self._bug: BaseException | None = None
         self._lost = 0
+        self._refused = False
+        """The last attempt was refused, since the catalog has changed meanwhile."""
+        self._news = asyncio.Event()
 
     def want(self, target: Target) -> None:
         """Bring Consul to this target, in the background."""
         before, self._target = self._target, target
+        self._news.set()
         if before is None or before.key != target.key:
             self._wanted_since = target.decided
         if self._writing and before and before.key != target.key:
@@ -113,6 +118,7 @@ class Publisher:
                 wait=BACKOFF,
                 stop=stop_after_attempt(ATTEMPTS),
                 before_sleep=self._failed,
+                sleep=self._pause,
                 reraise=True,
             ):
                 with attempt:
@@ -167,13 +173,23 @@ class Publisher:
             self._written = target.key
             self._done(target, clock() - self._wanted_since)
 
+    async def _pause(self, seconds: float) -> None:
+        """Sleep before the next attempt; where the catalog has changed, only until the next decision."""
+        self._news.clear()
+        if not self._refused:
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), seconds)
+
     def _failed(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
+        self._refused = isinstance(error, ConsulConflict)
         self.errors += 1
         log.debug("%s: %s: %s", self._lookout.address, type(error).__name__, error)
         if isinstance(error, ConsulUnreachable):
             self.registry.doubt()
-        if isinstance(error, ConsulConflict):
+        if self._refused:
             self._look_again()
         # A conflict or a stale decision mends itself at the next look; what does not is said once.
         if not isinstance(error, ConsulConflict | StaleDecision | ConsulUnknown):

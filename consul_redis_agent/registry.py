@@ -8,10 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from consul_redis_agent import plan
-from consul_redis_agent.claim import PUT_DOWN
+from consul_redis_agent.claim import PUT_DOWN, TOMBSTONES
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
-from consul_redis_agent.entries import CHECK_SUFFIX, OUTPUT, SEAL_SUFFIX, Naming, Wanted
+from consul_redis_agent.entries import (
+    CHECK_SUFFIX,
+    NOTES,
+    OUTPUT,
+    SEAL_SUFFIX,
+    TOMBSTONE_NAME,
+    TOMBSTONE_SUFFIX,
+    Naming,
+    Wanted,
+)
 from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulUnknown, StaleDecision
 from consul_redis_agent.facts import Entry
 from consul_redis_agent.watch.catalog import SERVICE_MAINTENANCE
@@ -158,11 +167,13 @@ class Registry:
             else:
                 yield {"Check": {"Verb": "cas", "Check": role | {"ModifyIndex": step.unless_newer_than}}}
             yield {"Check": {"Verb": "set", "Check": seal}}
+            for tombstone in step.tombstones:
+                yield {"Check": {"Verb": "delete", "Check": seal | {"CheckID": tombstone}}}
         for entry in step.remove:
             named = {"ID": entry.id, "Service": entry.name}
             yield {"Service": {"Verb": "delete", "Node": self.here, "Service": named}}
         for older in put_down(step.evict):
-            yield {"Check": {"Verb": "cas", "Check": older}}
+            yield {"Check": {"Verb": "cas" if "ModifyIndex" in older else "set", "Check": older}}
 
     async def _transact(self, step: plan.Transact) -> None:
         operations = list(self._operations(step))
@@ -215,13 +226,17 @@ class Registry:
 
 
 def put_down(entries: Iterable[Entry]) -> Iterator[Mapping[str, Any]]:
-    """The checks of older claims, as read, but critical: writing one replaces it whole.
+    """The checks of older claims, as read, but critical: writing one replaces it whole. And their tombstones.
 
     The seal too: should that claim's Consul agent start again, it knows a passing role check and a broken seal, and
     writes what differs one by one; the seal must not be whole for the moment between.
     """
     for entry in entries:
+        down = {"Status": "critical", "Output": PUT_DOWN}
         for check in (entry.check, entry.seal):
             if check is not None:
-                kept = {key: value for key, value in check.items() if key not in NOT_WRITTEN}
-                yield kept | {"Status": "critical", "Output": PUT_DOWN}
+                yield {key: value for key, value in check.items() if key not in NOT_WRITTEN} | down
+        for number in range(1, TOMBSTONES + 1):
+            tombstone = {"CheckID": f"{entry.id}{TOMBSTONE_SUFFIX}{number}", "Name": TOMBSTONE_NAME, "Type": "ttl"}
+            service = {"ServiceID": entry.id, "ServiceName": entry.name, "ServiceTags": list(entry.tags)}
+            yield tombstone | {"Node": entry.node, "Notes": NOTES} | service | down

@@ -112,7 +112,7 @@ class Decision:
     claim: Claim | None = None
     """The claim to write, with verdict MASTER."""
     evict: tuple[Entry, ...] = ()
-    """The older claims of the group that pass their check, to be set critical together with the own claim."""
+    """The older claims of the group that pass, or are about to, to be set critical together with the own claim."""
     ask: Address | None = None
     """The peer whose own word would change this decision."""
     confirmed: float = float("-inf")
@@ -407,7 +407,7 @@ class _Master:
         if self.own is None and claim.epoch < seen and self.facts.now - self.facts.newest_seen_at < PATIENCE:
             # Its host or Consul agent may only just start again, and the Sentinels not all know of its failover yet.
             return self._withdraw(Reason.NEWER_CLAIM, f"a claim of epoch {seen} was there a moment ago; {sentence}")
-        older = tuple(h.entry for h in self.others if h.entry.passing and h.claim.order <= claim.order)
+        older = tuple(h.entry for h in self.others if h.entry.rises and h.claim.order <= claim.order)
         sentence = f"Redis is a master, and {sentence}."
         return Decision(Verdict.MASTER, reason, sentence, claim=claim, evict=older, confirmed=self.confirmed)
 

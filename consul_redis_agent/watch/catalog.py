@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
-from consul_redis_agent.entries import CHECK_SUFFIX, SEAL_SUFFIX
+from consul_redis_agent.entries import CHECK_SUFFIX, SEAL_SUFFIX, TOMBSTONE_SUFFIX
 from consul_redis_agent.errors import ConsulError, ConsulUnreachable
 from consul_redis_agent.facts import Catalog, Entry
 
@@ -104,6 +104,7 @@ def entry(answer: Mapping[str, Any]) -> Entry:
     by_id = {c["CheckID"]: c for c in checks}
     status = {c["CheckID"]: c["Status"] for c in checks}
     role, seal = by_id.get(service["ID"] + CHECK_SUFFIX), by_id.get(service["ID"] + SEAL_SUFFIX)
+    tombstones = tuple(id_ for id_ in by_id if id_.startswith(service["ID"] + TOMBSTONE_SUFFIX))
     return Entry(
         node=answer["Node"]["Node"],
         id=service["ID"],
@@ -114,9 +115,10 @@ def entry(answer: Mapping[str, Any]) -> Entry:
         meta=service["Meta"],
         check=role,
         seal=seal,
+        tombstones=tombstones,
         # A foreign entry has no role check: what counts then is whether DNS shows it.
         passing=(
-            role["Status"] == "passing" and (seal is None or seal["Status"] == "passing")
+            role["Status"] == "passing" and (seal is None or seal["Status"] == "passing") and not tombstones
             if role
             else "critical" not in status.values()
         ),

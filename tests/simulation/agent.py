@@ -182,10 +182,14 @@ class SimPublisher(Publisher):
         registry = Registry(cast("Any", Api(agent)), agent.naming)
         super().__init__(registry, cast("Any", agent), TTL, lambda target, seconds: None)
         self._agent = agent
+        self._resume: Callable[[], None] | None = None
 
     def want(self, target: Target) -> None:
         self._agent.world.spawn = lambda coroutine: Task(self._agent, coroutine)
         super().want(target)
+        resume, self._resume = self._resume, None
+        if resume:
+            resume()
 
     @property
     def at_work(self) -> bool:
@@ -204,7 +208,11 @@ class SimPublisher(Publisher):
             outcome = SimpleNamespace(exception=lambda error=error: error)
             self._failed(cast("Any", SimpleNamespace(outcome=outcome)))
             pause = min(0.05 * 3**attempt + engine.rng.uniform(0, 0.1), 2.0)
-            await Call(lambda reply, pause=pause: engine.later(pause, reply))  # type: ignore[misc]
+            await Call(lambda reply, pause=pause: self._sleep(reply, pause))  # type: ignore[misc]
+
+    def _sleep(self, reply: Reply, seconds: float) -> None:
+        self._agent.world.engine.later(seconds, reply)
+        self._resume = reply if self._refused else None
 
 
 class SentinelWatch:

@@ -89,6 +89,10 @@ class Servers:
                     self._set_service(records, (node, body["ID"]), body, body["Service"])
                 case {"Service": {"Verb": "delete", "Node": node, "Service": body}}:
                     records.pop((node, body["ID"]), None)
+                case {"Check": {"Verb": "delete", "Check": check}}:
+                    key = (check["Node"], check["ServiceID"])
+                    kept = {id_: c for id_, c in records[key].checks.items() if id_ != check["CheckID"]}
+                    records[key] = replace(records[key], checks=kept)
                 case {"Check": {"Verb": verb, "Check": check}}:
                     self._set_check(records, verb, check)
                 case _:

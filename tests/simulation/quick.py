@@ -32,7 +32,7 @@ from random import Random
 from types import MappingProxyType
 
 from consul_redis_agent import rules
-from consul_redis_agent.claim import FORMAT, MARKER, MASTER_NAME, PUT_DOWN, Claim
+from consul_redis_agent.claim import FORMAT, MARKER, MASTER_NAME, PUT_DOWN, TOMBSTONES, Claim
 from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Selection, Sentinel, Silence
 from consul_redis_agent.rules import Decision, Policy, Verdict
 
@@ -44,7 +44,8 @@ ME = tuple(frozenset((address,)) for address in AT)
 OWN = tuple((f"host-{i}", f"redis-{i}") for i in HOSTS)
 NUMBER = {node: i for i, (node, _) in enumerate(OWN)}
 PASSES = MappingProxyType({"Output": ""})
-NEWER = MappingProxyType({"Output": PUT_DOWN})
+NEWER = MappingProxyType({"Output": PUT_DOWN, "Status": "critical"})
+STONES = tuple(f"redis:put-down-{number}" for number in range(TOMBSTONES))
 MOST = 100
 """Steps for one failover, on average: from some states Sentinel finds no way out."""
 ILL = 0.15
@@ -290,8 +291,10 @@ class Model:
             self.entries[i] = Entry(
                 *OWN[i], "redis", *AT[i], (), meta, PASSES, passing=True, node_alive=self.alive[i], created=created
             )
+        elif entry and entry.passing and by is None:
+            self.entries[i] = replace(entry, passing=False, check=PASSES)
         elif entry and entry.passing:
-            self.entries[i] = replace(entry, passing=False, check=PASSES if by is None else NEWER)
+            self.entries[i] = replace(entry, passing=False, check=NEWER, seal=NEWER, tombstones=STONES)
         else:
             return
         if by is None:

@@ -120,8 +120,8 @@ def _no_majority(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rules, "majority", lambda known: 1)
 
 
-def _no_epochs(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Claim, "order", property(lambda self: (0, 0)))
+def _oldest_epoch_wins(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Claim, "order", property(lambda self: (-self.epoch, self.turn)))
 
 
 def _evict_afterwards(patch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def _no_look_after_a_stop(patch: pytest.MonkeyPatch) -> None:
 
 MUTATIONS: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "a single Sentinel is a majority": (_no_majority, "minority"),
-    "epochs are ignored": (_no_epochs, "rejoins"),
+    "the oldest epoch wins": (_oldest_epoch_wins, "rejoins"),
     "older claims are evicted after the own one passes": (_evict_afterwards, "two_failovers"),
     "a selection is believed for ever": (_selected_for_ever, "aborted"),
     "a lease never ends": (_lease_for_ever, "long_cut"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Event
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -333,7 +334,10 @@ class World:
     @contextmanager
     def _patched(self) -> Iterator[None]:
         """Let the real registry and publisher live in this world's time."""
-        tasks = SimpleNamespace(create_task=lambda coroutine: self.spawn(coroutine))  # noqa: PLW0108 - it changes
+        tasks = SimpleNamespace(
+            create_task=lambda coroutine: self.spawn(coroutine),  # noqa: PLW0108 - it changes
+            Event=Event,
+        )
         with (
             patch.object(registry, "clock", lambda: self.engine.now),
             patch.object(publisher, "clock", lambda: self.engine.now),

@@ -151,6 +151,17 @@ def test_a_claim_whose_transaction_came_late_is_put_down_by_another() -> None:
     assert list(at_once((none,), (), [entry], HERE, naming, told)) == [Transact(none)]
 
 
+def test_an_entry_that_was_put_down_loses_its_tombstones_when_it_passes_again() -> None:
+    """The local agent does not know them, so the transaction that writes the entry anew takes them away."""
+    (master,), (replica,) = want(MASTER), want(REPLICA, Mode.TAGS)
+    stones = ("redis-6379:put-down-1", "redis-6379:put-down-2")
+    down = replace(in_catalog(master, passing=False), tombstones=stones)
+    transaction, _ = at_once((master,), (), [down], HERE, NAMING)
+    assert transaction == Transact(master, unless_newer_than=0, tombstones=stones)
+    down = replace(in_catalog(replica, passing=False), tombstones=stones)
+    assert list(at_last((replica,), [down], HERE)) == [Transact(replica, tombstones=stones)]
+
+
 def test_maintenance_outlives_a_demotion() -> None:
     """Deregistering would end the operator's maintenance: such an entry stays, critical, and counts as settled."""
     (master,) = want(MASTER)

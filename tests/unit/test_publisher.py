@@ -7,7 +7,10 @@ from math import inf
 from types import SimpleNamespace
 from typing import Any, cast
 
+from tenacity import wait_fixed
+
 from consul_redis_agent import publisher as module
+from consul_redis_agent.errors import ConsulConflict
 from consul_redis_agent.publisher import Publisher
 from consul_redis_agent.registry import Target
 
@@ -137,3 +140,23 @@ async def test_a_write_that_was_interrupted_is_undone() -> None:
     publisher.want(nothing)
     await done.wait()
     assert registry.held == ()
+
+
+async def test_a_refused_transaction_is_repeated_with_the_next_decision(monkeypatch: Any) -> None:
+    """The catalog has changed meanwhile: as soon as what it holds now is decided upon, and not a backoff later."""
+    refused, done = asyncio.Event(), asyncio.Event()
+
+    class Refusing(Recorder):
+        async def converge(self, target: Any, catalog: Any) -> None:
+            if not refused.is_set():
+                refused.set()
+                raise ConsulConflict("index is stale")
+
+    monkeypatch.setattr(module, "BACKOFF", wait_fixed(3600))
+    publisher = Publisher(cast("Any", Refusing()), cast("Any", BlindLookout()), 10.0, lambda *_: done.set())
+    publisher.want(Target(0.0, ()))
+    await refused.wait()
+    await asyncio.sleep(0)
+    publisher.want(Target(1.0, ()))
+    async with asyncio.timeout(5):
+        await done.wait()

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consul_redis_agent.claim import MARKER, MASTER_NAME, NO_EPOCH, PUT_DOWN, Claim
+from consul_redis_agent.claim import MARKER, MASTER_NAME, NO_EPOCH, PUT_DOWN, TOMBSTONES, Claim
 from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Selection, Sentinel, Silence
 from consul_redis_agent.rules import (
     MISSES,
@@ -722,6 +722,30 @@ def test_no_two_nodes_are_given_claims_of_one_order(
         if decision.claim:
             orders.append(decision.claim.order)
     assert len(orders) == len(set(orders))
+
+
+DOWN = {"Status": "critical", "Output": PUT_DOWN}
+STONES = tuple(f"redis-6379:put-down-{number}" for number in range(TOMBSTONES))
+
+
+@pytest.mark.parametrize(
+    ("rises", "undone"),
+    [
+        (False, {}),
+        (True, {"check": {"Status": "passing", "Output": ""}}),
+        (True, {"seal": {"Status": "passing", "Output": ""}}),
+        (True, {"tombstones": STONES[1:]}),
+        (True, {"tombstones": (), "seal": {"Status": "passing", "Output": ""}}),
+        # Its Consul agent has the role check critical as well: it may undo the rest, and stays out of DNS.
+        (False, {"check": {"Status": "critical", "Output": "TTL expired"}, "tombstones": STONES[1:]}),
+        (False, {"check": {"Status": "critical", "Output": ""}, "seal": {"Status": "passing"}, "tombstones": ()}),
+    ],
+)
+def test_an_older_claim_is_put_down_again_as_soon_as_it_begins_to_rise(*, rises: bool, undone: dict[str, Any]) -> None:
+    """Its Consul agent writes over the catalog a check at a time, and DNS shows it with the last one only."""
+    older = holds("b", 5, passing=False, **({"check": DOWN, "seal": DOWN, "tombstones": STONES} | undone))
+    decision = decide(facts(master(), sentinels("a", "a", "a", epoch=6), holds("a", 6), older), POLICY)
+    assert (decision.verdict, decision.evict) == (Verdict.MASTER, (older,) if rises else ())
 
 
 def test_a_claim_that_was_put_down_is_not_repeated_at_once() -> None:
