@@ -115,6 +115,8 @@ class Link:
         self.where, self.timeout = where, timeout
         self._username, self._password, self._closed = username, password, closed
         self._connection: _Tcp | _Unix | None = None
+        self._asked: tuple[Sequence[Sequence[str]], list[bytes]] = ((), [])
+        """The last commands, and how they are sent: nearly always the next are the same."""
 
     @property
     def open(self) -> bool:
@@ -175,10 +177,11 @@ class Link:
         if connection is not None:
             await connection.disconnect(nowait=True)
 
-    @staticmethod
-    async def _exchange(connection: _Tcp | _Unix, commands: Sequence[Sequence[str]]) -> list[Any]:
+    async def _exchange(self, connection: _Tcp | _Unix, commands: Sequence[Sequence[str]]) -> list[Any]:
         connection._reader.budget = ANSWER_LIMIT  # noqa: SLF001 - our own reader
-        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        if commands != self._asked[0]:
+            self._asked = commands, connection.pack_commands(commands)
+        await connection.send_packed_command(self._asked[1], check_health=False)
         answers: list[Any] = []
         for _ in commands:
             try:

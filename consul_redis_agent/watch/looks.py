@@ -21,7 +21,7 @@ class Looks(ABC):
     def __init__(self, period: float, backoff: wait_base, phase: float = 0.0) -> None:
         self._period, self._backoff, self._phase = period, backoff, phase
         self._again = asyncio.Event()
-        self._ended = asyncio.Condition()
+        self._ended = asyncio.Event()
         self._last = float("-inf")
 
     @property
@@ -37,8 +37,8 @@ class Looks(ABC):
         """Look now, and return once a look that began after this call has ended, well or not."""
         since = clock()
         self.look_again()
-        async with self._ended:
-            await self._ended.wait_for(lambda: self._last >= since)
+        while self._last < since:
+            await self._ended.wait()
 
     async def look_for_ever(self) -> None:
         """Look until cancelled."""
@@ -51,12 +51,12 @@ class Looks(ABC):
             except Unanswered as error:
                 self._again.clear()  # a connection that is closed at once asks for a look each time: the backoff decides
                 self._missed(error)
-                await self._tell(clock())
+                self._tell(clock())
                 await set_within(self._again, self._backoff(failures))
                 failures.attempt_number += 1
             else:
                 failures.attempt_number = 1
-                await self._tell(began)
+                self._tell(began)
                 await set_within(self._again, until_tick(self._period, self._phase))
 
     @abstractmethod
@@ -67,7 +67,7 @@ class Looks(ABC):
     def _missed(self, error: Unanswered) -> None:
         """Show that a look has failed."""
 
-    async def _tell(self, looked: float) -> None:
+    def _tell(self, looked: float) -> None:
         self._last = looked
-        async with self._ended:
-            self._ended.notify_all()
+        self._ended.set()
+        self._ended = asyncio.Event()
