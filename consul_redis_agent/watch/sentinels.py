@@ -25,7 +25,7 @@ PERIOD = 2.0
 FULL_EVERY = 15
 """Every so many quiet look-ups also the lists of replicas and Sentinels are read again."""
 SILENT_AFTER = 3 * PERIOD + 1
-"""Seconds without event or PONG after which a subscription is taken for dead; a PING goes out at each look-up."""
+"""Seconds without event or PONG after which a subscription is taken for dead; a PING goes out at every second quiet look-up."""
 BACKOFF = wait_exponential_jitter(multiplier=0.05, max=0.5, jitter=0.1)
 HELLO = "__sentinel__:hello"
 EPOCH_LIMIT = 2**64 - 1
@@ -97,7 +97,7 @@ class SentinelWatch(Looks):
             address, master, *listed = answers[i * width : (i + 1) * width]
             self.facts[name] = self._fact(name, began, address, master, listed, tilt=tilt)
         self._show()
-        if self._events.open:
+        if self._events.open and self._quiet_looks % 2:
             await self._ping()
 
     def _fact(self, name: str, at: float, address: Any, master: Any, listed: list[Any], *, tilt: bool) -> Sentinel:
