@@ -90,8 +90,7 @@ def parse_info(answer: object) -> Mapping[str, str]:
     """
     if not isinstance(answer, str):
         raise Unanswered("INFO is not text; is it a Redis server?")
-    pairs = (line.split(":", 1) for line in answer.splitlines() if ":" in line and not line.startswith("#"))
-    return {key: value.strip() for key, value in pairs}
+    return dict([line.split(":", 1) for line in answer.splitlines() if ":" in line])
 
 
 def parse_announce(answer: object) -> Address | None:
