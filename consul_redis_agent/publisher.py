@@ -60,7 +60,8 @@ class Publisher:
             self.stop()
         if self._bug:
             raise self._bug
-        if not self._writing and (target.key != self._written or clock() >= self._beat_at or not self._settled()):
+        due = target.key != self._written or target.evict or clock() >= self._beat_at
+        if not self._writing and (due or not self._settled()):
             self._writing = asyncio.create_task(self._write())
             self._writing.add_done_callback(self._ended)
 
@@ -151,7 +152,7 @@ class Publisher:
             self._written = None
             registry.doubt()
         stale = not self._settled()
-        if target.key != self._written or stale:
+        if target.key != self._written or stale or target.evict:
             self._written = None  # until it is done, also if it is interrupted: anything may be half written
             before = registry.written
             await registry.converge(self._current, self._lookout.entries)

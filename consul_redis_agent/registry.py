@@ -229,12 +229,14 @@ def put_down(entries: Iterable[Entry]) -> Iterator[Mapping[str, Any]]:
     """The checks of older claims, as read, but critical: writing one replaces it whole. And their tombstones.
 
     The seal too: should that claim's Consul agent start again, it knows a passing role check and a broken seal, and
-    writes what differs one by one; the seal must not be whole for the moment between.
+    writes what differs one by one; the seal must not be whole for the moment between. While it does so, only the
+    tombstones are renewed: what is as read now is another thing in a millisecond, and the transaction would be refused.
     """
     for entry in entries:
         down = {"Status": "critical", "Output": PUT_DOWN}
+        changing = not entry.passing and len(entry.tombstones) < TOMBSTONES
         for check in (entry.check, entry.seal):
-            if check is not None:
+            if check is not None and not changing:
                 yield {key: value for key, value in check.items() if key not in NOT_WRITTEN} | down
         for number in range(1, TOMBSTONES + 1):
             tombstone = {"CheckID": f"{entry.id}{TOMBSTONE_SUFFIX}{number}", "Name": TOMBSTONE_NAME, "Type": "ttl"}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
-from consul_redis_agent.claim import Claim
+from consul_redis_agent.claim import TOMBSTONES, Claim
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import Mode, Naming, wanted
 from consul_redis_agent.facts import Address, Entry
-from consul_redis_agent.registry import Registry, Target
+from consul_redis_agent.registry import Registry, Target, put_down
 from consul_redis_agent.rules import Decision, Reason, Verdict
 
 NAMING = Naming(
@@ -116,3 +117,12 @@ async def test_a_withdrawal_does_not_wait_for_the_agents_name() -> None:
     done = await converge(registry, agent, NONE)
     assert done[0] == "critical redis-6379:role"
     assert "self" not in done
+
+
+def test_a_claim_that_is_rising_gets_its_tombstones_back_whatever_its_checks_are_by_now() -> None:
+    """Its Consul agent writes a check every few milliseconds: a condition on what was read would be out of date."""
+    check = {"CheckID": "redis-6379:role", "Status": "passing", "ModifyIndex": 7}
+    entry = Entry("host-b", "redis-6379", "redis", "10.0.0.6", 6379, check=check, seal=check, passing=True)
+    assert [c.get("ModifyIndex") for c in put_down([entry])] == [7, 7] + TOMBSTONES * [None]
+    rising = replace(entry, passing=False, tombstones=("redis-6379:put-down-1",))
+    assert [c.get("ModifyIndex") for c in put_down([rising])] == TOMBSTONES * [None]
