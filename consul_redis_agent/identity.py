@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from consul_redis_agent.facts import Address, Sentinel
@@ -10,8 +9,8 @@ from consul_redis_agent.facts import Address, Sentinel
 
 def address_at_sentinel(run_id: str, sentinels: Iterable[Sentinel]) -> Address | None:
     """The address that most Sentinels use for the node with this run id: right behind NAT, Docker ports and hostnames."""
-    seen = Counter(address for s in sentinels if not s.error for address, known in s.run_ids.items() if known == run_id)
-    return seen.most_common(1)[0][0] if seen else None
+    seen = [address for s in sentinels if not s.error for address, known in s.run_ids.items() if known == run_id]
+    return max(seen, key=seen.count, default=None)
 
 
 def address_to_publish(

@@ -52,7 +52,8 @@ class Lookout:
         self.publish_at: Address | None = None
         """The address to publish; None as long as none is known that others could use."""
         self._changed = changed
-        self._pool, self._catalogs = sentinels, catalogs
+        self._pool, self._catalog = sentinels, catalogs[redis.service]
+        self._catalogs = tuple(catalogs[n] for n in dict.fromkeys((redis.service, redis.replica)) if n in catalogs)
         self._node = RedisWatch(self._link, changed, phase)
         self._hello = HelloWatch(self._link, self._wants_hello, self._heard_hello)
         self._at_sentinel: Address | None = None
@@ -76,25 +77,23 @@ class Lookout:
     async def look_again(self) -> None:
         """Look at everything anew, and return when all have answered, or have failed to within their timeouts."""
         self.peer = None
-        looks = [self._node.fresh(), self._pool.fresh(), *(c.fresh() for c in self.catalogs())]
+        looks = [self._node.fresh(), self._pool.fresh(), *(c.fresh() for c in self._catalogs)]
         await asyncio.gather(*looks)
 
-    def catalogs(self) -> Iterator[CatalogWatch]:
+    def catalogs(self) -> tuple[CatalogWatch, ...]:
         """The watches on the service names that concern this node."""
-        for name in dict.fromkeys((self.redis.service, self.redis.replica)):
-            if name in self._catalogs:
-                yield self._catalogs[name]
+        return self._catalogs
 
     def entries(self) -> Iterator[Entry]:
         """All entries under those names."""
-        for catalog in self.catalogs():
+        for catalog in self._catalogs:
             if catalog.fact:
                 yield from catalog.fact.entries
 
     @property
     def consul_lost(self) -> int:
         """How often Consul was out of reach; only ever grows."""
-        return sum(catalog.lost for catalog in self.catalogs())
+        return sum(catalog.lost for catalog in self._catalogs)
 
     def facts(self, here: str | None, here_address: str, entry_id: str, confirmed: float) -> Facts:
         """What is known now. ``here`` is the Consul node of the own entry, None as long as that is not known."""
@@ -113,7 +112,7 @@ class Lookout:
             sentinels=self.sentinels,
             known=len(self.known) or (len(self._pool.watches) if self.mode is not SentinelMode.OFF else 0),
             searching=self._searching(),
-            catalog=self._catalogs[self.redis.service].fact if here is not None else None,
+            catalog=self._catalog.fact if here is not None else None,
             own=(here or "", entry_id),
             master_name=self.master_name,
             peer=self.peer,
