@@ -174,7 +174,7 @@ def _costs(title: str, costs: Sequence[Cost], unit: Unit) -> Table:
             (number(whole),),
             (ratio(whole / script if whole is not None and script else None),),
             (number(cost.get("switches")),),
-            (mebibytes(cost.get("rss")),),
+            (mebibytes(cost.get("rss")), mebibytes(cost.get("pss"))),
             (number(cost.get("wire")),),
             (number(cost.get("raft_writes")),),
             (number(cost.get("seconds")),),
@@ -189,7 +189,7 @@ def _costs(title: str, costs: Sequence[Cost], unit: Unit) -> Table:
             Column("whole, s/h"),
             Column("of the script's"),
             Column("switches/s"),
-            Column("resident, MiB"),
+            Column("resident, MiB", ("RSS", "PSS")),
             Column("wire, B/s"),
             Column("raft writes/h"),
             Column("measured for, s"),
@@ -203,7 +203,7 @@ def _growth(title: str, costs: Sequence[Cost], unit: Unit) -> Table:
         ("CPU, s/h", lambda cost: cost.get("cpu"), line),
         ("whole CPU, s/h", whole_cpu, line),
         ("switches/s", lambda cost: cost.get("switches"), line),
-        ("resident", lambda cost: cost.get("rss"), lambda found: line(found, memory=True)),
+        ("RSS", lambda cost: cost.get("rss"), lambda found: line(found, memory=True)),
         ("wire, B/s", lambda cost: cost.get("wire"), line),
     )
     publishers = in_order({cost["publisher"] for cost in costs}, PUBLISHERS)
