@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from consul import base
-
 from consul_redis_agent.config import ConsulConfig, read_secret
-from consul_redis_agent.consul_http import Call, Consul
+from consul_redis_agent.consul_http import CB, Call, Consul
 from consul_redis_agent.errors import ConsulError, LocalError
 from consul_redis_agent.text import plain
 
@@ -49,7 +47,7 @@ class ConsulAPI:
         Consul heeds a check's ``Status`` only while it does not know the check id. python-consul2's ``register`` takes
         one check only; this call takes the whole definition.
         """
-        call = self._http.put(base.CB.bool(), "/v1/agent/service/register", data=json.dumps(dict(service)))
+        call = self._http.put(CB.bool(), "/v1/agent/service/register", data=json.dumps(dict(service)))
         await self._http.send(call, timeout=timeout, repeatable=True)
 
     async def check_deregister(self, check_id: str, *, timeout: float | None = None) -> None:
@@ -68,7 +66,7 @@ class ConsulAPI:
         python-consul2's ``ttl_pass`` and ``ttl_fail`` put the output in the URL; this call has it in the body.
         """
         body = json.dumps({"Status": status, "Output": output})
-        call = self._http.put(base.CB.bool(), f"/v1/agent/check/update/{_segment(check_id)}", data=body)
+        call = self._http.put(CB.bool(), f"/v1/agent/check/update/{_segment(check_id)}", data=body)
         await self._http.send(call, timeout=timeout, repeatable=True)
 
     async def services(self, *, timeout: float | None = None) -> dict[str, Json]:
@@ -123,7 +121,7 @@ class ConsulAPI:
         python-consul2's ``catalog.register`` would write the node's address, too.
         """
         body = json.dumps({"Node": check["Node"], "SkipNodeUpdate": True, "Check": dict(check)})
-        call = self._http.put(base.CB.bool(), "/v1/catalog/register", data=body)
+        call = self._http.put(CB.bool(), "/v1/catalog/register", data=body)
         await self._http.send(call, timeout=timeout, repeatable=True)
 
     async def agent_self(self, *, timeout: float | None = None) -> Json:
