@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import os
@@ -60,6 +61,7 @@ class Agent:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in self.config.redis))
+        gc.freeze()  # what was imported stays: no full collection goes through it in the middle of a failover
         self.pulse.beat()
         status = self._server()
         await self._listen(status.listen_unix(self.socket_path), "`status` will not reach this agent")
