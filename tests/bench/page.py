@@ -98,7 +98,8 @@ def colour(publisher: str) -> str:
 def tint(hue: str) -> str:
     """Make a colour pale, as on white paper."""
     red, green, blue = (1 - 0.22 * (1 - part) for part in to_rgb(hue))
-    return to_hex((red, green, blue))
+    pale: str = to_hex((red, green, blue))  # Any where matplotlib is not installed
+    return pale
 
 
 def save(figure: Figure, path: Path) -> None:

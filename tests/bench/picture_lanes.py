@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 
-from .page import BLUE, FAINT, GREEN, GREY, GRID, INK, ORANGE, PURPLE, SMALL, VERMILION, WIDTH, Page, styled, tint
+from .page import (
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    GRID,
+    INK,
+    ORANGE,
+    PURPLE,
+    SCREEN,
+    SMALL,
+    VERMILION,
+    WIDTH,
+    Page,
+    styled,
+    tint,
+)
 from .record import OURS, PUBLISHERS, Lanes, Record, in_order
 from .words import duration
 
@@ -23,6 +41,9 @@ BAR, LANE, LEVEL = 16, 22, 12
 """Pixels of a bar, of its lane, and of one level of labels."""
 BEFORE, AFTER = 0.12, 0.08
 """Seconds round the promotion that are shown once more, larger."""
+BOLD = FontProperties(family="DejaVu Sans", weight="bold", size=SMALL)
+PAPER = {"facecolor": "white", "linewidth": 0, "pad": 0.4}
+"""Behind a label."""
 NODES = (VERMILION, BLUE, GREEN, ORANGE, PURPLE)
 TELLING = (
     "+switch-master",
@@ -38,6 +59,12 @@ TELLING = (
 TURNS = {"gone": "is gone", "master": "turns master", "replica": "turns replica"}
 
 
+@cache
+def _width(text: str) -> float:
+    """Pixels of a text, as if it were bold."""
+    return float(TextPath((0, 0), text, prop=BOLD).get_extents().width) * SCREEN / 72
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
     """A mark's text, in pixels from the left; ``level`` counts from the lane upwards."""
@@ -50,26 +77,21 @@ class Label:
 
     @property
     def extent(self) -> tuple[float, float]:
-        """From and to; text is measured at the size it is drawn with."""
-        size = 4 + TextPath((0, 0), self.text, size=SMALL).get_extents().width * 4 / 3
+        """From and to."""
+        size = 4 + _width(self.text)
         return (self.at - size, self.at - 3) if self.flipped else (self.at + 3, self.at + size)
 
 
-def place(marks: Sequence[tuple[float, str]], width: float, levels: int, barriers: Sequence[float] = ()) -> list[Label]:
-    """Give labels, the most important first, a level each so that none covers another, another's line or a barrier.
+def place(marks: Sequence[tuple[float, str]], width: float, levels: int) -> list[Label]:
+    """Give labels, the most important first, a level each so that none covers another or another's line.
 
     One that finds no room is left out.
     """
     placed: list[Label] = []
-
-    def fits(new: Label) -> bool:
-        since, until = new.extent
-        inside = since >= 0 and until <= width and not any(since < barrier < until for barrier in barriers)
-        return inside and not any(_collide(new, old) for old in placed)
-
     for at, text in marks:
-        ways = [Label(at, text, level, flipped) for level in range(levels) for flipped in (False, True)]
-        placed += list(filter(fits, ways))[:1]
+        flipped = Label(at, text).extent[1] > width
+        ways = (Label(at, text, level, flipped) for level in range(levels))
+        placed += [way for way in ways if not any(_collide(way, other) for other in placed)][:1]
     return placed
 
 
@@ -181,8 +203,7 @@ def _labels(story: Lanes, view: View, sentinel: str) -> list[Label]:
     seen = dict.fromkeys((at, event) for at, event in story["sentinels"][sentinel] if view.shows(at))
     rank = {event: i for i, event in enumerate(TELLING)}
     wanted = sorted((m for m in seen if view.events(m[1])), key=lambda mark: (rank.get(mark[1], len(rank)), mark[0]))
-    turns = [view.x(at) for at, _, _ in _turns(story, view)]
-    return place([(view.x(at), event) for at, event in wanted], view.width, view.levels, turns)
+    return place([(view.x(at), event) for at, event in wanted], view.width, view.levels)
 
 
 def _room(labels: Sequence[Label]) -> int:
@@ -289,4 +310,4 @@ def _name(axes: Axes, middle: float, name: str, weight: str = "normal") -> None:
 def _write(axes: Axes, label: Label, top: float, colour: str, weight: str = "normal") -> None:
     place = (label.at + (-3 if label.flipped else 3), top - LEVEL * label.level - LEVEL / 2)
     align = "right" if label.flipped else "left"
-    axes.text(*place, label.text, size=SMALL, color=colour, weight=weight, ha=align, va="center_baseline")
+    axes.text(*place, label.text, size=SMALL, color=colour, weight=weight, ha=align, va="center_baseline", bbox=PAPER)

@@ -52,7 +52,7 @@ def line(found: Line | None, *, memory: bool = False) -> str:
     constant, slope = found.constant, abs(found.slope)
     if memory:
         return f"{constant / MEBI:.1f} MiB {sign} {slope / KIBI:.0f} KiB · n"
-    return f"{'−' if constant < 0 else ''}{number(abs(constant))} {sign} {number(slope)} · n"
+    return f"{number(constant)} {sign} {number(slope)} · n"
 
 
 def _word(value: float | None, *, small: float, digits: int) -> str:
@@ -63,6 +63,8 @@ def _word(value: float | None, *, small: float, digits: int) -> str:
         return NEVER
     if value == 0:
         return "0"
+    if value < 0:
+        return f"−{_word(-value, small=small, digits=digits)}"
     if value < small:
         return f"<{small}"
     for limit, behind in ((1, digits), (10, min(digits, 2)), (100, min(digits, 1))):
