@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 
 from consul_redis_agent.commands import load_config, socket_path
 from consul_redis_agent.config import Config
@@ -21,8 +20,4 @@ def main(args: argparse.Namespace) -> int:
         logs.setup(config.log.level, config.log.format)
         return config
 
-    agent = Agent(load, socket_path(args, make_directory=True))
-    # Looking through all that was imported takes the collector 30 ms, and it could begin in a failover.
-    gc.collect()
-    gc.freeze()
-    return asyncio.run(agent.run())
+    return asyncio.run(Agent(load, socket_path(args, make_directory=True)).run())
