@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,10 @@ DECIDED_WITHIN = 5.0
 """Seconds since the last finished decision of every node, which is made once a second, that still count as well."""
 REPLICA_WAIT = 30.0
 """Seconds that a blocking query on a name of replicas waits. No claim stands there, so nothing rests on its age."""
+TURNS = 64
+"""Blocking queries that wait at Consul at once. Each is a connection, and Consul takes 200 from one address."""
+REPLICA_TURNS = 16
+"""The same for names of replicas."""
 TICKS = 16
 """Parts of a second over which many Redis nodes are spread, so that a change at one does not wait for looks at all."""
 
@@ -50,7 +54,7 @@ class Agent:
         self.pulse = Pulse()
         self._notify = Notifier()
         self._ready = False
-        self._status = ""
+        self._lines: dict[str, str] = {}
         self._watchdog_at = clock()
 
     async def run(self) -> int:
@@ -138,13 +142,13 @@ class Agent:
 
     async def _work(self, api: ConsulAPI) -> None:
         config = self.config
-        waits = {r.service: config.service.ttl / 2 for r in config.redis}
-        if config.service.mode == "services":
-            waits = {r.replica: REPLICA_WAIT for r in config.redis if r.replica} | waits
         seen_from = address_towards(config.consul.url)
         async with asyncio.TaskGroup() as tasks:
-            catalogs = {name: CatalogWatch(api, name, wait, self._wake) for name, wait in waits.items()}
-            sentinels = Sentinels(config.sentinel.hosts, partial(sentinel_link, config.sentinel), self._wake, tasks)
+            catalogs = self._catalogs(api, config)
+            sentinels = Sentinels(
+                config.sentinel.hosts, partial(sentinel_link, config.sentinel), self._wake_of_masters, tasks
+            )
+            self._lines = {}
             self.nodes = [
                 NodeAgent(
                     config, redis, api, sentinels, catalogs, seen_from, self.pulse, self._decided, i % TICKS / TICKS
@@ -156,19 +160,36 @@ class Agent:
             for node in self.nodes:
                 tasks.create_task(node.run())
 
-    def _wake(self) -> None:
-        for node in self.nodes:
-            node.wake()
+    def _catalogs(self, api: ConsulAPI, config: Config) -> dict[str, CatalogWatch]:
+        """A watch on each service name. Where there are more than may wait at Consul at once, each waits for less long."""
+        names = {r.service for r in config.redis}
+        replicas = {r.replica for r in config.redis if r.replica} - names if config.service.mode == "services" else ()
+        catalogs = {}
+        for kind, wait, turns in ((names, config.service.ttl / 2, TURNS), (replicas, REPLICA_WAIT, REPLICA_TURNS)):
+            taking = asyncio.Semaphore(turns)
+            for name in kind:
+                share = wait * min(1.0, turns / len(kind))
+                catalogs[name] = CatalogWatch(api, name, share, taking, partial(self._wake_of_service, name))
+        return catalogs
 
-    def _decided(self) -> None:
+    def _wake_of_service(self, name: str) -> None:
+        for node in self.nodes:
+            if name in (node.redis.service, node.redis.replica):
+                node.wake()
+
+    def _wake_of_masters(self, names: Collection[str]) -> None:
+        for node in self.nodes:
+            if node.lookout.master_name in names or not node.lookout.master_name:
+                node.wake()
+
+    def _decided(self, node: NodeAgent) -> None:
         """A node has finished a decision: tell systemd, which ends a process that does not."""
         if not self._ready and all(node.ready for node in self.nodes):
             self._ready = True
             self._notify.ready(self._line())
-        status = self._line()
-        if status != self._status:
-            self._status = status
-            self._notify.status(status)
+        if self._lines.get(node.name) != node.line:
+            self._lines[node.name] = node.line
+            self._notify.status(self._line())
         interval = self._notify.watchdog_interval()
         if interval and clock() - self._watchdog_at > interval / 2 and self._healthy()[0]:
             self._watchdog_at = clock()

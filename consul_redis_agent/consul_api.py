@@ -7,12 +7,13 @@ delivers. Dictionaries have the keys and the values of Consul's HTTP API.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from consul_redis_agent.config import ConsulConfig, read_secret
@@ -23,23 +24,30 @@ from consul_redis_agent.text import plain
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+_T = TypeVar("_T")
 Consistency = Literal["default", "consistent", "stale"]
 Status = Literal["passing", "critical"]
 
+MAX_WRITERS = 8  # Redis nodes whose entries are changed at once, and again as many that are beaten
 LOOK_PERIOD = 1.0  # seconds between two looks at the token file
 
 
 class ConsulAPI:
     """The local Consul agent at ``url`` (``http://host:port`` or ``unix:///path``).
 
-    Every method raises ConsulUnreachable, ConsulDenied, ConsulUnknown or ConsulError, and takes ``timeout`` in seconds
-    (default: the one given here) as its deadline.
+    Every method raises ConsulUnreachable, ConsulDenied, ConsulUnknown or ConsulError; what takes a ``timeout``, in
+    seconds, has the one given here by default.
     """
 
     def __init__(self, url: str, *, timeout: float = 2.0, token: Callable[[], str | None] = lambda: None) -> None:
         self._consul = Consul(url, timeout=timeout, token=token)
         self._http = self._consul.http
         self.timeout = timeout
+        self.changes, self.beats = asyncio.Semaphore(MAX_WRITERS), asyncio.Semaphore(MAX_WRITERS)
+        """To be taken before a decision is looked at that is to be written: a write itself waits for no other, so that
+        hundreds of Redis nodes neither pass their deadlines nor write what was decided long ago."""
+        self.agent_self = Shared(self._agent_self)
+        """The local agent's configuration and member record."""
 
     async def register(self, service: Mapping[str, Any], *, timeout: float | None = None) -> None:
         """Register a service and its ``Checks`` in one call, in the keys of Consul's API.
@@ -69,13 +77,18 @@ class ConsulAPI:
         call = self._http.put(CB.bool(), f"/v1/agent/check/update/{_segment(check_id)}", data=body)
         await self._http.send(call, timeout=timeout, repeatable=True)
 
-    async def services(self, *, timeout: float | None = None) -> dict[str, Json]:
-        """The local agent's services by id."""
-        return _by_id(await self._http.send(self._consul.agent.services(), timeout=timeout), "agent/services", "ID")
+    async def services(self, only: str = "", *, timeout: float | None = None) -> dict[str, Json]:
+        """The local agent's services by id; ``only`` is a filter expression of Consul."""
+        return _by_id(await self._list("agent/services", only, timeout), "agent/services", "ID")
 
-    async def checks(self, *, timeout: float | None = None) -> dict[str, Json]:
-        """The local agent's checks by id."""
-        return _by_id(await self._http.send(self._consul.agent.checks(), timeout=timeout), "agent/checks", "CheckID")
+    async def checks(self, only: str = "", *, timeout: float | None = None) -> dict[str, Json]:
+        """The local agent's checks by id; ``only`` is a filter expression of Consul."""
+        return _by_id(await self._list("agent/checks", only, timeout), "agent/checks", "CheckID")
+
+    async def _list(self, what: str, only: str, timeout: float | None) -> Any:
+        # python-consul2's methods know no filter
+        call = self._http.get(CB.json(), f"/v1/{what}", [("filter", only)] if only else None)
+        return await self._http.send(call, timeout=timeout)
 
     async def health(
         self,
@@ -101,7 +114,7 @@ class ConsulAPI:
         limit = self.timeout if timeout is None else timeout
         if blocking and wait:
             limit += wait + wait / 16
-        header, entries = await self._http.send(call, timeout=limit)
+        header, entries = await self._http.send(call, timeout=limit, blocking=blocking)
         return _next_index(header, index or 0), _entries(entries)
 
     async def txn(self, operations: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> list[Json]:
@@ -124,9 +137,8 @@ class ConsulAPI:
         call = self._http.put(CB.bool(), "/v1/catalog/register", data=body)
         await self._http.send(call, timeout=timeout, repeatable=True)
 
-    async def agent_self(self, *, timeout: float | None = None) -> Json:
-        """The local agent's configuration and member record."""
-        answer = await self._http.send(self._consul.agent.self(), timeout=timeout)
+    async def _agent_self(self) -> Json:
+        answer = await self._consul.agent.self()
         if not isinstance(answer, dict) or not isinstance(answer.get("Config"), dict):
             raise _misshapen("agent/self", answer)
         return answer
@@ -141,6 +153,37 @@ class ConsulAPI:
     async def close(self) -> None:
         """Close every connection."""
         await self._http.close()
+
+
+class Shared(Generic[_T]):
+    """A question with the same answer for all, put once for all who ask meanwhile.
+
+    Each gets an answer to a question that was put after it had asked; nobody may change it.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[_T]]) -> None:
+        self._ask = ask
+        self._running: asyncio.Task[_T] | None = None
+        self._next: asyncio.Task[_T] | None = None
+
+    async def __call__(self) -> _T:
+        """Ask. Raises what the question raises."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._running))
+            self._next.add_done_callback(_seen)
+        return await asyncio.shield(self._next)
+
+    async def _after(self, before: asyncio.Task[_T] | None) -> _T:
+        if before:
+            await asyncio.wait([before])
+        self._running, self._next = self._next, None
+        return await self._ask()
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """An error is nobody's when all who asked have given up."""
+    if not task.cancelled():
+        task.exception()
 
 
 class TokenSource:

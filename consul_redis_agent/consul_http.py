@@ -20,7 +20,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -42,6 +42,7 @@ if not hasattr(_instead, "__file__"):
 CB = base.CB
 
 MAX_BODY = 8 * 1024 * 1024  # bytes; some ten thousand instances of one service
+MAX_READS = 8  # under way together; Consul takes 200 connections from one address
 MAX_IDLE = 4  # connections: more than one node's requests are seldom under way together
 IDLE_LIFE = 30.0  # seconds: shorter than firewalls forget a connection
 READ_SIZE = 64 * 1024
@@ -89,6 +90,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             raise ValueError(f"{url!r} is neither http://host:port nor unix:///path")
         self.timeout = timeout
         self._token = token
+        self._reads = asyncio.Semaphore(MAX_READS)
         self._idle: list[_Connection] = []
         self._open_connections: set[_Connection] = set()
         self._closed = False
@@ -120,11 +122,14 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
 
     # Delivery.
 
-    async def send(self, call: Call, *, timeout: float | None = None, repeatable: bool | None = None) -> Any:
+    async def send(
+        self, call: Call, *, timeout: float | None = None, repeatable: bool | None = None, blocking: bool = False
+    ) -> Any:
         """Send ``call`` and return what the library makes of the answer.
 
         ``timeout`` (seconds, default the client's) is the deadline from connecting to the last byte. ``repeatable``
-        says that the request may reach Consul twice (default: GET only). Raises ConsulUnreachable, ConsulDenied,
+        says that the request may reach Consul twice (default: GET only). ``blocking`` says that Consul is to wait before
+        it answers. Any other that only reads waits for its turn before the deadline begins. Raises ConsulUnreachable, ConsulDenied,
         ConsulUnknown, TransactionConflict or ConsulError.
         """
         if timeout is None:
@@ -132,7 +137,8 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         if repeatable is None:
             repeatable = call.method == "GET"
         try:
-            async with asyncio.timeout(timeout):
+            queue = self._reads if call.method == "GET" and not blocking else nullcontext()
+            async with queue, asyncio.timeout(timeout):
                 response = await self._deliver(call, repeatable)
         except TimeoutError:
             raise ConsulUnreachable(f"{self} did not answer {call} within {timeout:g} s") from None

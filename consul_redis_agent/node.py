@@ -58,7 +58,7 @@ class NodeAgent:
         catalogs: dict[str, CatalogWatch],
         seen_from: str,
         pulse: Pulse,
-        finished: Callable[[], None],
+        finished: Callable[[NodeAgent], None],
         phase: float,
     ) -> None:
         self.redis = redis
@@ -143,7 +143,7 @@ class NodeAgent:
                     self.publisher.stop()
                     await self.lookout.look_again()
                 self._decide()
-                self._finished()
+                self._finished(self)
         finally:
             self.publisher.stop()
 

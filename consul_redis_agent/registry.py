@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from consul_redis_agent import plan
-from consul_redis_agent.claim import PUT_DOWN, TOMBSTONES
+from consul_redis_agent.claim import NODE, PUT_DOWN, TOMBSTONES
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import (
@@ -91,7 +92,11 @@ class Registry:
         self._critical = frozenset()
 
     async def converge(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
-        """Take every step to ``target``."""
+        """Take every step to ``target``, when it is this node's turn."""
+        async with self._api.changes:
+            await self._converge(target, catalog)
+
+    async def _converge(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
         now = target()
         if self.here is None or any(entry.passing for entry in now.wanted):  # a withdrawal does not wait for an answer
             await self.find_here()
@@ -114,20 +119,23 @@ class Registry:
 
     async def correct(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
         """Write to the catalog what the local agent has right already. ``catalog`` is younger than ``written``."""
-        for step in plan.at_last(target().wanted, catalog(), self.here or ""):
-            await self._take(step, target())
+        async with self._api.changes:
+            for step in plan.at_last(target().wanted, catalog(), self.here or ""):
+                await self._take(step, target())
 
     async def beat(self, target: Callable[[], Target]) -> None:
         """Begin the TTL of each check anew. Raises ConsulUnknown where one has to be registered first."""
-        for entry in target().wanted:
-            await self._take(plan.Update(entry.check_id, entry.passing), target(), missing_is_fine=False)
+        async with self._api.beats:
+            for entry in target().wanted:
+                await self._take(plan.Update(entry.check_id, entry.passing), target(), missing_is_fine=False)
 
     async def leave(self) -> None:
         """Take every entry of this Redis node out, whatever was decided."""
-        for step in plan.then((), await self._local(), self.naming, frozenset()):
-            await self._do(step)
-        for step in plan.forgotten((), await self._catalog(), self.here or "", self.naming):
-            await self._do(step)
+        async with self._api.changes:
+            for step in plan.then((), await self._local(), self.naming, frozenset()):
+                await self._do(step)
+            for step in plan.forgotten((), await self._catalog(), self.here or "", self.naming):
+                await self._do(step)
 
     async def _take(self, step: plan.Step, target: Target, *, missing_is_fine: bool = True) -> None:
         age = clock() - target.decided
@@ -206,7 +214,11 @@ class Registry:
 
     async def _local(self) -> dict[str, plan.Service]:
         """The local agent's services that this tool registered, or that stand in the place of one."""
-        services, checks = await self._api.services(), await self._api.checks()
+        ids = {self.naming.master_id, self.naming.replica_id}
+        own = f'Meta["{NODE}"] == {json.dumps(self.naming.node)}'
+        services = await self._api.services(" or ".join([own, *(f"ID == {json.dumps(id_)}" for id_ in ids)]))
+        of = " or ".join(f"ServiceID == {json.dumps(id_)}" for id_ in services)
+        checks = await self._api.checks(of) if of else {}
         return {
             service_id: plan.Service(
                 id=service_id,
@@ -220,8 +232,7 @@ class Registry:
                 maintenance=SERVICE_MAINTENANCE + service_id in checks,
             )
             for service_id, service in services.items()
-            if service_id in (self.naming.master_id, self.naming.replica_id)
-            or plan.is_own(service.get("Meta") or {}, self.naming)
+            if service_id in ids or plan.is_own(service.get("Meta") or {}, self.naming)
         }
 
 

@@ -110,7 +110,7 @@ async def survey(config: Config, redis: RedisConfig, listen: Iterable[Link], own
 
 async def _look(config: Config, address: Address, name: str) -> tuple[Sentinel, Masters]:
     """One Sentinel's word, and all masters that it monitors."""
-    watch = SentinelWatch(address, "", lambda closed: sentinel_link(config.sentinel, address, closed), lambda: None)
+    watch = SentinelWatch(address, "", lambda closed: sentinel_link(config.sentinel, address, closed), lambda _: None)
     watch.find_names = True
     watch.watch(name)
     task = asyncio.create_task(watch.run())

@@ -22,9 +22,15 @@ SERVICE_MAINTENANCE = "_service_maintenance:"
 
 
 class CatalogWatch:
-    """Keeps ``fact`` true; calls ``changed`` when it is another one, and after every error."""
+    """Keeps ``fact`` true; calls ``changed`` when it is another one, and after every error.
 
-    def __init__(self, api: ConsulAPI, service: str, wait: float, changed: Callable[[], None]) -> None:
+    A blocking query waits ``wait`` seconds for a change, and before that for one of the ``turns``, since each takes a
+    connection.
+    """
+
+    def __init__(
+        self, api: ConsulAPI, service: str, wait: float, turns: asyncio.Semaphore, changed: Callable[[], None]
+    ) -> None:
         self.service = service
         self.fact: Catalog | None = None
         self.error = ""
@@ -32,7 +38,7 @@ class CatalogWatch:
         """How often the Consul agent was out of reach."""
         self.seen_since = inf
         """When it was answered again after the last error; infinite as long as it is not."""
-        self._api, self._wait, self._changed = api, wait, changed
+        self._api, self._wait, self._turns, self._changed = api, wait, turns, changed
         self._looked = asyncio.Condition()
         self._last_asked = float("-inf")
         self._query: asyncio.Task[tuple[int, list[dict[str, Any]]]] | None = None
@@ -65,7 +71,7 @@ class CatalogWatch:
         """Put the question until it is answered; returns when it was put last."""
         while True:
             asked = clock()
-            self._query = asyncio.create_task(self._api.health(self.service, self._index, self._wait))
+            self._query = asyncio.create_task(self._answer())
             try:
                 index, answer = await self._query
             except asyncio.CancelledError:
@@ -81,6 +87,12 @@ class CatalogWatch:
                 self._changed()
             self.error = ""
             return asked
+
+    async def _answer(self) -> tuple[int, list[dict[str, Any]]]:
+        if not self._index:
+            return await self._api.health(self.service)
+        async with self._turns:
+            return await self._api.health(self.service, self._index, self._wait)
 
     async def _missed(self, state: RetryCallState) -> None:
         self._index = None

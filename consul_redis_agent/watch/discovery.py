@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 
@@ -21,13 +21,13 @@ LIMIT = 64
 
 
 class Sentinels:
-    """All Sentinels of the process, each watched once whoever needs it; calls ``changed`` after every look."""
+    """All Sentinels of the process, each watched once whoever needs it; calls ``changed`` with the names that one tells news of."""
 
     def __init__(
         self,
         hosts: tuple[Address, ...],
         link: Callable[[Address, Callable[[], None]], Link],
-        changed: Callable[[], None],
+        changed: Callable[[Collection[str]], None],
         tasks: asyncio.TaskGroup,
     ) -> None:
         self.watches: dict[Address, SentinelWatch] = {}
@@ -93,13 +93,13 @@ class Sentinels:
         """Return once every Sentinel has been asked anew, with an answer or without."""
         await asyncio.gather(*(w.fresh() for w in list(self.watches.values())))
 
-    def _heard(self) -> None:
-        for watch in list(self.watches.values()):
-            for fact in watch.facts.values():
-                for run_id, address in fact.peers.items():
-                    self.add(address, run_id)
+    def _heard(self, names: Collection[str]) -> None:
+        facts = [watch.facts[name] for watch in self.watches.values() for name in names if name in watch.facts]
+        for fact in facts:
+            for run_id, address in fact.peers.items():
+                self.add(address, run_id)
         self._drop_doubles()
-        self._changed()
+        self._changed(names)
 
     def _drop_doubles(self) -> None:
         """One Sentinel found at two addresses stays at the configured one, else at the one that was there first."""

@@ -7,15 +7,16 @@ only says "look again now"; what the look-up then shows is the fact. Events that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_never, wait_exponential_jitter
 
-from consul_redis_agent.clock import clock
+from consul_redis_agent.clock import clock, until_tick
 from consul_redis_agent.facts import Address, Selection, Sentinel, whole
 from consul_redis_agent.watch.link import Link, Unanswered
 from consul_redis_agent.watch.looks import Looks
@@ -24,6 +25,10 @@ PERIOD = 2.0
 """Seconds between two look-ups while nothing happens: Sentinel's own hello period."""
 FULL_EVERY = 15
 """Every so many quiet look-ups also the lists of replicas and Sentinels are read again."""
+AT_ONCE = 200
+"""Questions that are sent before their answers are read."""
+QUIET = ("GET-MASTER-ADDR-BY-NAME", "MASTER")
+WHOLE = (*QUIET, "REPLICAS", "SENTINELS")
 SILENT_AFTER = 3 * PERIOD + 1
 """Seconds without event or PONG after which a subscription is taken for dead; a PING goes out at every second quiet look-up."""
 BACKOFF = wait_exponential_jitter(multiplier=0.05, max=0.5, jitter=0.1)
@@ -33,10 +38,17 @@ EPOCH_LIMIT = 2**64 - 1
 
 
 class SentinelWatch(Looks):
-    """One Sentinel: its word on each master name of interest, in ``facts``; calls ``changed`` when it says something new."""
+    """One Sentinel: its word on each master name of interest, in ``facts``.
+
+    ``changed`` is called with the names that it says something new about.
+    """
 
     def __init__(
-        self, address: Address, run_id: str, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None]
+        self,
+        address: Address,
+        run_id: str,
+        link: Callable[[Callable[[], None]], Link],
+        changed: Callable[[Collection[str]], None],
     ) -> None:
         super().__init__(PERIOD, BACKOFF)
         self.address = address
@@ -50,12 +62,18 @@ class SentinelWatch(Looks):
         self._changed = changed
         self._shown: dict[str, Sentinel] = {}
         self._full = True
+        self._news: set[str] = set()
+        """Master names that there was an event about."""
+        self._due = 0.0
         self._quiet_looks = 0
         self._failovers = Failovers()
 
-    def look_again(self) -> None:
-        """Look everything up now rather than at the next period."""
-        self._full = True
+    def look_again(self, name: str | None = None) -> None:
+        """Look everything up now rather than at the next period, or everything about one master."""
+        if name is None:
+            self._full = True
+        else:
+            self._news.add(name)
         super().look_again()
 
     def watch(self, master_name: str) -> None:
@@ -82,23 +100,37 @@ class SentinelWatch(Looks):
             if isinstance(answer, str):
                 self.id = answer
             self._full = True
-        full, self._full = self._full or self._quiet_looks >= FULL_EVERY, False
-        self._quiet_looks = 0 if full else self._quiet_looks + 1
-        names, find_names = list(self.facts), self.find_names  # both may change while the answers are awaited
-        wanted = ("GET-MASTER-ADDR-BY-NAME", "MASTER", *(("REPLICAS", "SENTINELS") if full else ()))
-        commands: list[tuple[str, ...]] = [("SENTINEL", what, name) for name in names for what in wanted]
+        find_names = self.find_names  # may change while the answers are awaited
+        wanted = self._wanted(began)
+        commands: list[tuple[str, ...]] = [("SENTINEL", what, name) for name, whats in wanted.items() for what in whats]
         if find_names:
             commands.append(("SENTINEL", "MASTERS"))
-        *answers, info = await self._commands.ask(*commands, ("INFO", "sentinel"))
-        self.masters = _masters(answers.pop()) if find_names else {}
+        commands.append(("INFO", "sentinel"))
+        answers: list[Any] = []
+        for first in range(0, len(commands), AT_ONCE):  # each with a deadline of its own
+            answers += await self._commands.ask(*commands[first : first + AT_ONCE])
+        info = answers.pop()
+        masters = _masters(answers.pop()) if find_names else {}
+        found = {name for name, known in masters.items() if self.masters.get(name) != known}
+        self.masters = masters
         tilt = isinstance(info, str) and "sentinel_tilt:1" in info
-        width = len(wanted)
-        for i, name in enumerate(names):
-            address, master, *listed = answers[i * width : (i + 1) * width]
+        rest = iter(answers)
+        for name, whats in wanted.items():
+            address, master, *listed = islice(rest, len(whats))
             self.facts[name] = self._fact(name, began, address, master, listed, tilt=tilt)
-        self._show()
+        self._show(found)
         if self._events.open and self._quiet_looks % 2:
             await self._ping()
+
+    def _wanted(self, now: float) -> dict[str, tuple[str, ...]]:
+        """What to ask about each master: between two periods only about those that there was an event about."""
+        full, self._full = self._full or self._quiet_looks >= FULL_EVERY, False
+        news, self._news = self._news & self.facts.keys(), set()
+        if news and not full and now < self._due:
+            return dict.fromkeys(news, WHOLE)
+        self._due = now + until_tick(PERIOD)
+        self._quiet_looks = 0 if full else self._quiet_looks + 1
+        return {name: WHOLE if full or name in news else QUIET for name in self.facts}
 
     def _fact(self, name: str, at: float, address: Any, master: Any, listed: list[Any], *, tilt: bool) -> Sentinel:
         for answer in (address, master, *listed):
@@ -118,7 +150,7 @@ class SentinelWatch(Looks):
                 quiet = replace(before, at=at, id=self.id, master=named, epoch=int(fields["config-epoch"]), tilt=tilt)
                 quiet = replace(quiet, down=down, promoting=(before.promoting or "") if failing_over else None)
                 if replace(quiet, at=before.at) != before or before.error:
-                    self.look_again()
+                    self.look_again(name)
                 return quiet
             replicas = [_fields(r) for r in listed[0]]
             sentinels = [_fields(s) for s in listed[1]]
@@ -145,11 +177,11 @@ class SentinelWatch(Looks):
         self._full = True
         self._show()
 
-    def _show(self) -> None:
-        shown = {name: replace(fact, at=0.0) for name, fact in self.facts.items()}
-        if shown != self._shown:
-            self._shown = shown
-            self._changed()
+    def _show(self, found: Collection[str] = ()) -> None:
+        """Tell of the names with another fact than before, and of those that were ``found``."""
+        before, self._shown = self._shown, {name: replace(fact, at=0.0) for name, fact in self.facts.items()}
+        if changed := {name for name, fact in self._shown.items() if before.get(name) != fact} | {*found}:
+            self._changed(changed)
 
     async def _ping(self) -> None:
         with suppress(Unanswered):  # the subscription notices it, too, and begins again
@@ -174,7 +206,9 @@ class SentinelWatch(Looks):
         match message:
             case ["pmessage", str(), str(channel), str(text)]:
                 name = self._failovers.heed(channel, text)
-                if name in self.facts or channel in ("+tilt", "-tilt"):
+                if name in self.facts:
+                    self.look_again(name)
+                elif channel in ("+tilt", "-tilt"):
                     self.look_again()
 
 

@@ -62,6 +62,15 @@ def check_operation(verb: str, check: dict[str, Any], status: str) -> dict[str, 
     return {"Check": {"Verb": verb, "Check": {**{key: check[key] for key in keys}, "Status": status}}}
 
 
+async def test_only_what_is_asked_for_is_listed(api: ConsulAPI) -> None:
+    """Consul itself picks by Meta or id, so that an answer does not grow with the Redis nodes at one Consul agent."""
+    odd = "unix:///run/a b.sock on 10.0.0.5"
+    await registered(api, service(1) | {"Meta": {"redis-node": odd}}, service(2))
+    assert set(await api.services(f'Meta["redis-node"] == "{odd}" or ID == "none"')) == {"redis-1"}
+    assert set(await api.services('Meta["redis-node"] == "none" or ID == "redis-2"')) == {"redis-2"}
+    assert set(await api.checks('ServiceID == "redis-2"')) == {"check-2"}
+
+
 async def test_a_service_comes_with_its_check_and_goes_with_it(api: ConsulAPI) -> None:
     """One call registers both, one call removes both; what is unknown is told as such."""
     assert list(await registered(api, service(1))) == ["check-1"]

@@ -336,10 +336,10 @@ async def test_an_endless_body_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
 )
 async def test_a_slow_answer_meets_the_deadline(said: Answer) -> None:
     """The deadline holds for the whole request, however it is stalled; a single call may have its own."""
-    async with consul(said, answer({})) as (api, _):
-        with pytest.raises(ConsulUnreachable, match=r"did not answer GET /v1/agent/services within 0.05 s"):
-            await api.services(timeout=0.05)
-        assert await api.services() == {}
+    async with consul(said, answer('"10.0.0.1:8300"')) as (api, _):
+        with pytest.raises(ConsulUnreachable, match=r"did not answer GET /v1/status/leader within 0.05 s"):
+            await api.leader(timeout=0.05)
+        assert await api.leader() == "10.0.0.1:8300"
 
 
 async def test_a_refused_connection_names_consul(unused_tcp_port: int) -> None:
@@ -404,10 +404,46 @@ async def test_close_ends_what_is_under_way() -> None:
 async def test_few_idle_connections_are_kept() -> None:
     """A burst of requests leaves no more than a handful of connections behind."""
     burst = 3 * consul_http.MAX_IDLE
-    async with consul(*[answer({})] * burst) as (api, fake):
-        await asyncio.gather(*(api.services() for _ in range(burst)))
+    async with consul(*[answer('"10.0.0.1:8300"')] * burst) as (api, fake):
+        await asyncio.gather(*(api.leader() for _ in range(burst)))
         assert len(api._http._open_connections) == consul_http.MAX_IDLE
-        assert fake.connections == burst
+        assert fake.connections > consul_http.MAX_IDLE
+
+
+async def test_a_crowd_of_looks_takes_few_connections() -> None:
+    """Consul refuses more than 200 from one address, so hundreds of Redis nodes share a few."""
+    limit = consul_http.MAX_READS
+    async with consul(*[silence] * 3 * limit) as (api, fake):
+        crowd = [asyncio.create_task(api.health("redis")) for _ in range(3 * limit)]
+        while len(fake.requests) < limit:
+            await fake.asked.wait()
+            fake.asked.clear()
+        for task in crowd:
+            task.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+        assert fake.connections == limit
+
+
+async def test_a_question_is_shared_by_all_who_asked_before_it_was_put() -> None:
+    """Who asks while a question is under way gets the answer to the next one, and the others the same one."""
+    names = [{"Config": {"NodeName": name}} for name in "ab"]
+    async with consul(*map(answer, names)) as (api, fake):
+        first = asyncio.create_task(api.agent_self())
+        await fake.asked.wait()
+        later = [asyncio.create_task(api.agent_self()) for _ in range(5)]
+        assert await first == names[0]
+        assert [await one for one in later] == [names[1]] * 5
+    assert len(fake.requests) == 2
+
+
+async def test_who_gives_up_leaves_the_shared_question_to_the_others() -> None:
+    """A node that wants something else now cancels its own wait only, and an error reaches each that still waits."""
+    async with consul(answer("no", "500 Internal Server Error")) as (api, fake):
+        asked = [asyncio.create_task(api.agent_self()) for _ in range(3)]
+        await fake.asked.wait()
+        asked[0].cancel()
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError, ConsulError, ConsulError]
 
 
 @pytest.mark.parametrize("address", ["[::1]:8500", "other:1", "unix:///x", "http://a:b:c:d"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any, cast
 
@@ -33,15 +34,16 @@ class Agent:
         self.done: list[str] = []
         self.held: dict[str, dict[str, Any]] = {}
         self.states: dict[str, str] = {}
+        self.changes = self.beats = asyncio.Semaphore(1)
 
     async def agent_self(self) -> dict[str, Any]:
         self.done.append("self")
         return {"Config": {"NodeName": "host-a"}}
 
-    async def services(self) -> dict[str, Any]:
+    async def services(self, only: str) -> dict[str, Any]:
         return {key: {**held, "Service": held["Name"]} for key, held in self.held.items()}
 
-    async def checks(self) -> dict[str, Any]:
+    async def checks(self, only: str) -> dict[str, Any]:
         return {key: {"Status": state} for key, state in self.states.items()}
 
     async def txn(self, operations: list[dict[str, Any]]) -> None:
