@@ -51,7 +51,8 @@ def line(found: Line | None, *, memory: bool = False) -> str:
     sign = "+" if found.slope >= 0 else "−"
     constant, slope = found.constant, abs(found.slope)
     if memory:
-        return f"{constant / MEBI:.1f} MiB {sign} {slope / KIBI:.0f} KiB · n"
+        each = f"{slope / KIBI:.0f} KiB" if slope < MEBI else f"{slope / MEBI:.1f} MiB"
+        return f"{mebibytes(constant)} MiB {sign} {each} · n"
     return f"{number(constant)} {sign} {number(slope)} · n"
 
 
