@@ -228,7 +228,7 @@ BAD_SERVERS: dict[str, Callable[[], TcpFake]] = {
     "larger than": lambda: answering(b"$999999999\r\n", then=endless),
     "no answer within 0.5 s": lambda: answering(b"$1000000\r\n", then=dripping),
     "": lambda: answering(b"x", then=endless),
-    "Protocol Error": lambda: answering(b"SSH-2.0-OpenSSH_9.2p1\r\n"),
+    "Protocol error": lambda: answering(b"SSH-2.0-OpenSSH_9.2p1\r\n"),
     "onnection": lambda: answering(b"$500\r\nrole:mas", then=lambda peer: peer.shutdown(socket.SHUT_RDWR)),
 }
 
