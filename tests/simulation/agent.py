@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from math import inf
 from types import SimpleNamespace
@@ -105,17 +106,18 @@ class Api:
 
     def __init__(self, agent: Agent) -> None:
         self._agent, self._world = agent, agent.world
+        self.changes = self.beats = nullcontext()  # one node alone waits for no turn
         self._consul = agent.world.hosts[agent.host].consul
 
     async def agent_self(self) -> Any:
         return await self._local(lambda: {"Config": {"NodeName": self._consul.node}})
 
-    async def services(self) -> Any:
+    async def services(self, only: str) -> Any:
         return await self._local(
             lambda: {i: s.body | {"Service": s.body["Name"]} for i, s in self._consul.services.items()}
         )
 
-    async def checks(self) -> Any:
+    async def checks(self, only: str = "") -> Any:
         return await self._local(
             lambda: {i: {"Status": c.status} for s in self._consul.services.values() for i, c in s.checks.items()}
         )
