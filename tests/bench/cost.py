@@ -26,6 +26,8 @@ SECONDS: Final = 60.0
 """Of one measurement: two of the agent's full looks at the Sentinels, and one of Consul's own rounds."""
 POLLED: Final = 1
 """The poller is measured with so many nodes only: ten of them fill two cores."""
+TOGETHER: Final = 10
+"""Agents that start at once: each takes a core for a quarter of a second."""
 SETTLED: Final = 10.0
 """Seconds between the last change and a measurement."""
 NEEDED: Final = {"node": 8 << 20, "agent": 48 << 20, "rest": 1 << 30}
@@ -95,7 +97,11 @@ def _per_process(crowd: Crowd, seconds: float) -> Iterator[Cost]:
 
 def _per_consul(crowd: Crowd, seconds: float) -> Cost:
     idle = Rates.of(crowd, [], seconds)
-    agents = [crowd.agent([node]) for node in crowd.nodes]
+    agents = []
+    for node in crowd.nodes:
+        agents.append(crowd.agent([node]))
+        if len(agents) % TOGETHER == 0:
+            crowd.wait_for_ours(len(agents))
     crowd.wait_for_ours()
     return _cost(crowd, OURS, Rates.of(crowd, agents, seconds), idle, agents, agents=len(agents))
 

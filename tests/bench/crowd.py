@@ -127,12 +127,14 @@ class Crowd:
         config = "".join(tables)
         return self.fleet.agent(*[node for node in self.nodes if node in wanted], config=config, consul=self.consul)
 
-    def wait_for_ours(self) -> None:
-        """Wait until each node is published as what it is."""
+    def wait_for_ours(self, some: int | None = None) -> None:
+        """Wait until each node is published as what it is, or until some of them are."""
         wanted = {"role:master": len(self.groups), "role:replica": len(self.nodes) - len(self.groups)}
 
         def published() -> bool:
             names = Counter(check["Name"] for check in self._passing())
+            if some is not None:
+                return names["role:master"] + names["role:replica"] >= some
             return all(names[name] == count for name, count in wanted.items())
 
         self._until(published, "every node is published")
