@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_SPREAD = random.uniform(0.0, 10.0)  # noqa: S311 - hundreds of agents on one machine are not to wake in the same moment
 
 
 def clock() -> float:
@@ -14,8 +16,8 @@ def clock() -> float:
 
 
 def until_tick(period: float, phase: float = 0.0) -> float:
-    """Seconds until the next multiple of ``period``, plus ``phase``. Whatever waits for one wakes the process once, together."""
-    return period - (clock() - phase) % period
+    """Seconds until this process' next multiple of ``period``, plus ``phase``. Whatever waits for one wakes it once, together."""
+    return period - (clock() - _SPREAD - phase) % period
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> None:

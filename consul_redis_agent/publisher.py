@@ -43,6 +43,8 @@ class Publisher:
         """The key of the target that was written last."""
         self._wanted_since = 0.0
         self._beat_at = 0.0
+        self._early = min(1.0, ttl / BEATS / 3)
+        """Seconds before the beat is due: with a decision that is made anyway it does not wake the process by itself."""
         self._writing: asyncio.Task[None] | None = None
         self._bug: BaseException | None = None
         self._lost = 0
@@ -60,7 +62,7 @@ class Publisher:
             self.stop()
         if self._bug:
             raise self._bug
-        due = target.key != self._written or target.evict or clock() >= self._beat_at
+        due = target.key != self._written or target.evict or clock() + self._early >= self._beat_at
         if not self._writing and (due or not self._settled()):
             self._writing = asyncio.create_task(self._write())
             self._writing.add_done_callback(self._ended)

@@ -25,6 +25,20 @@ def test_an_overdue_beat_does_not_make_the_loop_spin(monkeypatch: Any) -> None:
     assert publisher.next_beat == 10.0
 
 
+async def test_a_beat_that_is_due_soon_goes_with_a_decision_that_is_made_anyway(monkeypatch: Any) -> None:
+    """Decisions are made once a second: a beat in between would wake the process for nothing."""
+    registry = Recorder()
+    publisher = Publisher(cast("Any", registry), cast("Any", BlindLookout()), 9.0, lambda *_: None)
+    now = 100.0
+    monkeypatch.setattr(module, "clock", lambda: now)
+    for now, beats in ((100.0, 1), (101.0, 1), (102.5, 2), (103.0, 2)):
+        publisher.want(Target(now, ()))
+        if publisher._writing:
+            await publisher._writing
+            await asyncio.sleep(0)  # its call-back
+        assert registry.done.count("beat") == beats
+
+
 class HalfWay:
     """A registry whose first way to the second target ends in the middle, for the test to interrupt it there."""
 
