@@ -76,6 +76,7 @@ class NodeAgent:
         self.registry = Registry(api, self.naming)
         self.publisher = Publisher(self.registry, self.lookout, self.policy.ttl, self._written)
         self.decision: Decision | None = None
+        self._told: Decision | None = None
         self.facts: Facts | None = None
         self.ready = False
         """Whether a first decision was made of a look at Redis. Not whether Consul took it: Redis may wait for READY."""
@@ -108,6 +109,7 @@ class NodeAgent:
             async with asyncio.timeout(self.redis.timeout):
                 await self.lookout.look_at_node()
         self._decide()
+        self._tell()
 
     async def leave(self) -> None:
         """End as the configuration says: a true entry is left to its TTL or removed, a false one is never left."""
@@ -143,6 +145,8 @@ class NodeAgent:
                     self.publisher.stop()
                     await self.lookout.look_again()
                 self._decide()
+                await asyncio.sleep(0)  # what was decided is on its way before it is told
+                self._tell()
                 self._finished(self)
         finally:
             self.publisher.stop()
@@ -170,13 +174,12 @@ class NodeAgent:
         self.ready = self.ready or decision.reason is not Reason.UNSEEN
         self._confirmed = decision.confirmed
         self.lookout.ask(decision.ask)
-        self._watch_the_others(facts)
         self._kept = decision.verdict is Verdict.KEEP
         if self._kept:
             log.debug("%s: %s", self.name, decision.sentence)
             self.decision = self.decision or decision
             return
-        self._note(decision)
+        self.decision = decision
         self.publisher.want(self._target(decision))
 
     def _target(self, decision: Decision | None = None) -> Target:
@@ -194,8 +197,14 @@ class NodeAgent:
 
     # Telling people
 
+    def _tell(self) -> None:
+        if self.decision and self.decision.verdict is not Verdict.KEEP:
+            self._note(self.decision)
+        if self.facts:
+            self._watch_the_others(self.facts)
+
     def _note(self, decision: Decision) -> None:
-        before, self.decision = self.decision, decision
+        before, self._told = self._told, decision
         if before and (before.verdict, before.reason, before.claim) == (
             decision.verdict,
             decision.reason,
@@ -205,7 +214,7 @@ class NodeAgent:
         self.transitions[decision.reason.name.lower()] += 1
         self.since = time.time()
         verdict, epoch = decision.verdict.value, f", epoch {decision.claim.epoch}" if decision.claim else ""
-        if before is None or before.verdict is Verdict.KEEP:
+        if before is None:
             change = f"is {verdict}"
         else:
             change = (

@@ -51,6 +51,14 @@ class Publisher:
         self._refused = False
         """The last attempt was refused, since the catalog has changed meanwhile."""
         self._news = asyncio.Event()
+        self._attempts = AsyncRetrying(
+            retry=retry_if_exception_type((ConsulError, StaleDecision)),
+            wait=BACKOFF,
+            stop=stop_after_attempt(ATTEMPTS),
+            before_sleep=self._failed,
+            sleep=self._pause,
+            reraise=True,
+        )
 
     def want(self, target: Target) -> None:
         """Bring Consul to this target, in the background."""
@@ -116,14 +124,7 @@ class Publisher:
 
     async def _write(self) -> None:
         try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type((ConsulError, StaleDecision)),
-                wait=BACKOFF,
-                stop=stop_after_attempt(ATTEMPTS),
-                before_sleep=self._failed,
-                sleep=self._pause,
-                reraise=True,
-            ):
+            async for attempt in self._attempts:
                 with attempt:
                     await self._pass()
         except (ConsulError, StaleDecision) as error:
