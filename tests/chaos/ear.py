@@ -74,7 +74,7 @@ def _subscribed(sentinel: SentinelNode) -> socket.socket | None:
     try:
         with sentinel.host.inside():
             link = socket.create_connection(sentinel.address, timeout=0.1)
+        link.sendall(b"PSUBSCRIBE *\r\n")
     except OSError:
         return None
-    link.sendall(b"PSUBSCRIBE *\r\n")
     return link
