@@ -15,9 +15,10 @@ chaos: setup
 		pytest tests/chaos
 
 # Publishers side by side, as tables, JSON and pictures: make bench ROUNDS=5 ONLY=failovers,cost,start PICTURES=docs/pictures
+bench: ONLY ?= failovers,cost,start
 bench:
 	@tests/setup bench
-	@python -m tests.bench --rounds $(or $(ROUNDS),20) --only $(or $(ONLY),failovers,cost,start) \
+	@python -m tests.bench --rounds $(or $(ROUNDS),20) --only $(ONLY) \
 		--json $(or $(JSON),build/bench.json) --pictures $(or $(PICTURES),build)
 
 lint: setup
