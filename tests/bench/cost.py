@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final, Self
 
 from consul_redis_agent.fleet import ConsulNode, Process
@@ -26,7 +27,7 @@ SECONDS: Final = 60.0
 """Of one measurement: two of the agent's full looks at the Sentinels, and one of Consul's own rounds."""
 POLLED: Final = 1
 """The poller is measured with so many nodes only: ten of them fill two cores."""
-TOGETHER: Final = 10
+TOGETHER: Final = 5
 """Agents that start at once: each takes a core for a quarter of a second."""
 SETTLED: Final = 10.0
 """Seconds between the last change and a measurement."""
@@ -42,22 +43,25 @@ def measure(
 ) -> dict[str, list[Cost]]:
     """Measure one process for so many nodes, and so many processes; ``tell`` takes a line of progress.
 
-    What the machine has not the memory for is told and left out. Returns two lists of the record by their names.
+    What the machine has not the memory or the time for is told and left out. Returns two lists of the record by their
+    names.
     """
-    found: dict[str, list[Cost]] = {"cost_per_process": [], "cost_per_consul": []}
-    for count in nodes:
-        if _fits(tell, count, processes=1):
-            with Crowd(count, tell) as crowd:
-                for cost in _per_process(crowd, seconds):
-                    found["cost_per_process"].append(cost)
-                    tell(_sentence(cost))
-    for count in agents:
-        if _fits(tell, count, processes=count):
-            with Crowd(count, tell) as crowd:
-                cost = _per_consul(crowd, seconds)
-                found["cost_per_consul"].append(cost)
+    return {
+        "cost_per_process": [c for n in nodes for c in _measured(tell, n, 1, partial(_per_process, seconds=seconds))],
+        "cost_per_consul": [c for n in agents for c in _measured(tell, n, n, partial(_per_consul, seconds=seconds))],
+    }
+
+
+def _measured(tell: Tell, nodes: int, processes: int, costs: Callable[[Crowd], Iterator[Cost]]) -> Iterator[Cost]:
+    if not _fits(tell, nodes, processes=processes):
+        return
+    try:
+        with Crowd(nodes, tell) as crowd:
+            for cost in costs(crowd):
                 tell(_sentence(cost))
-    return found
+                yield cost
+    except (AssertionError, OSError) as error:  # not in time, or a process that ended
+        tell(f"left out: {nodes} nodes, {processes} agents: {str(error).partition(chr(10))[0]}")
 
 
 def expected(nodes: Sequence[int] = NODES, agents: Sequence[int] = AGENTS, seconds: float = SECONDS) -> float:
@@ -95,7 +99,7 @@ def _per_process(crowd: Crowd, seconds: float) -> Iterator[Cost]:
         yield _cost(crowd, POLLER, Rates.of(crowd, polls, seconds), idle, polls, nodes=len(crowd.nodes))
 
 
-def _per_consul(crowd: Crowd, seconds: float) -> Cost:
+def _per_consul(crowd: Crowd, seconds: float) -> Iterator[Cost]:
     idle = Rates.of(crowd, [], seconds)
     agents = []
     for node in crowd.nodes:
@@ -103,7 +107,7 @@ def _per_consul(crowd: Crowd, seconds: float) -> Cost:
         if len(agents) % TOGETHER == 0:
             crowd.wait_for_ours(len(agents))
     crowd.wait_for_ours()
-    return _cost(crowd, OURS, Rates.of(crowd, agents, seconds), idle, agents, agents=len(agents))
+    yield _cost(crowd, OURS, Rates.of(crowd, agents, seconds), idle, agents, agents=len(agents))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ class Rates:
         """Let everything settle and measure. Raises OSError where a process ends meanwhile."""
         time.sleep(SETTLED)
         raft = RaftWrites(crowd.fleet.consuls[0])
-        processes = (publisher, crowd.fleet.consuls, crowd.redis)
+        processes: list[Sequence[Process]] = [publisher, crowd.fleet.consuls, crowd.redis]
         before, bytes_before, began = [Usage.of(p) for p in processes], traffic(crowd.host), time.monotonic()
         while (left := began + seconds - time.monotonic()) > 0:
             time.sleep(min(left, raft.INTERVAL / 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,10 @@ class Crowd:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, AssertionError | OSError):
+            for consul in self.fleet.consuls:
+                sys.stderr.write(f"--- {consul.name} ---\n{consul.tail()}\n")
         self.fleet.close()
 
     def _build(self, nodes: int) -> None:
