@@ -51,14 +51,6 @@ class Publisher:
         self._refused = False
         """The last attempt was refused, since the catalog has changed meanwhile."""
         self._news = asyncio.Event()
-        self._attempts = AsyncRetrying(
-            retry=retry_if_exception_type((ConsulError, StaleDecision)),
-            wait=BACKOFF,
-            stop=stop_after_attempt(ATTEMPTS),
-            before_sleep=self._failed,
-            sleep=self._pause,
-            reraise=True,
-        )
 
     def want(self, target: Target) -> None:
         """Bring Consul to this target, in the background."""
@@ -124,7 +116,15 @@ class Publisher:
 
     async def _write(self) -> None:
         try:
-            async for attempt in self._attempts:
+            # Made anew each time: it holds the state of the attempts, and a write that was ended may still be closing.
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type((ConsulError, StaleDecision)),
+                wait=BACKOFF,
+                stop=stop_after_attempt(ATTEMPTS),
+                before_sleep=self._failed,
+                sleep=self._pause,
+                reraise=True,
+            ):
                 with attempt:
                     await self._pass()
         except (ConsulError, StaleDecision) as error:

@@ -34,8 +34,8 @@ PEER_LIFE = 2.0
 
 PATIENCE = 2.0
 """Seconds for which a newer claim is remembered that has just left, and for which a claim that was put down is not
-repeated: where Consul takes no transactions, its successor's shows
-up some milliseconds later. A check that somebody set critical by hand is repaired at once."""
+repeated: where Consul takes no transactions, its successor's shows up some milliseconds later. A check that somebody
+set critical by hand is repaired at once."""
 
 
 class Verdict(StrEnum):

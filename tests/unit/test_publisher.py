@@ -174,3 +174,29 @@ async def test_a_refused_transaction_is_repeated_with_the_next_decision(monkeypa
     publisher.want(Target(1.0, ()))
     async with asyncio.timeout(5):
         await done.wait()
+
+
+async def test_a_write_that_was_ended_does_not_go_on_beside_the_next() -> None:
+    """Its connections take a moment to close; what the next one does meanwhile is not its business."""
+    begun, done, calls = asyncio.Event(), asyncio.Event(), []
+
+    class Slow(Recorder):
+        async def converge(self, target: Any, catalog: Any) -> None:
+            calls.append(target().wanted)
+            begun.set()
+            try:
+                if len(calls) == 1:
+                    await asyncio.Event().wait()
+            finally:
+                for _ in range(3 * len(calls)):
+                    await asyncio.sleep(0)
+
+    publisher = Publisher(cast("Any", Slow()), cast("Any", BlindLookout()), 10.0, lambda *_: done.set())
+    publisher.want(Target(0.0, ()))
+    await begun.wait()
+    publisher.want(Target(1.0, (cast("Any", "an entry"),)))
+    async with asyncio.timeout(5):
+        await done.wait()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert calls == [(), ("an entry",)]
