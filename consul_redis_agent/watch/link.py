@@ -120,7 +120,7 @@ class Link:
 
     @property
     def open(self) -> bool:
-        """Whether there is a connection, as far as is known."""
+        """Whether there is a connection, logged in, as far as is known."""
         return self._connection is not None
 
     async def connect(self) -> None:
@@ -144,8 +144,12 @@ class Link:
         else:
             connection = _Tcp(host=self.where.host, port=self.where.port, **options)
         connection.closed = lambda: self._lost(connection)
-        self._connection = connection
-        await self._bounded(connection.connect())  # type: ignore[no-untyped-call]
+        try:
+            await self._bounded(connection.connect())  # type: ignore[no-untyped-call]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._connection = connection  # not before: redis-py connects a second time for who sends meanwhile
 
     async def ask(self, *commands: Sequence[str]) -> list[Any]:
         """Send all commands at once; an answer each, which is a ResponseError where the server refused the command."""

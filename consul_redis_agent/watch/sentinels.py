@@ -7,6 +7,7 @@ only says "look again now"; what the look-up then shows is the fact. Events that
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -20,6 +21,8 @@ from consul_redis_agent.clock import clock, until_tick
 from consul_redis_agent.facts import Address, Selection, Sentinel, whole
 from consul_redis_agent.watch.link import Link, Unanswered
 from consul_redis_agent.watch.looks import Looks
+
+log = logging.getLogger(__name__)
 
 PERIOD = 2.0
 """Seconds between two look-ups while nothing happens: Sentinel's own hello period."""
@@ -194,13 +197,21 @@ class SentinelWatch(Looks):
                     retry=retry_if_exception_type(Unanswered), wait=BACKOFF, stop=stop_never, sleep=asyncio.sleep
                 ):
                     with attempt:
-                        await self._events.ask(("PSUBSCRIBE", "*"))
+                        await self._subscribe()
                 self.look_again()  # whatever happened before the subscription
                 with suppress(Unanswered):  # the connection is closed then: subscribe again
                     while True:
                         self._heed(await self._events.push(SILENT_AFTER))
         finally:
             await self._events.close()
+
+    async def _subscribe(self) -> None:
+        (answer,) = await self._events.ask(("PSUBSCRIBE", "*"))
+        if isinstance(answer, ResponseError):
+            log.warning("Sentinel at %s refuses PSUBSCRIBE, so failovers are seen late: %s", self.address, answer)
+        elif not isinstance(answer, list):
+            await self._events.close()
+            raise Unanswered("an answer to PSUBSCRIBE that is not Sentinel's")
 
     def _heed(self, message: Any) -> None:
         match message:

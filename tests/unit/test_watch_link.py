@@ -72,6 +72,19 @@ async def test_a_refused_command_among_others() -> None:
     assert isinstance(refused, ResponseError)
 
 
+async def test_nothing_is_sent_while_a_connection_is_being_made() -> None:
+    """A PING in just that moment makes no second connection, on which the first one's question would be lost."""
+    async with serving(b"+PONG\r\n") as (address, connections):
+        link = Link(address, timeout=5)
+        question = asyncio.create_task(link.ask(("PSUBSCRIBE", "*")))
+        while not question.done():
+            await link.send(("PING",))
+            await asyncio.sleep(0)
+        assert await question == ["PONG"]
+        assert len(connections) == 1
+        await link.close()
+
+
 async def test_the_end_of_a_connection_is_told_at_once() -> None:
     """The server closes an idle connection: who waits for that is called, and the next question connects anew."""
     closed = asyncio.Event()

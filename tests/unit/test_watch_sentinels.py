@@ -44,6 +44,8 @@ class FakeSentinel(Link):
         match command:
             case ("SENTINEL", "MYID"):
                 return "s1"
+            case ("PSUBSCRIBE", pattern):
+                return ["psubscribe", pattern, 1]
             case ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _):
                 return ["10.0.0.1", "6379"]
             case ("SENTINEL", "MASTER", _):
