@@ -12,7 +12,7 @@ from enum import StrEnum
 from math import inf
 from typing import Any, NamedTuple
 
-from consul_redis_agent.claim import PUT_DOWN, TOMBSTONES
+from consul_redis_agent.claim import PUT_DOWN, TOMBSTONES, Claim
 
 
 def whole(text: str, limit: int) -> int | None:
@@ -214,6 +214,8 @@ class Facts:
     peer: Peer | None = None
     confirmed: float = -inf
     """When Sentinels or Consul's servers last confirmed the own claim."""
+    held: Claim | None = None
+    """The own claim, if it was published with Sentinel's backing and not withdrawn since."""
     put_down: float = inf
     """Since when the own entry has been seen put down by a successor; infinite while it is not."""
     newest_seen: int = -1

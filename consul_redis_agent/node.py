@@ -86,6 +86,7 @@ class NodeAgent:
         self.since = time.time()
         """Wall time of the last transition; for people only."""
         self._confirmed = -inf
+        self._held: Claim | None = None
         self._published = ""
         self._kept = True
         self._complaints: dict[str, str] = {}
@@ -119,7 +120,7 @@ class NodeAgent:
                 try:
                     await self.registry.beat(self._target)
                 except ConsulUnknown:  # stopped between a claim's transaction and its registration
-                    await self.registry.converge(self._target, self.lookout.entries)
+                    await self.registry.converge(self._target)
             elif self.on_stop == "deregister" or (self.decision and self.decision.verdict is not Verdict.KEEP):
                 await self.registry.leave()
         except ConsulError as error:
@@ -165,14 +166,16 @@ class NodeAgent:
         self._complain("Consul", str(state.outcome.exception()) if state.outcome else "")
 
     def _decide(self) -> None:
-        facts = self.lookout.facts(self.registry.here, self.registry.address, self.naming.master_id, self._confirmed)
+        facts = self.lookout.facts(
+            self.registry.here, self.registry.address, self.naming.master_id, self._confirmed, self._held
+        )
         decision = decide(facts, self.policy)
         if self.lookout.publish_at is None:
             decision = without_address(decision)
         self.facts, self.decided = facts, facts.now
         self.decisions += 1
         self.ready = self.ready or decision.reason is not Reason.UNSEEN
-        self._confirmed = decision.confirmed
+        self._confirmed, self._held = decision.confirmed, decision.held
         self.lookout.ask(decision.ask)
         self._kept = decision.verdict is Verdict.KEEP
         if self._kept:
@@ -188,7 +191,7 @@ class NodeAgent:
             raise RuntimeError("nothing is decided yet")
         address = self.lookout.publish_at or NOWHERE
         name = self.lookout.master_name or self._name_before()
-        return Target(clock(), wanted(decision, self.naming, address, name), decision.evict)
+        return Target(clock(), wanted(decision, self.naming, address, name), decision.evict, self.lookout.seen())
 
     def _name_before(self) -> str:
         """The master name that an earlier run wrote, as long as this one has not found it: adopt, do not blink."""
@@ -322,7 +325,7 @@ class NodeAgent:
 def naming(config: Config, redis: RedisConfig, seen_from: str) -> Naming:
     """How a node's entries are named. ``seen_from`` is this host's address towards the Consul agent."""
     mode = Mode(config.service.mode)
-    where = (redis.host or "", redis.port or 0, redis.path or "", seen_from)
+    at = (redis.host or "", redis.port or 0, redis.path or "", seen_from)
     return Naming(
         mode=mode,
         service=redis.service,
@@ -330,8 +333,8 @@ def naming(config: Config, redis: RedisConfig, seen_from: str) -> Naming:
         ttl=config.service.ttl,
         # Where several hosts share one Consul agent, the same loopback address means another node on each.
         node=f"{redis.url} on {seen_from}" if seen_from else redis.url,
-        master_id=identity.service_id(redis.service, *where),
-        replica_id=identity.service_id(redis.replica or f"{redis.service}-replica", *where),
+        master_id=identity.service_id(redis.service, *at),
+        replica_id=identity.service_id(redis.replica or f"{redis.service}-replica", *at),
         tags=config.service.tags,
         meta=dict(config.service.meta),
     )

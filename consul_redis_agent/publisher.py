@@ -97,20 +97,19 @@ class Publisher:
         return self._target
 
     def _settled(self) -> bool:
-        """Whether the catalog, if it was seen since the last write, holds what it should.
+        """Whether the catalog that was decided on, if it is younger than the last write, holds what it should.
 
         A Consul agent that was out of reach may have started again, with its seals broken, which the catalog shows only
         once it has synced: then it is asked itself, before that.
         """
         if self._lookout.consul_lost != self._lost:
             return False
-        registry, wanted = self.registry, self._current().wanted
-        for catalog in self._lookout.catalogs():
-            fact = catalog.fact
-            if fact is None or fact.at <= registry.written:
+        registry, target = self.registry, self._current()
+        for service, catalog in target.seen.items():
+            if catalog.at <= registry.written:
                 continue
-            here = tuple(entry for entry in wanted if entry.name == catalog.service)
-            if not settled(here, fact.entries, registry.here or "", registry.naming):
+            here = tuple(entry for entry in target.wanted if entry.name == service)
+            if not settled(here, catalog.entries, registry.here or "", registry.naming):
                 return False
         return True
 
@@ -158,9 +157,9 @@ class Publisher:
         if target.key != self._written or stale or target.evict:
             self._written = None  # until it is done, also if it is interrupted: anything may be half written
             before = registry.written
-            await registry.converge(self._current, self._lookout.entries)
+            await registry.converge(self._current)
             if stale and not self._settled():
-                await registry.correct(self._current, self._lookout.entries)
+                await registry.correct(self._current)
             if registry.written != before:  # else a look that fails would bring the next pass at once
                 self._look_again()
         await self._beat(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consul_redis_agent import plan
@@ -23,7 +23,7 @@ from consul_redis_agent.entries import (
     Wanted,
 )
 from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulUnknown, StaleDecision
-from consul_redis_agent.facts import Entry
+from consul_redis_agent.facts import Catalog, Entry
 from consul_redis_agent.watch.catalog import SERVICE_MAINTENANCE
 from consul_redis_agent.watch.catalog import entry as read
 
@@ -43,6 +43,14 @@ class Target:
     """Monotonic second of the decision."""
     wanted: tuple[Wanted, ...]
     evict: tuple[Entry, ...] = ()
+    seen: Mapping[str, Catalog] = field(default_factory=dict)
+    """The catalog under each service name that it rests on: what is written is held against that, and no later one."""
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """All entries that were seen."""
+        for catalog in self.seen.values():
+            yield from catalog.entries
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -53,7 +61,7 @@ class Target:
 class Registry:
     """One Redis node's entries at the local Consul agent. Every method raises ConsulError, or StaleDecision.
 
-    ``target`` and ``catalog`` are called before each step, so that a step is never taken for a decision of long ago.
+    ``target`` is called before each step, so that a step is never taken for a decision of long ago.
     """
 
     def __init__(self, api: ConsulAPI, naming: Naming) -> None:
@@ -91,12 +99,12 @@ class Registry:
         self._asked_here = False
         self._critical = frozenset()
 
-    async def converge(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
+    async def converge(self, target: Callable[[], Target]) -> None:
         """Take every step to ``target``, when it is this node's turn."""
         async with self._api.changes:
-            await self._converge(target, catalog)
+            await self._converge(target)
 
-    async def _converge(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
+    async def _converge(self, target: Callable[[], Target]) -> None:
         now = target()
         if self.here is None or any(entry.passing for entry in now.wanted):  # a withdrawal does not wait for an answer
             await self.find_here()
@@ -106,21 +114,22 @@ class Registry:
             for entry in now.wanted:
                 await self._take(plan.Register(replace(entry, passing=entry.passing and not now.evict)), now)
             await self.find_here()
-        for step in plan.at_once(now.wanted, now.evict, catalog(), self.here or "", self.naming, self._critical):
+        for step in plan.at_once(now.wanted, now.evict, now.entries, self.here or "", self.naming, self._critical):
             try:
                 await self._take(step, target(), missing_is_fine=False)
             except ConsulUnknown:
-                for lost in plan.forgotten(now.wanted, catalog(), self.here or "", self.naming):
+                for lost in plan.forgotten(now.wanted, now.entries, self.here or "", self.naming):
                     await self._take(lost, target())
         local = await self._local()
         now = target()
         for step in plan.then(now.wanted, local, self.naming, self._known):
             await self._take(step, target())
 
-    async def correct(self, target: Callable[[], Target], catalog: Callable[[], Iterable[Entry]]) -> None:
-        """Write to the catalog what the local agent has right already. ``catalog`` is younger than ``written``."""
+    async def correct(self, target: Callable[[], Target]) -> None:
+        """Write to the catalog what the local agent has right already. What was seen is younger than ``written``."""
         async with self._api.changes:
-            for step in plan.at_last(target().wanted, catalog(), self.here or ""):
+            now = target()
+            for step in plan.at_last(now.wanted, now.entries, self.here or ""):
                 await self._take(step, target())
 
     async def beat(self, target: Callable[[], Target]) -> None:

@@ -8,7 +8,8 @@
  4. A claim moves in one step: the decision names the older claims that go down in the transaction that sets it up.
  5. An older claim that comes back is named again by whoever holds the newest one.
  6. No Sentinel in reach is not a failover: the holder of the newest claim keeps it while Consul's servers confirm
-    it. What neither has confirmed for longer than the TTL is withdrawn.
+    it, also where its own Consul agent has started again and forgotten it. What neither has confirmed for longer than
+    the TTL is withdrawn.
  7. Without any Sentinel the incumbent wins, until its claim is gone or its node follows the newcomer.
  8. Handover by ``FAILOVER``: a node whose named master says itself that it is now this node's replica may publish.
  9. Only claims of the same group are ever named for eviction; a foreign entry is somebody else's.
@@ -117,6 +118,8 @@ class Decision:
     """The peer whose own word would change this decision."""
     confirmed: float = float("-inf")
     """When the own claim was last confirmed; goes into the next :class:`Facts`."""
+    held: Claim | None = None
+    """The claim, if it was published with Sentinel's backing and not withdrawn since; goes into the next :class:`Facts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ def decide(facts: Facts, policy: Policy) -> Decision:
     """Apply the rules to one node. Total: every combination of facts has a decision, and none raises."""
     node = facts.node
     if node is None:
-        return Decision(Verdict.KEEP, Reason.UNSEEN, "Redis has not been looked at yet.", confirmed=facts.confirmed)
+        return _keep(facts, Reason.UNSEEN, "Redis has not been looked at yet.")
     if isinstance(node, Silence):
         if node.gone or node.misses >= MISSES:
             return Decision(Verdict.NONE, Reason.SILENT, f"Redis does not answer: {node.reason.rstrip('.')}.")
@@ -208,7 +211,7 @@ def follows(peer: Peer | None, address: Address | None, node: Node, facts: Facts
 
 
 def _keep(facts: Facts, reason: Reason, sentence: str) -> Decision:
-    return Decision(Verdict.KEEP, reason, sentence, confirmed=facts.confirmed)
+    return Decision(Verdict.KEEP, reason, sentence, confirmed=facts.confirmed, held=facts.held)
 
 
 def _replica(node: Node, policy: Policy) -> Decision:
@@ -301,21 +304,21 @@ class _Master:
 
     def _unnamed(self, top: int, named: Address | None, contradicted: bool, count: str) -> Decision:
         """No majority stands behind this node: only a claim that it holds already can carry it (rule 6)."""
-        own = self.own
+        own = self.own.claim if self.own else self._forgotten()
         if own is None:
             if self.facts.searching and not self.rivals:
                 return _keep(self.facts, Reason.SEARCHING, f"Redis is a master; {count}, but not all were asked yet.")
             why = f"{count}, {majority(self.facts.known)} are needed" if self.facts.known else count
             return self._withdraw(Reason.UNBACKED, f"Redis says master, but {why}", ask=named)
-        if rival := self._newer_than(own.claim):
+        if rival := self._newer_than(own):
             return self._withdraw(Reason.NEWER_CLAIM, f"{_whose(rival)} holds {_order(rival.claim)}")
-        if contradicted and top > own.claim.epoch:
+        if contradicted and top > own.epoch:
             return self._withdraw(Reason.OUTVOTED, f"a Sentinel names another node at epoch {top}", ask=named)
-        if named and top == own.claim.epoch and own.claim.turn == 0:
+        if named and top == own.epoch and own.turn == 0:
             return self._withdraw(Reason.OUTVOTED, f"the Sentinels name {named} at epoch {top}", ask=named)
         if self.facts.now - self.confirmed > self.policy.ttl:
             return self._withdraw(Reason.LEASE_OVER, "neither Sentinel nor Consul has confirmed the claim in time")
-        return self._publish(Reason.CONFIRMED, own.claim, f"{count}; Consul confirms the claim as the newest")
+        return self._publish(Reason.CONFIRMED, own, f"{count}; Consul confirms the claim as the newest")
 
     def _without_sentinel(self) -> Decision:
         own, rival = self.own, self.newest
@@ -375,6 +378,13 @@ class _Master:
         away = [h.claim.turn for h in self.others if h.claim.epoch == epoch and not h.live]
         return Claim(epoch, max(away, default=-1) + 1, self.node.run_id)
 
+    def _forgotten(self) -> Claim | None:
+        """The claim held until now, within its lease, where the own Consul agent has lost it: no successor put it down."""
+        held = self.facts.held
+        if held is None or held.run_id != self.node.run_id or self.facts.now - self.confirmed > self.policy.ttl:
+            return None
+        return None if any(h.entry.put_down or h.entry.tombstones for h in self.mine) else held
+
     def _newer_than(self, claim: Claim) -> _Held | None:
         return self.newest if self.newest and self.newest.claim.order > claim.order else None
 
@@ -409,7 +419,9 @@ class _Master:
             return self._withdraw(Reason.NEWER_CLAIM, f"a claim of epoch {seen} was there a moment ago; {sentence}")
         older = tuple(h.entry for h in self.others if h.entry.rises and h.claim.order <= claim.order)
         sentence = f"Redis is a master, and {sentence}."
-        return Decision(Verdict.MASTER, reason, sentence, claim=claim, evict=older, confirmed=self.confirmed)
+        # Consul's word alone may be of before a withdrawal.
+        held = self.facts.held if reason is Reason.CONFIRMED else claim
+        return Decision(Verdict.MASTER, reason, sentence, claim, older, confirmed=self.confirmed, held=held)
 
     def _withdraw(self, reason: Reason, sentence: str, *, ask: Address | None = None) -> Decision:
         return Decision(

@@ -16,7 +16,7 @@ from consul_redis_agent.claim import NO_EPOCH, Claim
 from consul_redis_agent.clock import clock
 from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_secret
 from consul_redis_agent.errors import LocalError
-from consul_redis_agent.facts import Address, Entry, Facts, Node, Peer, Sentinel
+from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Sentinel
 from consul_redis_agent.rules import SentinelMode, group, known_sentinels
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
@@ -84,18 +84,21 @@ class Lookout:
         """The watches on the service names that concern this node."""
         return self._catalogs
 
+    def seen(self) -> dict[str, Catalog]:
+        """What the last look at each of those names has shown."""
+        return {catalog.service: catalog.fact for catalog in self._catalogs if catalog.fact}
+
     def entries(self) -> Iterator[Entry]:
         """All entries under those names."""
-        for catalog in self._catalogs:
-            if catalog.fact:
-                yield from catalog.fact.entries
+        for catalog in self.seen().values():
+            yield from catalog.entries
 
     @property
     def consul_lost(self) -> int:
         """How often Consul was out of reach; only ever grows."""
         return sum(catalog.lost for catalog in self._catalogs)
 
-    def facts(self, here: str | None, here_address: str, entry_id: str, confirmed: float) -> Facts:
+    def facts(self, here: str | None, here_address: str, entry_id: str, confirmed: float, held: Claim | None) -> Facts:
         """What is known now. ``here`` is the Consul node of the own entry, None as long as that is not known."""
         node = self._node.fact
         if isinstance(node, Node):
@@ -117,6 +120,7 @@ class Lookout:
             master_name=self.master_name,
             peer=self.peer,
             confirmed=confirmed,
+            held=held,
             put_down=self._put_down,
             newest_seen=self._newest_seen,
             newest_seen_at=self._newest_seen_at,

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from consul_redis_agent import rules
+from consul_redis_agent.claim import Claim
 from consul_redis_agent.clock import STOPPED
 from consul_redis_agent.entries import Mode, Naming, wanted
 from consul_redis_agent.errors import ConsulConflict, ConsulError, ConsulUnknown, ConsulUnreachable, StaleDecision
@@ -439,6 +440,7 @@ class Agent:
         self.met = {h.number: False for h in self.world.hosts}
         self._known: frozenset[str] = frozenset()
         self._confirmed = -inf
+        self._held: Claim | None = None
         self._put_down = inf
         self._peer: Peer | None = None
         self._asked_peer = -inf
@@ -671,7 +673,7 @@ class Agent:
             return
         facts = self._facts()
         decision = rules.decide(facts, POLICY)
-        self._confirmed = decision.confirmed
+        self._confirmed, self._held = decision.confirmed, decision.held
         self._ask_peer(decision.ask)
         before = self.decision
         if decision.verdict is Verdict.KEEP:
@@ -684,7 +686,8 @@ class Agent:
         ):
             epoch = f" ({told(decision.claim)})" if decision.claim else ""
             self.world.say(self.host, f"agent decides {decision.verdict}{epoch}: {decision.sentence}")
-        target = Target(self.world.engine.now, wanted(decision, self.naming, self.address, NAME), decision.evict)
+        seen = {self.naming.service: self._catalog.fact} if self._catalog.fact else {}
+        target = Target(self.world.engine.now, wanted(decision, self.naming, self.address, NAME), decision.evict, seen)
         self.publisher.want(target)
 
     def _facts(self) -> Facts:
@@ -703,6 +706,7 @@ class Agent:
             master_name=NAME,
             peer=self._peer,
             confirmed=self._confirmed,
+            held=self._held,
             put_down=self._put_down_since(here),
         )
 

@@ -95,6 +95,7 @@ class Agent:
     sentinels: list[Sentinel]
     catalog: Catalog
     confirmed: float = -inf
+    held: Claim | None = None
     put_down: float = inf
     ask: Address | None = None
     peer: Peer | None = None
@@ -340,11 +341,11 @@ class Model:
             return
         facts = Facts(
             now, agent.node, ME[i], tuple(agent.sentinels), len(HOSTS), False, agent.catalog, OWN[i], "mymaster", agent.peer,
-            agent.confirmed, agent.put_down,
+            agent.confirmed, agent.held, agent.put_down,
         )  # fmt: skip
         decision = rules.decide(facts, POLICY)
         self.decisions += 1
-        agent.confirmed, agent.ask = decision.confirmed, decision.ask
+        agent.confirmed, agent.held, agent.ask = decision.confirmed, decision.held, decision.ask
         if decision.verdict is Verdict.KEEP:
             return
         agent.wants = decision.verdict is Verdict.MASTER

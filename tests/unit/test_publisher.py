@@ -48,7 +48,7 @@ class HalfWay:
         self.held: object = None
         self.reached = asyncio.Event()
 
-    async def converge(self, target: Any, catalog: Any) -> None:
+    async def converge(self, target: Any) -> None:
         first, self.held = self.held is None, target().wanted
         if not first and not self.reached.is_set():
             self.reached.set()
@@ -60,9 +60,6 @@ class HalfWay:
 
 class BlindLookout:
     address, consul_lost = "redis", 0
-
-    def entries(self) -> tuple[()]:
-        return ()
 
     def catalogs(self) -> tuple[()]:
         return ()
@@ -80,7 +77,7 @@ class Recorder:
     def doubt(self) -> None:
         self._did("doubt")
 
-    async def converge(self, target: Any, catalog: Any) -> None:
+    async def converge(self, target: Any) -> None:
         self._did("converge")
 
     async def beat(self, target: Any) -> None:
@@ -161,7 +158,7 @@ async def test_a_refused_transaction_is_repeated_with_the_next_decision(monkeypa
     refused, done = asyncio.Event(), asyncio.Event()
 
     class Refusing(Recorder):
-        async def converge(self, target: Any, catalog: Any) -> None:
+        async def converge(self, target: Any) -> None:
             if not refused.is_set():
                 refused.set()
                 raise ConsulConflict("index is stale")
@@ -181,7 +178,7 @@ async def test_a_write_that_was_ended_does_not_go_on_beside_the_next() -> None:
     begun, done, calls = asyncio.Event(), asyncio.Event(), []
 
     class Slow(Recorder):
-        async def converge(self, target: Any, catalog: Any) -> None:
+        async def converge(self, target: Any) -> None:
             calls.append(target().wanted)
             begun.set()
             try:

@@ -10,7 +10,7 @@ from consul_redis_agent.claim import TOMBSTONES, Claim
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import Mode, Naming, wanted
-from consul_redis_agent.facts import Address, Entry
+from consul_redis_agent.facts import Address, Catalog, Entry
 from consul_redis_agent.registry import Registry, Target, put_down
 from consul_redis_agent.rules import Decision, Reason, Verdict
 
@@ -32,6 +32,7 @@ class Agent:
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.operations: list[dict[str, Any]] = []
         self.held: dict[str, dict[str, Any]] = {}
         self.states: dict[str, str] = {}
         self.changes = self.beats = asyncio.Semaphore(1)
@@ -48,6 +49,7 @@ class Agent:
 
     async def txn(self, operations: list[dict[str, Any]]) -> None:
         self.done.append("txn")
+        self.operations = operations
 
     async def register(self, body: dict[str, Any]) -> None:
         self.done.append("register")
@@ -84,7 +86,8 @@ async def converge(registry: Registry, agent: Agent, decision: Decision) -> list
     """Bring a decision about; returns what was asked for it."""
     entries = wanted(decision, NAMING, Address("10.0.0.5", 6379), "mymaster")
     agent.done.clear()
-    await registry.converge(lambda: Target(clock(), entries), agent.catalog)
+    seen = {"redis": Catalog(clock(), 1, tuple(agent.catalog()))}
+    await registry.converge(lambda: Target(clock(), entries, seen=seen))
     return [*agent.done]
 
 
@@ -108,6 +111,18 @@ async def test_what_the_agent_has_lost_is_registered_again_after_a_doubt() -> No
     agent.held.clear()
     agent.states.clear()
     assert "register" in await converge(registry, agent, MASTER)
+
+
+async def test_a_claim_is_set_up_only_if_its_entry_is_as_it_was_decided_on() -> None:
+    """A successor may put it down between a decision and its writing: Consul has to refuse that writing."""
+    agent = Agent()
+    registry = Registry(cast(ConsulAPI, agent), NAMING)
+    entries = wanted(MASTER, NAMING, Address("10.0.0.5", 6379), "mymaster")
+    check = {"CheckID": "redis-6379:role", "Status": "passing", "ModifyIndex": 7}
+    before = Entry("host-a", "redis-6379", "redis", "10.0.0.5", 6379, check=check, passing=True)
+    await registry.converge(lambda: Target(clock(), entries, seen={"redis": Catalog(clock(), 7, (before,))}))
+    (role,) = [o["Check"] for o in agent.operations if o.get("Check", {}).get("Verb") == "cas"]
+    assert role["Check"]["ModifyIndex"] == 7
 
 
 async def test_a_withdrawal_does_not_wait_for_the_agents_name() -> None:

@@ -340,6 +340,31 @@ def test_the_holder_keeps_its_claim_while_consul_confirms_it() -> None:
     assert (decision.claim, decision.confirmed) == (Claim(5, 0, "a"), NOW - 0.5)
 
 
+@pytest.mark.parametrize("entries", [(), (holds("a", 5, passing=False),)], ids=["wiped", "seal broken"])
+def test_a_claim_that_the_own_consul_agent_has_lost_is_kept_for_its_lease(entries: tuple[Entry, ...]) -> None:
+    """It has started again while most Sentinels were away: the master did not change by that."""
+    lost = facts(master(), sentinels("a", "", ""), *entries, held=Claim(5, 0, "a"))
+    decision = decide(replace(lost, confirmed=NOW - 9), POLICY)
+    assert (outcome(decision), decision.claim) == ((Verdict.MASTER, Reason.CONFIRMED), Claim(5, 0, "a"))
+    assert decision.confirmed == NOW - 9, "nothing has confirmed it anew"
+    assert decide(replace(lost, confirmed=NOW - 11), POLICY).verdict is Verdict.NONE
+    assert decide(replace(lost, confirmed=NOW - 9, held=Claim(5, 0, "a1")), POLICY).verdict is Verdict.NONE
+
+
+@pytest.mark.parametrize("mark", [{"check": {"Output": PUT_DOWN}}, {"tombstones": ("redis-6379:put-down-1",)}])
+def test_a_claim_that_a_successor_has_put_down_is_not_kept(mark: dict[str, Any]) -> None:
+    """Also once the successor's own claim has gone again."""
+    down = holds("a", 5, passing=False, **mark)
+    known = facts(master(), sentinels("a", "", ""), down, held=Claim(5, 0, "a"), confirmed=NOW - 1)
+    assert decide(known, POLICY).verdict is Verdict.NONE
+
+
+def test_a_claim_that_was_lost_gives_way_to_a_newer_one() -> None:
+    """As one that passes does."""
+    known = facts(master(), sentinels("a", "", ""), holds("b", 6), held=Claim(5, 0, "a"), confirmed=NOW - 1)
+    assert outcome(decide(known, POLICY)) == (Verdict.NONE, Reason.NEWER_CLAIM)
+
+
 @pytest.mark.parametrize(("age", "verdict"), [(POLICY.ttl, Verdict.MASTER), (POLICY.ttl + 0.1, Verdict.NONE)])
 def test_what_nobody_confirms_for_the_ttl_is_withdrawn(age: float, verdict: Verdict) -> None:
     """Neither Sentinel nor Consul's servers: nothing stale may be synced when the network heals."""
@@ -604,6 +629,7 @@ all_facts = st.builds(
     master_name=st.sampled_from(["", "mymaster"]),
     peer=st.none() | st.builds(Peer, times, addresses, st.sampled_from(Role), st.none() | addresses, st.just("x")),
     confirmed=times | st.just(float("-inf")),
+    held=st.none() | st.builds(Claim, st.integers(NO_EPOCH, 7), st.integers(0, 2), st.sampled_from("ab")),
 )
 policies = st.builds(Policy, mode=st.sampled_from(SentinelMode))
 THOROUGH = settings(max_examples=200, deadline=None)
