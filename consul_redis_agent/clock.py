@@ -29,9 +29,9 @@ async def set_within(event: asyncio.Event, seconds: float) -> None:
         alarm.cancel()
 
 
-PULSE = 0.5
+PULSE = 1.0
 """Seconds between two beats of :class:`Pulse`."""
-STOPPED = 1.5
+STOPPED = 1.75
 """Seconds without a beat that mean a stop: SIGSTOP, a frozen cgroup, a suspended machine, a loop that hung."""
 
 

@@ -128,6 +128,10 @@ class ConsulAPI:
             raise _misshapen("txn", answer)
         return answer.get("Results") or []
 
+    def rehearse(self, operations: Sequence[Mapping[str, Any]]) -> None:
+        """Build the request of :meth:`txn`, and send nothing."""
+        self._consul.txn.put(list(operations))
+
     async def catalog_check(self, check: Mapping[str, Any], *, timeout: float | None = None) -> None:
         """Write one check of any Consul node into the catalog and leave the node as it is.
 

@@ -100,6 +100,8 @@ class Selection:
 
     epoch: int
     run_id: str
+    at: float = field(default=-inf, compare=False)
+    """When that was first seen: what the node said of itself before says nothing of the promotion."""
 
 
 @dataclass(frozen=True, slots=True)

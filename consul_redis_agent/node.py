@@ -1,4 +1,4 @@
-"""One Redis node: facts → rules → entries → Consul, whenever something has changed and once a second."""
+"""One Redis node: facts → rules → entries → Consul, whenever something has changed, and as often as time may change it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -20,7 +21,7 @@ from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import Mode, Naming, wanted
 from consul_redis_agent.errors import ConsulError, ConsulUnknown
-from consul_redis_agent.facts import Address, Facts, Node, Sentinel, Silence
+from consul_redis_agent.facts import Address, Facts, Node, Role, Selection, Sentinel, Silence
 from consul_redis_agent.plan import is_own
 from consul_redis_agent.publisher import BACKOFF, Publisher
 from consul_redis_agent.registry import Registry, Target
@@ -33,6 +34,7 @@ from consul_redis_agent.rules import (
     decide,
     foreign,
     group,
+    selection,
     without_address,
 )
 from consul_redis_agent.watch.catalog import CatalogWatch
@@ -44,6 +46,10 @@ log = logging.getLogger(__name__)
 
 NOWHERE = Address("", 0)
 SOUND = (Verdict.MASTER, Verdict.REPLICA)
+STEADY = (Reason.NAMED, Reason.REPLICATES)
+"""Reasons that hold until something is seen; a watcher that sees nothing any more says so itself."""
+STANDS_FOR = 2.5
+"""Seconds after which a decision is made anew in any case."""
 
 
 class NodeAgent:
@@ -72,7 +78,9 @@ class NodeAgent:
         self.on_stop = config.service.on_stop
         self._changed = asyncio.Event()
         self.name = str(where(redis))
-        self.lookout = Lookout(redis, self.policy.mode, sentinels, catalogs, self._changed.set, phase)
+        self._news = True
+        """Something was seen since the last decision that was not known to it."""
+        self.lookout = Lookout(redis, self.policy.mode, sentinels, catalogs, self.wake, phase)
         self.registry = Registry(api, self.naming)
         self.publisher = Publisher(self.registry, self.lookout, self.policy.ttl, self._written)
         self.decision: Decision | None = None
@@ -89,12 +97,14 @@ class NodeAgent:
         self._held: Claim | None = None
         self._published = ""
         self._kept = True
+        self._selected: Selection | None = None
         self._complaints: dict[str, str] = {}
         self._finished, self._phase = finished, phase
         self._pulse, self._stops = pulse, pulse.stops()
 
     def wake(self) -> None:
         """Decide now."""
+        self._news = True
         self._changed.set()
 
     async def run(self) -> None:
@@ -145,6 +155,8 @@ class NodeAgent:
                     log.warning("%s: this process was stopped for a while; looking again first", self.name)
                     self.publisher.stop()
                     await self.lookout.look_again()
+                elif self._stands():
+                    continue
                 self._decide()
                 await asyncio.sleep(0)  # what was decided is on its way before it is told
                 self._tell()
@@ -160,12 +172,23 @@ class NodeAgent:
             with attempt:
                 await self.registry.find_here()
         self._complain("Consul", "")
-        self._changed.set()
+        self.wake()
 
     async def _not_found(self, state: RetryCallState) -> None:
         self._complain("Consul", str(state.outcome.exception()) if state.outcome else "")
 
+    def _stands(self) -> bool:
+        """Whether the last decision stands as it is: nothing is new but the time, which does not change it, and nothing is due."""
+        return (
+            not (self._news or self._kept)
+            and self.decision is not None
+            and self.decision.reason in STEADY
+            and clock() - self.decided < STANDS_FOR
+            and self.publisher.rests_on(self.lookout.seen())
+        )
+
     def _decide(self) -> None:
+        self._news = False
         facts = self.lookout.facts(
             self.registry.here, self.registry.address, self.naming.master_id, self._confirmed, self._held
         )
@@ -184,6 +207,19 @@ class NodeAgent:
             return
         self.decision = decision
         self.publisher.want(self._target(decision))
+        if isinstance(facts.node, Node) and (chosen := selection(facts, facts.node)) and chosen != self._selected:
+            self._selected = chosen
+            self._prepare(facts, facts.node)
+
+    def _prepare(self, facts: Facts, node: Node) -> None:
+        """The node is about to be promoted: look at it anew, and go the way of that once without writing.
+
+        What has lain idle is slow the first time.
+        """
+        self.lookout.show_node()
+        decision = decide(replace(facts, node=replace(node, at=facts.now, role=Role.MASTER)), self.policy)
+        if decision.verdict is Verdict.MASTER:
+            self.registry.rehearse(self._target(decision))
 
     def _target(self, decision: Decision | None = None) -> Target:
         decision = decision or self.decision

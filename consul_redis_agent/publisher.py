@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from math import inf
 
@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.errors import ConsulConflict, ConsulError, ConsulUnknown, ConsulUnreachable, StaleDecision
+from consul_redis_agent.facts import Catalog
 from consul_redis_agent.plan import settled
 from consul_redis_agent.registry import Registry, Target
 from consul_redis_agent.watch.lookout import Lookout
@@ -62,10 +63,19 @@ class Publisher:
             self.stop()
         if self._bug:
             raise self._bug
-        due = target.key != self._written or target.evict or clock() + self._early >= self._beat_at
-        if not self._writing and (due or not self._settled()):
+        if not self._writing and (self._is_due(target) or not self._settled()):
             self._writing = asyncio.create_task(self._write())
             self._writing.add_done_callback(self._ended)
+
+    def _is_due(self, target: Target) -> bool:
+        return bool(target.key != self._written or target.evict or clock() + self._early >= self._beat_at)
+
+    def rests_on(self, seen: Mapping[str, Catalog]) -> bool:
+        """Whether all that is wanted is written, no beat is due, and the last target was judged by just these catalogs."""
+        target = self._target
+        if target is None or self._writing or self._is_due(target) or target.seen.keys() != seen.keys():
+            return False
+        return all(target.seen[service] is catalog for service, catalog in seen.items())
 
     def stop(self) -> None:
         """Write nothing more, until something is wanted again."""

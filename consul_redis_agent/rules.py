@@ -2,7 +2,7 @@
 
  1. A node is published as master only while its own INFO says ``role:master``, it is not loading, and it answers.
  2. And only while Sentinel stands behind it: a majority of the known Sentinels name it, or a Sentinel that was
-    elected leader at an epoch newer than every claim has selected it for promotion and it has turned master.
+    elected leader at an epoch newer than every claim has selected it for promotion and it has turned master since.
     A Sentinel in TILT, out of reach or of an older epoch has no vote.
  3. The newest epoch wins: a master that sees a live claim with a newer epoch withdraws at once.
  4. A claim moves in one step: the decision names the older claims that go down in the transaction that sets it up.
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from consul_redis_agent.claim import MARKER, MASTER_NAME, NO_EPOCH, Claim
-from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Sentinel, Silence
+from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Selection, Sentinel, Silence
 
 MISSES = 2
 """One lost poll is normal (Sentinel closes every connection when it reconfigures a node); a second one is not."""
@@ -199,6 +199,12 @@ def known_sentinels(before: frozenset[str], sentinels: Iterable[Sentinel]) -> fr
     return before | listed
 
 
+def selection(facts: Facts, node: Node) -> Selection | None:
+    """The newest one with which an elected leader, whose word is fresh, has selected the own node."""
+    fresh = [s.selection for s in facts.sentinels if s.votes and facts.now - s.at <= SENTINEL_LIFE]
+    return max((s for s in fresh if s and s.run_id == node.run_id), key=lambda s: s.epoch, default=None)
+
+
 def follows(peer: Peer | None, address: Address | None, node: Node, facts: Facts) -> bool:
     """Whether the node at ``address`` has itself said, just now, that it replicates from the own node."""
     return (
@@ -277,7 +283,9 @@ class _Master:
                 return self._withdraw(Reason.FAILING_OVER, f"{count}, but a failover is under way")
             self.confirmed = max(self.confirmed, sorted(s.at for s in mine)[-need])
             return self._named(top, f"{count} at epoch {top}", strict=sum(map(self._knows_me, mine)) >= need)
-        selected = self._selected_epoch()
+        chosen = selection(self.facts, self.node)
+        # A role from before the selection is that of another time: it was a replica then, whatever it had said last.
+        selected = chosen.epoch if chosen and chosen.at <= self.node.at else None
         every = max((h.claim.epoch for h in self.others), default=NO_EPOCH)
         if selected is not None and selected >= top and selected > every:
             sentence = f"the leader elected at epoch {selected} has selected this node, and it has turned master"
@@ -394,12 +402,6 @@ class _Master:
     def _names_me(self, sentinel: Sentinel) -> bool:
         # By address too: after a quick restart Sentinel knows the new run id only up to 10 s later.
         return self._knows_me(sentinel) or sentinel.master in self.facts.me
-
-    def _selected_epoch(self) -> int | None:
-        """The newest epoch at which an elected leader, whose word is fresh, has selected this node."""
-        fresh = [s for s in self.facts.sentinels if s.votes and self.facts.now - s.at <= SENTINEL_LIFE]
-        chosen = [s.selection.epoch for s in fresh if s.selection and s.selection.run_id == self.node.run_id]
-        return max(chosen, default=None)
 
     def _named_instead(self, voters: list[Sentinel], need: int) -> Address | None:
         """The other node that a majority names."""

@@ -70,6 +70,10 @@ class Lookout:
             if self.mode is not SentinelMode.OFF:
                 tasks.create_task(self._hello.run())
 
+    def show_node(self) -> None:
+        """Look at the node anew, and call ``changed`` whatever is seen."""
+        self._node.show_anew()
+
     async def look_at_node(self) -> None:
         """Look at the node anew, and return when it has answered, or has failed to within its timeout."""
         await self._node.fresh()

@@ -40,6 +40,12 @@ class RedisWatch(Looks):
         self._changed = changed
         self._command: tuple[str, ...] = SECTIONS
         self._misses = 0
+        self._tell_anyway = False
+
+    def show_anew(self) -> None:
+        """Look now, and call ``changed`` whatever is seen."""
+        self._tell_anyway = True
+        self.look_again()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -61,7 +67,8 @@ class RedisWatch(Looks):
             self.announced = parse_announce(answer)
         self._misses = 0
         before, self.fact = self.fact, fact
-        if not (isinstance(before, Node) and replace(before, at=fact.at) == fact):
+        if self._tell_anyway or not (isinstance(before, Node) and replace(before, at=fact.at) == fact):
+            self._tell_anyway = False
             self._changed()
 
     def _missed(self, error: Unanswered) -> None:

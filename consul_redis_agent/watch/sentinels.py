@@ -166,7 +166,7 @@ class SentinelWatch(Looks):
                 epoch=int(fields["config-epoch"]),
                 run_ids={_address(i): i["runid"] for i in (fields, *replicas) if i["runid"]},
                 peers={s["runid"] or str(_address(s)): _address(s) for s in sentinels},
-                selection=self._failovers.selection(name, fields, replicas),
+                selection=self._failovers.selection(name, fields, replicas, clock()),
                 down=down,
                 promoting=_promoted(replicas) if failing_over else None,
             )
@@ -235,6 +235,7 @@ class Failovers:
         self._epoch = -1
         self._tried: dict[str, int] = {}
         self._elected: dict[str, int] = {}
+        self._selected: dict[str, Selection] = {}
 
     def heed(self, channel: str, text: str) -> str | None:
         """Take in one event; returns the master name that it is about, if any."""
@@ -256,14 +257,18 @@ class Failovers:
         return name
 
     def selection(
-        self, name: str, master: Mapping[str, str], replicas: Iterable[Mapping[str, str]]
+        self, name: str, master: Mapping[str, str], replicas: Iterable[Mapping[str, str]], at: float
     ) -> Selection | None:
-        """Whom this Sentinel, as the elected leader, promotes just now."""
+        """Whom this Sentinel, as the elected leader, promotes just now; ``at`` is the time of that answer."""
         epoch = self._elected.get(name)
         if epoch is None or "failover_in_progress" not in master.get("flags", ""):
             return None
-        chosen = _promoted(replicas)
-        return Selection(epoch, chosen) if chosen else None
+        chosen = Selection(epoch, _promoted(replicas), at)
+        if not chosen.run_id:
+            return None
+        if self._selected.get(name) != chosen:
+            self._selected[name] = chosen
+        return self._selected[name]
 
 
 def event_master(channel: str, words: list[str]) -> str | None:

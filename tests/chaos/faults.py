@@ -344,7 +344,7 @@ def master_and_its_sentinel_cut_off_but_consul_reached(arena: Arena) -> None:
     look_on(arena)
 
 
-@fault()
+@fault(ci=True)
 def master_cut_off_from_everything_and_healed_before_the_ttl(arena: Arena) -> None:
     old = arena.master
     with cut_off(arena, old):

@@ -15,7 +15,7 @@ from consul_redis_agent.claim import Claim
 from consul_redis_agent.clock import STOPPED
 from consul_redis_agent.entries import Mode, Naming, wanted
 from consul_redis_agent.errors import ConsulConflict, ConsulError, ConsulUnknown, ConsulUnreachable, StaleDecision
-from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Sentinel, Silence
+from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Selection, Sentinel, Silence
 from consul_redis_agent.publisher import ATTEMPTS, Publisher
 from consul_redis_agent.registry import Registry, Target
 from consul_redis_agent.rules import Decision, Policy, Verdict
@@ -288,7 +288,7 @@ class SentinelWatch:
         world.engine.later(world.engine.delay(), agent.deliver, life, self._answered, fact, flags, replicas)
 
     def _answered(self, fact: Sentinel, flags: dict[str, str], replicas: list[dict[str, str]]) -> None:
-        selection = self.failovers.selection(NAME, flags, replicas)
+        selection = self.failovers.selection(NAME, flags, replicas, self._agent.world.engine.now)
         self.fact = fact if selection is None else _with(fact, selection)
         self._misses = 0
         self._shown(PERIOD, fact.at)
@@ -441,6 +441,8 @@ class Agent:
         self._known: frozenset[str] = frozenset()
         self._confirmed = -inf
         self._held: Claim | None = None
+        self._selected: Selection | None = None
+        self._show_anyway = False
         self._put_down = inf
         self._peer: Peer | None = None
         self._asked_peer = -inf
@@ -593,7 +595,8 @@ class Agent:
         else:
             self.later(pause, self._look_due, self._looks)
         same = isinstance(before, Node) and isinstance(fact, Node) and replace(before, at=fact.at) == fact
-        self.looked(new=not same)
+        self.looked(new=self._show_anyway or not same)
+        self._show_anyway = False
 
     def _look_due(self, looks: int) -> None:
         if looks == self._looks:
@@ -689,6 +692,9 @@ class Agent:
         seen = {self.naming.service: self._catalog.fact} if self._catalog.fact else {}
         target = Target(self.world.engine.now, wanted(decision, self.naming, self.address, NAME), decision.evict, seen)
         self.publisher.want(target)
+        if isinstance(facts.node, Node) and (chosen := rules.selection(facts, facts.node)) and chosen != self._selected:
+            self._selected, self._show_anyway = chosen, True
+            self.look()
 
     def _facts(self) -> Facts:
         sentinels = tuple(w.fact for w in self._sentinels)

@@ -145,8 +145,8 @@ class _Forever(Failovers):
         super().__init__()
         self._last: Selection | None = None
 
-    def selection(self, name: str, master: Mapping[str, str], replicas: Any) -> Selection | None:
-        self._last = super().selection(name, master, replicas) or self._last
+    def selection(self, name: str, master: Mapping[str, str], replicas: Any, at: float) -> Selection | None:
+        self._last = super().selection(name, master, replicas, at) or self._last
         return self._last
 
 

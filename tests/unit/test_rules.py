@@ -237,6 +237,14 @@ def test_a_promoted_node_is_published_before_the_sentinels_switch() -> None:
     assert decision.evict == (holds("b", 5),)
 
 
+def test_a_role_from_before_the_selection_is_none_of_a_promoted_node() -> None:
+    """It was made a replica by hand, which closes no connection, then selected: that it said master is over."""
+    chosen = replace(selecting("a", 6), selection=Selection(6, "a", at=NOW - 0.1))
+    known = facts(master(at=NOW - 0.2), (chosen, *sentinels("b", "b", "b")[1:]), holds("b", 5))
+    assert decide(known, POLICY).verdict is Verdict.NONE
+    assert decide(replace(known, node=master(at=NOW - 0.05)), POLICY).reason is Reason.SELECTED
+
+
 def test_a_node_that_is_selected_but_still_a_replica_waits() -> None:
     """A selection is an intention; only the node itself tells when it has happened."""
     heard = (selecting("a", 6), *sentinels("b", "b", "b")[1:])

@@ -162,24 +162,24 @@ def after(*events: tuple[str, str]) -> Failovers:
 
 def test_an_elected_leader_and_its_choice_make_a_selection() -> None:
     """The epoch is told by the events, the choice is looked up."""
-    assert after(("+new-epoch", "7"), TRY, ELECTED).selection("mymaster", MASTER, REPLICAS) == Selection(7, "new")
+    assert after(("+new-epoch", "7"), TRY, ELECTED).selection("mymaster", MASTER, REPLICAS, 1.0) == Selection(7, "new")
 
 
 def test_a_candidate_that_was_not_elected_selects_nobody() -> None:
     """``+try-failover`` is only the wish to be elected."""
-    assert after(("+new-epoch", "7"), TRY).selection("mymaster", MASTER, REPLICAS) is None
+    assert after(("+new-epoch", "7"), TRY).selection("mymaster", MASTER, REPLICAS, 1.0) is None
 
 
 def test_a_later_epoch_of_another_election_does_not_change_ours() -> None:
     """The epoch that counts is the one of the attempt that won, not the latest that was heard of."""
     failovers = after(("+new-epoch", "7"), TRY, ELECTED, ("+new-epoch", "9"))
-    assert failovers.selection("mymaster", MASTER, REPLICAS) == Selection(7, "new")
+    assert failovers.selection("mymaster", MASTER, REPLICAS, 1.0) == Selection(7, "new")
 
 
 def test_without_its_epoch_an_election_counts_for_nothing() -> None:
     """Events before the subscription are lost; a majority then decides, later."""
-    assert after(TRY, ELECTED).selection("mymaster", MASTER, REPLICAS) is None
-    assert after(ELECTED).selection("mymaster", MASTER, REPLICAS) is None
+    assert after(TRY, ELECTED).selection("mymaster", MASTER, REPLICAS, 1.0) is None
+    assert after(ELECTED).selection("mymaster", MASTER, REPLICAS, 1.0) is None
 
 
 @pytest.mark.parametrize(
@@ -195,22 +195,22 @@ def test_without_its_epoch_an_election_counts_for_nothing() -> None:
 def test_a_failover_that_ended_selects_nobody(end: tuple[str, str]) -> None:
     """Once it is over, or begun anew, the names of the majority decide."""
     failovers = after(("+new-epoch", "7"), TRY, ELECTED, end)
-    assert failovers.selection("mymaster", MASTER, REPLICAS) is None
+    assert failovers.selection("mymaster", MASTER, REPLICAS, 1.0) is None
 
 
 def test_events_alone_select_nobody() -> None:
     """What the look-up does not show is not believed: the failover may be over, or nobody be chosen yet."""
     failovers = after(("+new-epoch", "7"), TRY, ELECTED)
-    assert failovers.selection("mymaster", {"flags": "master"}, REPLICAS) is None
-    assert failovers.selection("mymaster", MASTER, REPLICAS[:1]) is None
-    assert failovers.selection("mymaster", MASTER, [{"runid": "", "flags": "slave,promoted"}]) is None
-    assert failovers.selection("other", MASTER, REPLICAS) is None
+    assert failovers.selection("mymaster", {"flags": "master"}, REPLICAS, 1.0) is None
+    assert failovers.selection("mymaster", MASTER, REPLICAS[:1], 1.0) is None
+    assert failovers.selection("mymaster", MASTER, [{"runid": "", "flags": "slave,promoted"}], 1.0) is None
+    assert failovers.selection("other", MASTER, REPLICAS, 1.0) is None
 
 
 @given(st.lists(st.tuples(st.sampled_from(["+new-epoch", TRY[0], ELECTED[0]]), st.text(alphabet="7²- @", max_size=9))))
 def test_any_event_is_heeded_or_passed_over(events: list[tuple[str, str]]) -> None:
     """No event ends the watch."""
-    assert after(*events).selection("mymaster", MASTER, REPLICAS) is None
+    assert after(*events).selection("mymaster", MASTER, REPLICAS, 1.0) is None
 
 
 def sentinel(id_: str, *peers: str, error: str = "") -> Sentinel:
