@@ -656,5 +656,12 @@ def agents_that_reach_one_sentinel_of_three(arena: Arena) -> None:
 
 
 def find(pattern: str) -> list[Fault]:
-    """The faults whose names have every word of ``pattern`` in them."""
-    return [f for f in FAULTS if all(word in f.name for word in pattern.replace("_", " ").split())]
+    """The faults whose names have every word of one of the comma-separated parts of ``pattern`` in them.
+
+    Raises ValueError where a part names none.
+    """
+    parts = [part.replace("_", " ").split() for part in pattern.split(",")]
+    for part in parts:
+        if not any(all(word in f.name for word in part) for f in FAULTS):
+            raise ValueError(f"no fault has {' '.join(part)!r} in its name")
+    return [f for f in FAULTS if any(all(word in f.name for word in part) for part in parts)]

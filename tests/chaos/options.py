@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .faults import FAULTS, Fault, find
 
+MIX = "random mix"
 MIXES = 10
 """Random mixes in one run."""
 
@@ -27,15 +28,16 @@ class Options:
 
     @classmethod
     def read(cls) -> Options:
-        """Read ``CHAOS_RUNS``, ``CHAOS_SEED``, ``CHAOS_FAULTS`` (words of a name, or ``random mix``) and ``CHAOS_JSON``."""
+        """Read ``CHAOS_RUNS``, ``CHAOS_SEED``, ``CHAOS_FAULTS`` (words of names, or ``random mix``) and ``CHAOS_JSON``."""
         runs, seed = int(os.environ.get("CHAOS_RUNS") or 0), os.environ.get("CHAOS_SEED")
         pattern, json = os.environ.get("CHAOS_FAULTS") or "", os.environ.get("CHAOS_JSON")
-        chosen = find(pattern) if runs or pattern else [f for f in FAULTS if f.ci]
+        mixes_only = pattern == MIX
+        chosen = [f for f in FAULTS if f.ci] if not (runs or pattern) else [] if mixes_only else find(pattern)
         first = int(seed) if seed else (secrets.randbelow(10**6) if runs else 1)
         return cls(
             runs=runs,
             seed=first,
-            mixes=range(first, first + (MIXES * runs if pattern in ("", "random mix") else 0)),
+            mixes=range(first, first + (MIXES * runs if mixes_only or not pattern else 0)),
             faults=tuple(chosen),
             json=Path(json) if json else None,
         )
