@@ -217,6 +217,10 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         self._open_connections.discard(connection)
         connection.abort()
 
+    async def warm(self) -> None:
+        """Have a connection at hand for a request that is about to come. Raises ConsulUnreachable or OSError."""
+        self._keep(self._take() or await self._connect())
+
     async def close(self) -> None:
         """Close every connection; a request under way fails with ConsulUnreachable."""
         self._closed = True

@@ -98,6 +98,7 @@ class NodeAgent:
         self._published = ""
         self._kept = True
         self._selected: Selection | None = None
+        self._rehearsing: asyncio.Task[None] | None = None
         self._complaints: dict[str, str] = {}
         self._finished, self._phase = finished, phase
         self._pulse, self._stops = pulse, pulse.stops()
@@ -219,7 +220,13 @@ class NodeAgent:
         self.lookout.show_node()
         decision = decide(replace(facts, node=replace(node, at=facts.now, role=Role.MASTER)), self.policy)
         if decision.verdict is Verdict.MASTER:
-            self.registry.rehearse(self._target(decision))
+            self._rehearsing = asyncio.create_task(self._rehearse(self._target(decision)))
+
+    async def _rehearse(self, target: Target) -> None:
+        try:
+            await self.registry.rehearse(target)
+        except ConsulError as error:  # the publication itself will say it
+            log.debug("%s: %s", self.name, error)
 
     def _target(self, decision: Decision | None = None) -> Target:
         decision = decision or self.decision

@@ -125,11 +125,11 @@ class Registry:
         for step in plan.then(now.wanted, local, self.naming, self._known):
             await self._take(step, target())
 
-    def rehearse(self, target: Target) -> None:
-        """Build the first transaction to ``target``, and send nothing."""
+    async def rehearse(self, target: Target) -> None:
+        """Build the transaction to ``target``, and have a connection at hand for it; nothing is sent."""
         for step in plan.at_once(target.wanted, target.evict, target.entries, self.here or "", self.naming):
             if isinstance(step, plan.Transact):
-                self._api.rehearse(list(self._operations(step)))
+                await self._api.rehearse(list(self._operations(step)))
 
     async def correct(self, target: Callable[[], Target]) -> None:
         """Write to the catalog what the local agent has right already. What was seen is younger than ``written``."""
