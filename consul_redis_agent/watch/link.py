@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of one answer. INFO has some 6 KiB, SENTINEL REPLICAS some 0.8 KiB a replica."""
+OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 4),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""A connection over which nothing comes is asked for by the kernel, and ends 7 s after the other side has gone silently."""
 GONE = {errno.ECONNREFUSED, errno.ENOENT}
 """Nothing listens there: on a host of its own that is sure, and no second look is needed."""
 
@@ -82,7 +90,9 @@ class _Tcp(Connection):
         transport, protocol = await loop.create_connection(
             lambda: asyncio.StreamReaderProtocol(reader), self.host, self.port
         )
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made = transport.get_extra_info("socket")
+        for level, option, value in OPTIONS:
+            made.setsockopt(level, option, value)
         self._reader, self._writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
@@ -145,11 +155,11 @@ class Link:
             connection = _Tcp(host=self.where.host, port=self.where.port, **options)
         connection.closed = lambda: self._lost(connection)
         try:
-            await self._bounded(connection.connect())  # type: ignore[no-untyped-call]
+            await self._bounded(connection.connect(), self.timeout)  # type: ignore[no-untyped-call]
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        self._connection = connection  # not before: redis-py connects a second time for who sends meanwhile
+        self._connection = connection  # not before: redis-py connects a second time for who asks meanwhile
 
     async def ask(self, *commands: Sequence[str]) -> list[Any]:
         """Send all commands at once; an answer each, which is a ResponseError where the server refused the command."""
@@ -157,18 +167,11 @@ class Link:
         connection = self._connection
         if connection is None:
             raise Unanswered("the server closed the connection")
-        answers: list[Any] = await self._bounded(self._exchange(connection, commands))
+        answers: list[Any] = await self._bounded(self._exchange(connection, commands), self.timeout)
         return answers
 
-    async def send(self, command: Sequence[str]) -> None:
-        """Send a command whose answer comes as a push."""
-        connection = self._connection
-        if connection is not None:
-            packed = connection.pack_command(*command)
-            await self._bounded(connection.send_packed_command(packed, check_health=False))
-
-    async def push(self, timeout: float) -> Any:
-        """The next message that the server sends by itself, within ``timeout`` seconds."""
+    async def push(self, timeout: float | None = None) -> Any:
+        """The next message that the server sends by itself, within ``timeout`` seconds, if that is given."""
         connection = self._connection
         if connection is None:
             raise Unanswered("the server closed the connection")
@@ -194,14 +197,13 @@ class Link:
                 answers.append(refused)
         return answers
 
-    async def _bounded(self, exchange: Any, timeout: float | None = None) -> Any:
-        limit = self.timeout if timeout is None else timeout
+    async def _bounded(self, exchange: Any, timeout: float | None) -> Any:
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(timeout):
                 return await exchange
         except TimeoutError:
             await self.close()
-            raise Unanswered(f"no answer within {limit:g} s") from None
+            raise Unanswered(f"no answer within {timeout:g} s") from None
         except (AuthenticationError, NoPermissionError) as error:
             await self.close()
             raise Denied(_line(error)) from error

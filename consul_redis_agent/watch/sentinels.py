@@ -32,8 +32,6 @@ AT_ONCE = 200
 """Questions that are sent before their answers are read."""
 QUIET = ("GET-MASTER-ADDR-BY-NAME", "MASTER")
 WHOLE = (*QUIET, "REPLICAS", "SENTINELS")
-SILENT_AFTER = 3 * PERIOD + 1
-"""Seconds without event or PONG after which a subscription is taken for dead; a PING goes out at every second quiet look-up."""
 BACKOFF = wait_exponential_jitter(multiplier=0.05, max=0.5, jitter=0.1)
 HELLO = "__sentinel__:hello"
 EPOCH_LIMIT = 2**64 - 1
@@ -122,8 +120,6 @@ class SentinelWatch(Looks):
             address, master, *listed = islice(rest, len(whats))
             self.facts[name] = self._fact(name, began, address, master, listed, tilt=tilt)
         self._show(found)
-        if self._events.open and self._quiet_looks % 2:
-            await self._ping()
 
     def _wanted(self, now: float) -> dict[str, tuple[str, ...]]:
         """What to ask about each master: between two periods only about those that there was an event about."""
@@ -186,10 +182,6 @@ class SentinelWatch(Looks):
         if changed := {name for name, fact in self._shown.items() if before.get(name) != fact} | {*found}:
             self._changed(changed)
 
-    async def _ping(self) -> None:
-        with suppress(Unanswered):  # the subscription notices it, too, and begins again
-            await self._events.send(("PING",))
-
     async def _subscription(self) -> None:
         try:
             while True:
@@ -201,7 +193,7 @@ class SentinelWatch(Looks):
                 self.look_again()  # whatever happened before the subscription
                 with suppress(Unanswered):  # the connection is closed then: subscribe again
                     while True:
-                        self._heed(await self._events.push(SILENT_AFTER))
+                        self._heed(await self._events.push())
         finally:
             await self._events.close()
 

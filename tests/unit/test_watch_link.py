@@ -72,16 +72,15 @@ async def test_a_refused_command_among_others() -> None:
     assert isinstance(refused, ResponseError)
 
 
-async def test_nothing_is_sent_while_a_connection_is_being_made() -> None:
-    """A PING in just that moment makes no second connection, on which the first one's question would be lost."""
+async def test_a_connection_is_none_before_it_is_made() -> None:
+    """Who asked on it in just that moment would make a second one, on which the first one's question is lost."""
     async with serving(b"+PONG\r\n") as (address, connections):
         link = Link(address, timeout=5)
-        question = asyncio.create_task(link.ask(("PSUBSCRIBE", "*")))
-        while not question.done():
-            await link.send(("PING",))
-            await asyncio.sleep(0)
-        assert await question == ["PONG"]
-        assert len(connections) == 1
+        making = asyncio.create_task(link.connect())
+        await asyncio.sleep(0)
+        before = link.open
+        await making
+        assert (before, link.open, len(connections)) == (False, True, 1)
         await link.close()
 
 

@@ -31,10 +31,7 @@ class FakeSentinel(Link):
         self.asked += [tuple(command) for command in commands]
         return [self._answer(*command) for command in commands]
 
-    async def send(self, command: Sequence[str]) -> None:
-        """A PING, whose answer nobody misses here."""
-
-    async def push(self, timeout: float) -> Any:  # noqa: ASYNC109 - as the link has it
+    async def push(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as the link has it
         return await self.events.get()
 
     async def close(self) -> None:
