@@ -451,6 +451,20 @@ def consul_client_of_the_master_wiped(arena: Arena) -> None:
     arena.watch(5, "the name goes again")
 
 
+@fault(moves=False, empty=Empty.ALLOWED)
+def consul_client_of_the_master_wiped_while_a_majority_of_sentinels_is_down(arena: Arena) -> None:
+    """Nobody but our agent knows then that the claim was confirmed a moment ago."""
+    master = arena.master
+    one, other, _ = arena.sentinels
+    with killed(arena, one), killed(arena, other):
+        consul = arena.consul(master)
+        arena.kill(consul)
+        consul.forget()
+        arena.start(consul)
+        arena.until(lambda: arena.names(master), "the master is named again", within=5)
+        arena.watch(5, "the name goes again")
+
+
 @fault(empty=Empty.HEADLESS)
 def consul_client_of_the_old_master_restarted_during_a_failover(arena: Arena) -> None:
     old = arena.master
