@@ -11,6 +11,7 @@ from tenacity import wait_fixed
 
 from consul_redis_agent import publisher as module
 from consul_redis_agent.errors import ConsulConflict
+from consul_redis_agent.facts import Catalog
 from consul_redis_agent.publisher import Publisher
 from consul_redis_agent.registry import Target
 
@@ -37,6 +38,24 @@ async def test_a_beat_that_is_due_soon_goes_with_a_decision_that_is_made_anyway(
             await publisher._writing
             await asyncio.sleep(0)  # its call-back
         assert registry.done.count("beat") == beats
+
+
+async def test_it_rests_until_a_beat_is_due_or_the_catalog_was_looked_at_anew(monkeypatch: Any) -> None:
+    """Then a decision that nothing has touched stands; a write of others, or a lost one, is judged by the next look."""
+    registry = Recorder()
+    publisher = Publisher(cast("Any", registry), cast("Any", BlindLookout()), 9.0, lambda *_: None)
+    now, seen = 100.0, {"redis": Catalog(99.0, 1, ())}
+    monkeypatch.setattr(module, "clock", lambda: now)
+    assert not publisher.rests_on(seen)
+    publisher.want(Target(now, (), seen=seen))
+    assert not publisher.rests_on(seen), "it is being written"
+    assert publisher._writing
+    await publisher._writing
+    await asyncio.sleep(0)  # its call-back
+    assert publisher.rests_on(seen)
+    assert not publisher.rests_on({"redis": Catalog(100.5, 1, ())})
+    now = 103.0
+    assert not publisher.rests_on(seen), "a beat is due"
 
 
 class HalfWay:
