@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from consul_redis_agent.config import ConsulConfig, read_secret
 from consul_redis_agent.consul_http import CB, Call, Consul
-from consul_redis_agent.errors import ConsulError, ConsulUnreachable, LocalError
+from consul_redis_agent.errors import ConsulError, LocalError
 from consul_redis_agent.text import plain
 
 log = logging.getLogger(__name__)
@@ -131,10 +131,7 @@ class ConsulAPI:
     async def rehearse(self, operations: Sequence[Mapping[str, Any]]) -> None:
         """Build the request of :meth:`txn`, and have a connection at hand for it; nothing is sent."""
         self._consul.txn.put(list(operations))
-        try:
-            await self._http.warm()
-        except OSError as error:
-            raise ConsulUnreachable(f"{self._http} cannot be reached: {error}") from error
+        await self._http.warm()
 
     async def catalog_check(self, check: Mapping[str, Any], *, timeout: float | None = None) -> None:
         """Write one check of any Consul node into the catalog and leave the node as it is.

@@ -218,8 +218,11 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         connection.abort()
 
     async def warm(self) -> None:
-        """Have a connection at hand for a request that is about to come. Raises ConsulUnreachable or OSError."""
-        self._keep(self._take() or await self._connect())
+        """Have a connection at hand for a request that is about to come. Raises ConsulUnreachable."""
+        try:
+            self._keep(self._take() or await self._connect())
+        except OSError as error:
+            raise ConsulUnreachable(f"{self} cannot be reached: {_why(error)}") from error
 
     async def close(self) -> None:
         """Close every connection; a request under way fails with ConsulUnreachable."""

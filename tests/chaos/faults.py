@@ -445,9 +445,8 @@ def consul_client_of_the_master_leaves_and_comes_back(arena: Arena) -> None:
 @fault(moves=False, empty=Empty.ALLOWED)
 def consul_client_of_the_master_wiped(arena: Arena) -> None:
     consul = arena.consul(arena.master)
-    arena.kill(consul)
-    consul.forget()
-    arena.start(consul)
+    with killed(arena, consul):
+        consul.forget()
     arena.watch(5, "the name goes again")
 
 
@@ -458,9 +457,8 @@ def consul_client_of_the_master_wiped_while_a_majority_of_sentinels_is_down(aren
     one, other, _ = arena.sentinels
     with killed(arena, one), killed(arena, other):
         consul = arena.consul(master)
-        arena.kill(consul)
-        consul.forget()
-        arena.start(consul)
+        with killed(arena, consul):
+            consul.forget()
         arena.until(lambda: arena.names(master), "the master is named again", within=5)
         arena.watch(5, "the name goes again")
 
@@ -478,10 +476,9 @@ def consul_client_of_the_old_master_restarted_during_a_failover(arena: Arena) ->
 def consul_client_of_the_old_master_wiped_during_a_failover(arena: Arena) -> None:
     old = arena.master
     consul = arena.consul(old)
-    arena.kill(consul)
-    consul.forget()
-    planned(arena)
-    arena.start(consul)
+    with killed(arena, consul):
+        consul.forget()
+        planned(arena)
     until_old_follows(arena, old)
 
 
@@ -674,8 +671,10 @@ def find(pattern: str) -> list[Fault]:
 
     Raises ValueError where a part names none.
     """
-    parts = [part.replace("_", " ").split() for part in pattern.split(",")]
-    for part in parts:
-        if not any(all(word in f.name for word in part) for f in FAULTS):
-            raise ValueError(f"no fault has {' '.join(part)!r} in its name")
-    return [f for f in FAULTS if any(all(word in f.name for word in part) for part in parts)]
+    named: list[Fault] = []
+    for part in pattern.replace("_", " ").split(","):
+        found = [f for f in FAULTS if all(word in f.name for word in part.split())]
+        if not found:
+            raise ValueError(f"no fault has {part.strip()!r} in its name")
+        named += found
+    return [f for f in FAULTS if f in named]

@@ -31,13 +31,17 @@ class Options:
         """Read ``CHAOS_RUNS``, ``CHAOS_SEED``, ``CHAOS_FAULTS`` (words of names, or ``random mix``) and ``CHAOS_JSON``."""
         runs, seed = int(os.environ.get("CHAOS_RUNS") or 0), os.environ.get("CHAOS_SEED")
         pattern, json = os.environ.get("CHAOS_FAULTS") or "", os.environ.get("CHAOS_JSON")
-        mixes_only = pattern == MIX
-        chosen = [f for f in FAULTS if f.ci] if not (runs or pattern) else [] if mixes_only else find(pattern)
+        if pattern == MIX:
+            chosen = []
+        elif runs or pattern:
+            chosen = find(pattern)
+        else:
+            chosen = [f for f in FAULTS if f.ci]
         first = int(seed) if seed else (secrets.randbelow(10**6) if runs else 1)
         return cls(
             runs=runs,
             seed=first,
-            mixes=range(first, first + (MIXES * runs if mixes_only or not pattern else 0)),
+            mixes=range(first, first + (MIXES * runs if pattern in ("", MIX) else 0)),
             faults=tuple(chosen),
             json=Path(json) if json else None,
         )

@@ -405,7 +405,7 @@ class CatalogWatch:
 
 
 class Agent:
-    """The process. It stands in for the lookout, too: ``entries``, ``catalogs``, ``catalogs_at``, ``address``."""
+    """The process. It stands in for the lookout, too: ``catalogs``, ``consul_lost``, ``address``."""
 
     def __init__(self, world: World, host: int, mode: Mode) -> None:
         self.world, self.host = world, host
@@ -537,10 +537,6 @@ class Agent:
     @property
     def consul_lost(self) -> int:
         return self._catalog.lost
-
-    @property
-    def catalogs_at(self) -> float:
-        return self._catalog.fact.at if self._catalog.fact else -inf
 
     # The own node
 
