@@ -28,7 +28,14 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import h11
 
-from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnknown, ConsulUnreachable
+from consul_redis_agent.errors import (
+    ConsulConflict,
+    ConsulDenied,
+    ConsulError,
+    ConsulMisused,
+    ConsulUnknown,
+    ConsulUnreachable,
+)
 from consul_redis_agent.facts import Address
 from consul_redis_agent.text import plain
 
@@ -46,6 +53,8 @@ MAX_READS = 8  # under way together; Consul takes 200 connections from one addre
 MAX_IDLE = 4  # connections: more than one node's requests are seldom under way together
 IDLE_LIFE = 30.0  # seconds: shorter than firewalls forget a connection
 READ_SIZE = 64 * 1024
+MISSING = (r"Missing (\w+:\w+) on ([^\s\"\\]+)", r"lacks permission '(\w+:\w+)' on \\*\"([^\"\\]+)")
+"""How Consul names the right that a token lacks: up to 1.11, and later (where the answer is JSON, with its quotes escaped)."""
 UNKNOWN = ("unknown check", "unknown service", "does not have associated ttl")  # how older versions say 404
 
 Token = Callable[[], "str | None"]
@@ -123,13 +132,13 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
     # Delivery.
 
     async def send(
-        self, call: Call, *, timeout: float | None = None, repeatable: bool | None = None, blocking: bool = False
+        self, call: Call, *, timeout: float | None = None, repeatable: bool | None = None, in_turn: bool = True
     ) -> Any:
         """Send ``call`` and return what the library makes of the answer.
 
         ``timeout`` (seconds, default the client's) is the deadline from connecting to the last byte. ``repeatable``
-        says that the request may reach Consul twice (default: GET only). ``blocking`` says that Consul is to wait before
-        it answers. Any other that only reads waits for its turn before the deadline begins. Raises ConsulUnreachable, ConsulDenied,
+        says that the request may reach Consul twice (default: GET only). One that only reads waits for its turn before the
+        deadline begins, unless ``in_turn`` is false: the caller has seen to it then. Raises ConsulUnreachable, ConsulDenied,
         ConsulUnknown, TransactionConflict or ConsulError.
         """
         if timeout is None:
@@ -137,7 +146,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         if repeatable is None:
             repeatable = call.method == "GET"
         try:
-            queue = self._reads if call.method == "GET" and not blocking else nullcontext()
+            queue = self._reads if call.method == "GET" and in_turn else nullcontext()
             async with queue, asyncio.timeout(timeout):
                 response = await self._deliver(call, repeatable)
         except TimeoutError:
@@ -346,10 +355,11 @@ def _raise_unless_ok(client: HTTPClient, call: Call, response: Any) -> None:
         raise ConsulDenied(f"{client} refused {call}: {reason}; {_remedy(reason)}")
     if status == 409:
         raise TransactionConflict(said, _transaction_errors(response.body))
-    too_old = status in (400, 405) and call.target.startswith("/v1/txn")  # no transactions on checks and services yet
-    if status == 404 or too_old or (status >= 500 and any(words in lower for words in UNKNOWN)):
+    if status in (400, 413):
+        raise ConsulMisused(f"{said}; that is a mistake of this program: report it with Consul's version")
+    if status in (404, 405) or (status >= 500 and any(words in lower for words in UNKNOWN)):
         raise ConsulUnknown(said)
-    if "no cluster leader" in lower:
+    if "no cluster leader" in lower or "no known consul servers" in lower:
         raise ConsulError(f"{said}; Consul's servers have no leader or cannot be reached")
     if status == 429:
         raise ConsulError(f"{said}; Consul limits the rate of requests")
@@ -365,8 +375,9 @@ def _transaction_errors(body: str) -> tuple[tuple[int, str], ...]:
 
 
 def _remedy(reason: str) -> str:
-    if missing := re.search(r"Missing (\w+:\w+) on (\S+)", reason):
-        return f"give the token {missing[1]} on {missing[2]}"
+    for words in MISSING:
+        if missing := re.search(words, reason):
+            return f"give the token {missing[1]} on {missing[2]}"
     if "ACL not found" in reason:
         return "the token is unknown to Consul: it was deleted, or has not reached it yet"
     return "give the token the rights of the example policy"

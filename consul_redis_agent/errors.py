@@ -10,6 +10,7 @@
         ├── SentinelError       one Sentinel
         │   └── SentinelDenied  it refuses the login or a command
         └── ConsulError         the Consul agent or its servers
+            ├── ConsulMisused   this program wrote what Consul does not take (400, 413): a mistake of its own
             ├── ConsulDenied    the token lacks a right (403)
             ├── ConsulUnknown   the service or check is not there (404, or an old 500): register again
             ├── ConsulConflict  a compare-and-set lost: somebody was quicker
@@ -67,6 +68,10 @@ class ConsulError(RemoteError):
 
 class ConsulDenied(ConsulError):
     """The token lacks a right."""
+
+
+class ConsulMisused(ConsulError):
+    """Consul does not take what this program has written: the program's own mistake, never a sign of an old Consul."""
 
 
 class ConsulUnknown(ConsulError):

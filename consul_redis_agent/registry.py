@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from consul_redis_agent import plan
-from consul_redis_agent.claim import NODE, PUT_DOWN, TOMBSTONES
+from consul_redis_agent.claim import NODE
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
-from consul_redis_agent.entries import (
-    CHECK_SUFFIX,
-    NOTES,
-    OUTPUT,
-    SEAL_SUFFIX,
-    TOMBSTONE_NAME,
-    TOMBSTONE_SUFFIX,
-    Naming,
-    Wanted,
-)
+from consul_redis_agent.entries import CHECK_SUFFIX, OUTPUT, SEAL_SUFFIX, Naming, Wanted
 from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulUnknown, StaleDecision
 from consul_redis_agent.facts import Catalog, Entry
+from consul_redis_agent.transaction import evicted_checks, tombstones, transactions
 from consul_redis_agent.watch.catalog import SERVICE_MAINTENANCE
 from consul_redis_agent.watch.catalog import entry as read
 
 log = logging.getLogger(__name__)
 
-NOT_WRITTEN = ("CreateIndex", "Definition", "Namespace")
-"""What a check has when it is read, and a transaction does not take."""
 DECISION_LIFE = 1.5
 """Seconds after which a decision is not written any more. It is made anew once a second at the latest."""
 
@@ -129,7 +118,7 @@ class Registry:
         """Build the transaction to ``target``, and have a connection at hand for it; nothing is sent."""
         for step in plan.at_once(target.wanted, target.evict, target.entries, self.here or "", self.naming):
             if isinstance(step, plan.Transact):
-                await self._api.rehearse(list(self._operations(step)))
+                await self._api.rehearse(next(transactions(step, self.here or "")))
 
     async def correct(self, target: Callable[[], Target]) -> None:
         """Write to the catalog what the local agent has right already. What was seen is younger than ``written``."""
@@ -139,9 +128,14 @@ class Registry:
                 await self._take(step, target())
 
     async def beat(self, target: Callable[[], Target]) -> None:
-        """Begin the TTL of each check anew. Raises ConsulUnknown where one has to be registered first."""
+        """Begin the TTL of each check anew, but not beyond the end of an early claim.
+
+        Raises ConsulUnknown where one has to be registered first.
+        """
         async with self._api.beats:
             for entry in target().wanted:
+                if clock() + entry.ttl > entry.ends:
+                    continue
                 await self._take(plan.Update(entry.check_id, entry.passing), target(), missing_is_fine=False)
 
     async def leave(self) -> None:
@@ -181,27 +175,10 @@ class Registry:
             case plan.Deregister(service_id):
                 await self._api.deregister(service_id)
 
-    def _operations(self, step: plan.Transact) -> Iterator[dict[str, Any]]:
-        if step.publish:
-            yield {"Service": {"Verb": "set", "Node": self.here, "Service": step.publish.catalog_service()}}
-            role, seal = step.publish.catalog_checks(self.here or "")
-            if step.unless_newer_than is None:
-                yield {"Check": {"Verb": "set", "Check": role}}
-            else:
-                yield {"Check": {"Verb": "cas", "Check": role | {"ModifyIndex": step.unless_newer_than}}}
-            yield {"Check": {"Verb": "set", "Check": seal}}
-            for tombstone in step.tombstones:
-                yield {"Check": {"Verb": "delete", "Check": seal | {"CheckID": tombstone}}}
-        for entry in step.remove:
-            named = {"ID": entry.id, "Service": entry.name}
-            yield {"Service": {"Verb": "delete", "Node": self.here, "Service": named}}
-        for older in put_down(step.evict):
-            yield {"Check": {"Verb": "cas" if "ModifyIndex" in older else "set", "Check": older}}
-
     async def _transact(self, step: plan.Transact) -> None:
-        operations = list(self._operations(step))
         try:
-            await self._api.txn(operations)
+            for operations in transactions(step, self.here or ""):
+                await self._api.txn(operations)
         except ConsulConflict:
             raise
         except (ConsulDenied, ConsulUnknown) as error:
@@ -213,8 +190,9 @@ class Registry:
                     error,
                 )
                 self._said_no_transactions = True
-            for check in put_down(step.evict):
-                await self._api.catalog_check(check)
+            for entry in step.evict:
+                for check in (*evicted_checks(entry), *tombstones(entry)):
+                    await self._api.catalog_check(check)
             if step.publish:
                 self._critical -= {step.publish.check_id}
                 await self._api.register(step.publish.registration())
@@ -249,22 +227,3 @@ class Registry:
             for service_id, service in services.items()
             if service_id in ids or plan.is_own(service.get("Meta") or {}, self.naming)
         }
-
-
-def put_down(entries: Iterable[Entry]) -> Iterator[Mapping[str, Any]]:
-    """The checks of older claims, as read, but critical: writing one replaces it whole. And their tombstones.
-
-    The seal too: should that claim's Consul agent start again, it knows a passing role check and a broken seal, and
-    writes what differs one by one; the seal must not be whole for the moment between. While it does so, only the
-    tombstones are renewed: what is as read now is another thing in a millisecond, and the transaction would be refused.
-    """
-    for entry in entries:
-        down = {"Status": "critical", "Output": PUT_DOWN}
-        changing = not entry.passing and len(entry.tombstones) < TOMBSTONES
-        for check in (entry.check, entry.seal):
-            if check is not None and not changing:
-                yield {key: value for key, value in check.items() if key not in NOT_WRITTEN} | down
-        for number in range(1, TOMBSTONES + 1):
-            tombstone = {"CheckID": f"{entry.id}{TOMBSTONE_SUFFIX}{number}", "Name": TOMBSTONE_NAME, "Type": "ttl"}
-            service = {"ServiceID": entry.id, "ServiceName": entry.name, "ServiceTags": list(entry.tags)}
-            yield tombstone | {"Node": entry.node, "Notes": NOTES} | service | down
