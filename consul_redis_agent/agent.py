@@ -33,8 +33,10 @@ log = logging.getLogger(__name__)
 
 DECIDED_WITHIN = 5.0
 """Seconds since the last finished decision of every node, which is made once a second, that still count as well."""
-REPLICA_WAIT = 30.0
-"""Seconds that a blocking query on a name of replicas waits. No claim stands there, so nothing rests on its age."""
+ALARM = 60.0
+"""Seconds that a blocking query waits for a change: nothing rests on its age."""
+SHARED = 5.0
+"""The same where more of them would wait than may."""
 TURNS = 64
 """Blocking queries that wait at Consul at once. Each is a connection, and Consul takes 200 from one address."""
 REPLICA_TURNS = 16
@@ -165,11 +167,11 @@ class Agent:
         names = {r.service for r in config.redis}
         replicas = {r.replica for r in config.redis if r.replica} - names if config.service.mode == "services" else ()
         catalogs = {}
-        for kind, wait, turns in ((names, config.service.ttl / 2, TURNS), (replicas, REPLICA_WAIT, REPLICA_TURNS)):
+        for kind, shared, turns in ((names, SHARED, TURNS), (replicas, ALARM / 2, REPLICA_TURNS)):
             taking = asyncio.Semaphore(turns)
             for name in kind:
-                share = wait * min(1.0, turns / len(kind))
-                catalogs[name] = CatalogWatch(api, name, share, taking, partial(self._wake_of_service, name))
+                wait = ALARM if len(kind) <= turns else shared * turns / len(kind)
+                catalogs[name] = CatalogWatch(api, name, wait, taking, partial(self._wake_of_service, name))
         return catalogs
 
     def _wake_of_service(self, name: str) -> None:

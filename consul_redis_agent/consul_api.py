@@ -12,12 +12,13 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from consul_redis_agent.config import ConsulConfig, read_secret
-from consul_redis_agent.consul_http import CB, Call, Consul
+from consul_redis_agent.consul_http import CB, MAX_READS, Call, Consul
 from consul_redis_agent.errors import ConsulError, LocalError
 from consul_redis_agent.text import plain
 
@@ -46,6 +47,8 @@ class ConsulAPI:
         self.changes, self.beats = asyncio.Semaphore(MAX_WRITERS), asyncio.Semaphore(MAX_WRITERS)
         """To be taken before a decision is looked at that is to be written: a write itself waits for no other, so that
         hundreds of Redis nodes neither pass their deadlines nor write what was decided long ago."""
+        self._confirmations = asyncio.Semaphore(MAX_READS)
+        """Apart from all other reads, which are answered by the Consul agent itself: these hang when it is cut off."""
         self.agent_self = Shared(self._agent_self)
         """The local agent's configuration and member record."""
 
@@ -114,7 +117,9 @@ class ConsulAPI:
         limit = self.timeout if timeout is None else timeout
         if blocking and wait:
             limit += wait + wait / 16
-        header, entries = await self._http.send(call, timeout=limit, blocking=blocking)
+        apart = consistency == "consistent"
+        async with self._confirmations if apart else nullcontext():
+            header, entries = await self._http.send(call, timeout=limit, in_turn=not (blocking or apart))
         return _next_index(header, index or 0), _entries(entries)
 
     async def txn(self, operations: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> list[Json]:

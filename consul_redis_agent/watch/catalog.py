@@ -1,28 +1,40 @@
-"""The entries under one service name in Consul's catalog, kept fresh by a blocking query."""
+"""The entries under one service name in Consul's catalog: what it shows, and what its servers confirm.
+
+A blocking query is an alarm clock: a current Consul agent answers it from a view of its own, and goes on doing so for
+good when it is cut off from every server (agent/rpcclient/health, ``useStreaming``). So what it brings is shown, and
+confirms nothing. What confirms is a plain ``?consistent`` read, which the leader of the servers has to answer, also where
+``discovery_max_stale`` lets others be answered by a server that is behind. It has a deadline of its own, and counts from
+when it was asked.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf
 from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
 
-from consul_redis_agent.clock import clock
+from consul_redis_agent.clock import clock, set_within
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import CHECK_SUFFIX, SEAL_SUFFIX, TOMBSTONE_SUFFIX
 from consul_redis_agent.errors import ConsulError, ConsulUnreachable
 from consul_redis_agent.facts import Catalog, Entry
 
 BACKOFF = wait_exponential_jitter(multiplier=0.02, exp_base=3, max=0.25, jitter=0.05)
+SELDOM = 30.0
+"""Seconds between two reads on which no claim rests: they find out that the servers are out of reach."""
 NODE_CHECK = "serfHealth"
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
 
+Answer = tuple[int, list[dict[str, Any]]]
+
 
 class CatalogWatch:
-    """Keeps ``fact`` true; calls ``changed`` when it is another one, and after every error.
+    """Keeps ``fact`` and ``confirmation`` true; calls ``changed`` when either is another one, and after every error.
 
     A blocking query waits ``wait`` seconds for a change, and before that for one of the ``turns``, since each takes a
     connection.
@@ -33,6 +45,9 @@ class CatalogWatch:
     ) -> None:
         self.service = service
         self.fact: Catalog | None = None
+        """What Consul showed last; its ``at`` is when the answer came."""
+        self.confirmation: Catalog | None = None
+        """What the servers' leader answered last; its ``at`` is when it was asked."""
         self.error = ""
         self.lost = 0
         """How often the Consul agent was out of reach."""
@@ -40,15 +55,36 @@ class CatalogWatch:
         """When it was answered again after the last error; infinite as long as it is not."""
         self._api, self._wait, self._turns, self._changed = api, wait, turns, changed
         self._looked = asyncio.Condition()
-        self._last_asked = float("-inf")
-        self._query: asyncio.Task[tuple[int, list[dict[str, Any]]]] | None = None
-        self._index: int | None = None
+        self._last_asked = -inf
+        self._every = SELDOM
+        self._wishes: dict[object, float] = {}
+        self._due = -inf
+        self._again = asyncio.Event()
+        self._reading: asyncio.Task[Answer] | None = None
+        self._alarm: asyncio.Task[Answer] | None = None
+        self._index = 0
 
     def look_again(self) -> None:
-        """Ask now, without waiting for a change."""
-        self._index = None
-        if self._query:
-            self._query.cancel()
+        """Read now, without waiting for a change; a read under way begins anew."""
+        self._due = -inf
+        self._again.set()
+        if self._reading:
+            self._reading.cancel()
+
+    def confirm(self, who: object, every: float) -> None:
+        """Read at least every so many seconds from now on, since a claim of ``who`` rests on it; infinite: none does."""
+        self._wishes[who] = every
+        self._every = min(SELDOM, *self._wishes.values())
+        if self._due > self._last_asked + self._every:
+            self._due = self._last_asked + self._every
+            self._again.set()
+
+    def hurry(self, within: float) -> None:
+        """Read now, unless a read is under way or was put within so many seconds."""
+        asked = self.confirmation.at if self.confirmation else -inf
+        if not self._reading and clock() - asked > within:
+            self._due = -inf
+            self._again.set()
 
     async def fresh(self) -> None:
         """Ask now, and return once a question that was put after this call is answered, well or not."""
@@ -59,52 +95,90 @@ class CatalogWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        while True:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(ConsulError), wait=BACKOFF, stop=stop_never, before_sleep=self._missed
-            ):
-                with attempt:
-                    asked = await self._ask()
-            await self._show(asked)
+        try:
+            while True:
+                async for attempt in AsyncRetrying(
+                    retry=retry_if_exception_type(ConsulError), wait=BACKOFF, stop=stop_never, before_sleep=self._missed
+                ):
+                    with attempt:
+                        await (self._await_change() if clock() < self._due else self._read())
+        finally:
+            self._drop_alarm()
 
-    async def _ask(self) -> float:
-        """Put the question until it is answered; returns when it was put last."""
+    async def _read(self) -> None:
+        """Have the servers' leader answer."""
         while True:
             asked = clock()
-            self._query = asyncio.create_task(self._answer())
+            self._due = asked + self._every  # before the question: whoever wants another one meanwhile is heard
+            self._reading = asyncio.create_task(
+                self._api.health(self.service, consistency="consistent", timeout=min(self._api.timeout, self._every))
+            )
             try:
-                index, answer = await self._query
+                index, answer = await self._reading
             except asyncio.CancelledError:
-                if self._query.cancelled() and not _cancelling():
+                if self._reading.cancelled() and not _cancelling():
                     continue  # look_again() has cut the question short
-                self._query.cancel()
+                self._reading.cancel()
                 raise
-            self._index = index
-            before, self.fact = self.fact, Catalog(clock(), index, tuple(entry(e) for e in answer))
-            if self.seen_since == inf:
-                self.seen_since = self.fact.at
-            if self.error or before is None or before.entries != self.fact.entries:
-                self._changed()
-            self.error = ""
-            return asked
+            finally:
+                self._reading = None
+            break
+        if index != self._index:
+            self._drop_alarm()
+        self._index = index
+        self._show(index, answer)
+        if self.fact:
+            self.confirmation = replace(self.fact, at=asked)
+        if self.seen_since == inf:
+            self.seen_since = clock()
+        self.error = ""
+        self._changed()
+        await self._tell(asked)
 
-    async def _answer(self) -> tuple[int, list[dict[str, Any]]]:
-        if not self._index:
-            return await self._api.health(self.service)
+    async def _await_change(self) -> None:
+        """Wait for the alarm until the next read is due."""
+        self._again.clear()
+        if self._alarm is None:
+            self._alarm = asyncio.create_task(self._ring())
+            self._alarm.add_done_callback(lambda _: self._again.set())
+        if not self._alarm.done():
+            await set_within(self._again, max(0.0, self._due - clock()))
+        if self._alarm.done():
+            alarm, self._alarm = self._alarm, None
+            self._index, answer = alarm.result()
+            if self._show(self._index, answer):
+                self._changed()
+            if not self._index:  # Consul's own went backwards
+                self._due = -inf
+
+    async def _ring(self) -> Answer:
         async with self._turns:
             return await self._api.health(self.service, self._index, self._wait)
 
+    def _drop_alarm(self) -> None:
+        alarm, self._alarm = self._alarm, None
+        if alarm and not alarm.cancel() and not alarm.cancelled():
+            alarm.exception()  # it has ended; nobody waits for its error any more
+
+    def _show(self, index: int, answer: list[dict[str, Any]]) -> bool:
+        """Take in an answer; whether it shows something else than the one before."""
+        before, entries = self.fact, tuple(entry(e) for e in answer)
+        same = before is not None and before.entries == entries
+        self.fact = Catalog(clock(), index, before.entries if before and same else entries)
+        return not same
+
     async def _missed(self, state: RetryCallState) -> None:
-        self._index = None
+        self._drop_alarm()
+        self._due = -inf
         error = state.outcome.exception() if state.outcome else None
         self.error = str(error)
         self.seen_since = inf
         if isinstance(error, ConsulUnreachable):
             self.lost += 1
         self._changed()
-        await self._show(clock())
+        await self._tell(clock())
 
-    async def _show(self, asked: float) -> None:
+    async def _tell(self, asked: float) -> None:
         self._last_asked = asked
         async with self._looked:
             self._looked.notify_all()

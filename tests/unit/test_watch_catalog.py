@@ -1,44 +1,175 @@
-"""The watch on Consul's catalog, against a Consul that answers a blocking query only when something changes."""
+"""The watch on Consul's catalog: what is an alarm, what is a confirmation, and how both are waited for."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import pytest
+
+from consul_redis_agent.clock import clock
+from consul_redis_agent.errors import ConsulError, ConsulUnreachable
+from consul_redis_agent.watch import catalog
 from consul_redis_agent.watch.catalog import CatalogWatch
+
+Answer = tuple[int, list[dict[str, Any]]]
+
+
+def instance(address: str) -> dict[str, Any]:
+    """One instance of a service, as Consul shows it."""
+    service = {"ID": "redis-1", "Service": "redis", "Address": address, "Port": 6379, "Tags": [], "Meta": {}}
+    return {"Node": {"Node": "host-a"}, "Service": service, "Checks": []}
 
 
 class QuietConsul:
-    """Nothing ever changes: a question with an index waits for ever, one without is answered at once."""
+    """A question with an index waits until something changes, one without is answered by the servers, if they can be."""
+
+    timeout = 2.0
 
     def __init__(self) -> None:
         self.waiting = asyncio.Event()
+        self.changed = asyncio.Event()
+        self.read = asyncio.Event()
         self.now = self.most = 0
+        self.index, self.address = 7, "10.0.0.1"
+        self.cut = self.fails = False
+        self.reads: list[tuple[float, str, float]] = []
 
     async def health(
-        self, service: str, index: int | None = None, wait: float = 0.0
-    ) -> tuple[int, list[dict[str, Any]]]:
+        self,
+        service: str,
+        index: int | None = None,
+        wait: float = 0.0,
+        consistency: str = "default",
+        *,
+        timeout: float = 0.0,  # noqa: ASYNC109 - as ConsulAPI has it
+    ) -> Answer:
         if index is not None:
             self.waiting.set()
             self.now += 1
             self.most = max(self.most, self.now)
             try:
-                await asyncio.Event().wait()
+                await self.changed.wait()
+                self.changed.clear()
             finally:
                 self.now -= 1
-        return 7, []
+            if self.fails:
+                raise ConsulError("rpc error")
+            return self.index, [instance(self.address)]
+        self.reads.append((clock(), consistency, timeout))
+        self.read.set()
+        if self.cut:
+            raise ConsulUnreachable("no answer in time")
+        return self.index, [instance(self.address)]
+
+
+@asynccontextmanager
+async def watching(consul: QuietConsul, **options: Any) -> AsyncIterator[tuple[CatalogWatch, asyncio.Event]]:
+    """A watch that runs, and an event that it sets when it calls ``changed``."""
+    told = asyncio.Event()
+    watch = CatalogWatch(cast("Any", consul), "redis", 60.0, asyncio.Semaphore(1), told.set)
+    running = asyncio.create_task(watch.run())
+    try:
+        async with asyncio.timeout(5):
+            await consul.waiting.wait()
+            yield watch, told
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_fresh_look_is_answered_although_nothing_changes() -> None:
-    """The question that waits is cut short, and the answer to the one put instead is fresh: a stop is soon over."""
-    consul = QuietConsul()
-    watch = CatalogWatch(cast("Any", consul), "redis", 5.0, asyncio.Semaphore(1), lambda: None)
-    running = asyncio.create_task(watch.run())
-    await consul.waiting.wait()
-    async with asyncio.timeout(5):
+    """A read does not wait for the question that waits for a change: a stop is soon over."""
+    async with watching(QuietConsul()) as (watch, _):
         await watch.fresh()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_confirms_is_a_consistent_read_dated_when_it_was_asked() -> None:
+    """With a deadline of its own, shorter than the time to the next one."""
+    consul = QuietConsul()
+    async with watching(consul) as (watch, _):
+        watch.confirm("a node", 0.5)
+        await watch.fresh()
+        asked, consistency, timeout = consul.reads[-1]
+        assert (consistency, timeout) == ("consistent", 0.5)
+        assert watch.confirmation
+        assert watch.fact
+        assert watch.confirmation.at <= asked <= watch.fact.at
+
+
+async def test_a_blocking_query_shows_a_change_and_confirms_nothing() -> None:
+    """It is an alarm clock: the Consul agent may answer it from its own view."""
+    consul = QuietConsul()
+    async with watching(consul) as (watch, told):
+        before = watch.confirmation
+        told.clear()
+        consul.index, consul.address = 8, "10.0.0.2"
+        consul.changed.set()
+        await told.wait()
+        assert watch.fact
+        assert watch.fact.entries[0].address == "10.0.0.2"
+        assert watch.confirmation is before
+
+
+async def test_a_claim_that_rests_on_consul_has_its_servers_asked_in_time() -> None:
+    """As often as the most demanding of the nodes that share the name wants, and seldom again afterwards."""
+    consul = QuietConsul()
+    async with watching(consul) as (watch, _):
+        watch.confirm("a master", 0.02)
+        watch.confirm("a replica", float("inf"))
+        for _ in range(3):
+            consul.read.clear()
+            await consul.read.wait()
+        first, second, third = (at for at, *_ in consul.reads[-3:])
+        assert min(second - first, third - second) >= 0.02
+        watch.confirm("a master", float("inf"))
+        await watch.fresh()
+        consul.read.clear()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(consul.read.wait(), 0.2)
+
+
+async def test_servers_out_of_reach_are_noticed_although_the_alarm_still_waits() -> None:
+    """The local Consul agent goes on answering for good; what was seen last stays, and is not called confirmed."""
+    consul = QuietConsul()
+    async with watching(consul) as (watch, told):
+        before = watch.confirmation
+        consul.cut = True
+        told.clear()
+        watch.hurry(0.0)
+        await told.wait()
+        assert (watch.error, watch.lost) == ("no answer in time", 1)
+        assert (watch.confirmation, watch.seen_since) == (before, float("inf"))
+        assert watch.fact
+        consul.cut = False
+        await watch.fresh()
+        assert watch.error == ""
+        assert watch.seen_since < float("inf")
+
+
+async def test_an_alarm_of_before_a_change_is_not_believed_after_the_read_that_showed_it() -> None:
+    """It may ring with a view that is older than what the servers have answered meanwhile."""
+    consul = QuietConsul()
+    async with watching(consul) as (watch, _):
+        consul.waiting.clear()
+        consul.index, consul.address = 9, "10.0.0.2"
+        await watch.fresh()
+        await consul.waiting.wait()
+        assert consul.now == 1, "the former question was given up"
+        assert watch.fact
+        assert watch.fact.entries[0].address == "10.0.0.2"
+
+
+async def test_an_alarm_that_fails_has_the_servers_asked() -> None:
+    """Consul answers some of them with 500 while it is cut off."""
+    consul = QuietConsul()
+    async with watching(consul):
+        consul.read.clear()
+        consul.fails = True
+        consul.changed.set()
+        await consul.read.wait()
 
 
 async def test_more_names_than_turns_are_watched_one_after_another() -> None:
@@ -54,3 +185,8 @@ async def test_more_names_than_turns_are_watched_one_after_another() -> None:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+
+
+def test_reads_on_which_nothing_rests_are_seldom() -> None:
+    """They only find out that the servers are out of reach."""
+    assert catalog.SELDOM >= 3 * 10
