@@ -195,5 +195,9 @@ def _items(text: str) -> list[str]:
 
 
 def _help(key: Key) -> str:
-    default = "" if key.default in (INHERITED, "", []) else f" (default: {key.default})"
+    default = (
+        ""
+        if key.default in (INHERITED, "", [])
+        else f" (default: {str(key.default).lower() if isinstance(key.default, bool) else key.default})"
+    )
     return (key.doc.rstrip(".") + default).replace("%", "%%")

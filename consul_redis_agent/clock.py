@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import uuid
+from functools import cache
+from pathlib import Path
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _SPREAD = random.uniform(0.0, 10.0)  # noqa: S311 - hundreds of agents on one machine are not to wake in the same moment
@@ -13,6 +16,15 @@ _SPREAD = random.uniform(0.0, 10.0)  # noqa: S311 - hundreds of agents on one ma
 def clock() -> float:
     """Seconds since some fixed moment."""
     return time.clock_gettime(_CLOCK)
+
+
+@cache
+def boot() -> str:
+    """Which start of this machine :func:`clock` counts from; where the kernel does not say, which start of this process."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return str(uuid.uuid4())
 
 
 def until_tick(period: float, phase: float = 0.0) -> float:

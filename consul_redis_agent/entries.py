@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from typing import Any
 
-from consul_redis_agent.claim import FORMAT, MARKER, MASTER_NAME, NODE
+from consul_redis_agent.claim import EARLY_TERM, FORMAT, MARKER, MASTER_NAME, NODE
 from consul_redis_agent.facts import Address
 from consul_redis_agent.rules import Decision, Verdict
 
@@ -82,6 +83,8 @@ class Wanted:
     passing: bool
     claims: bool = False
     """Whether it says that the node is the master."""
+    ends: float = inf
+    """The monotonic second by which its TTL has to be over, for an early claim: it must not outlive a killed agent."""
 
     @property
     def check_id(self) -> str:
@@ -145,12 +148,15 @@ def wanted(decision: Decision, naming: Naming, address: Address, master_name: st
     master = verdict in (Verdict.MASTER, Verdict.STANDING)
     passes = verdict in (Verdict.MASTER, Verdict.REPLICA)
     meta = dict(naming.meta) | {MARKER: FORMAT, NODE: naming.node, MASTER_NAME: master_name}
+    ttl, ends = naming.ttl, inf
     if decision.claim:
         meta |= decision.claim.meta()
+        if early := decision.claim.early:
+            ttl, ends = min(ttl, EARLY_TERM), early.since + EARLY_TERM
 
     def entry(service_id: str, name: str, role: str, *, tag: bool, passing: bool) -> Wanted:
         tags = (role, *naming.tags) if tag else naming.tags
-        return Wanted(service_id, name, tags, address, meta, f"role:{role}", naming.ttl, passing, claims=master)
+        return Wanted(service_id, name, tags, address, meta, f"role:{role}", ttl, passing, claims=master, ends=ends)
 
     match naming.mode:
         case Mode.CHECK:

@@ -70,6 +70,8 @@ class Node:
     follows: Address | None = None
     """A replica: the master that it follows."""
     replication_id: str = ""
+    turned: float = -inf
+    """When this life of the node had turned from replica to master, as far as that was seen; -inf where it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class Sentinel:
     address: Address
     error: str = ""
     """Why it has no vote: unreachable, denied, does not know the master name …"""
+    gone: bool = False
+    """It has no vote because nothing listens at its address."""
     looked: bool = True
     """False as long as the first look is on its way."""
     tilt: bool = False
@@ -129,7 +133,10 @@ class Sentinel:
     down: bool = False
     """It holds that master for down (``s_down`` or ``o_down``)."""
     promoting: str | None = None
-    """The run id of the node by which it is just replacing that master, empty before it has chosen; None: it is not."""
+    """Run id of the node that it is promoting in the place of that master, "" if it has not chosen yet; None if no failover
+    is in progress."""
+    promoting_since: float = -inf
+    """Since when that failover has been seen."""
 
     @property
     def votes(self) -> bool:
@@ -187,11 +194,30 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The entries under one service name, as Consul's servers confirmed them at ``at``."""
+    """The entries under one service name."""
 
     at: float
+    """When the answer came. In :attr:`Facts.confirmation`: when it was asked for, so that it is true of no earlier time."""
     index: int
     entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a decision hands on to the next one."""
+
+    confirmed: float = -inf
+    """When a majority of Sentinels or Consul's servers last confirmed the own claim."""
+    held: Claim | None = None
+    """The own claim, if it was published with Sentinel's backing and not withdrawn since."""
+    heard: float = -inf
+    """When the leader behind the own early claim last said that it promotes the own node."""
+    spent: int = -1
+    """The newest epoch at which an early claim was withdrawn: at this one only a majority brings a claim back."""
+
+
+NOTHING = Memory()
+"""What a process remembers at its start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,19 +235,23 @@ class Facts:
     searching: bool = False
     """Sentinels are still being looked for, so their absence says nothing yet."""
     catalog: Catalog | None = None
-    """None: Consul's servers have not answered yet."""
+    """What Consul showed last: its servers, or its agent on this host from its own view. None: nothing yet."""
+    confirmation: Catalog | None = None
+    """What the leader of Consul's servers answered last when it was asked by itself (``?consistent``)."""
     own: tuple[str, str] = ("", "")
     """Consul node (empty as long as it is not known) and service id of the own entry, whether it exists or not."""
     master_name: str = ""
     peer: Peer | None = None
-    confirmed: float = -inf
-    """When Sentinels or Consul's servers last confirmed the own claim."""
-    held: Claim | None = None
-    """The own claim, if it was published with Sentinel's backing and not withdrawn since."""
+    memory: Memory = NOTHING
+    boot: str = ""
+    """:func:`consul_redis_agent.clock.boot`, by which an own early claim of an earlier run tells its age."""
+    early_since: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Since when each early claim of another node has been seen, by Consul node and service id."""
     put_down: float = inf
-    """Since when the own entry has been seen put down by a successor; infinite while it is not."""
+    """Since when the own entry has been seen put down by a successor, -inf where that was an early claim; infinite while
+    it is not."""
     newest_seen: int = -1
-    """The newest epoch of another node's live claim that was seen lately."""
+    """The newest epoch of another node's live claim, early ones aside, that was seen lately."""
     newest_seen_at: float = -inf
     """When it was seen last."""
     standing: float = inf

@@ -21,7 +21,7 @@ from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import Mode, Naming, wanted
 from consul_redis_agent.errors import ConsulError, ConsulUnknown
-from consul_redis_agent.facts import Address, Facts, Node, Role, Selection, Sentinel, Silence
+from consul_redis_agent.facts import NOTHING, Address, Facts, Node, Role, Selection, Sentinel, Silence
 from consul_redis_agent.plan import is_own
 from consul_redis_agent.publisher import BACKOFF, Publisher
 from consul_redis_agent.registry import Registry, Target
@@ -34,7 +34,7 @@ from consul_redis_agent.rules import (
     decide,
     foreign,
     group,
-    selection,
+    leader,
     without_address,
 )
 from consul_redis_agent.watch.catalog import CatalogWatch
@@ -70,6 +70,7 @@ class NodeAgent:
         self.redis = redis
         self.policy = Policy(
             mode=SentinelMode(config.sentinel.mode),
+            early=config.sentinel.early,
             ttl=config.service.ttl,
             max_lag=config.replica.max_lag,
             node_life=POLL + 2 * redis.timeout + 1,
@@ -80,7 +81,7 @@ class NodeAgent:
         self.name = str(where(redis))
         self._news = True
         """Something was seen since the last decision that was not known to it."""
-        self.lookout = Lookout(redis, self.policy.mode, sentinels, catalogs, self.wake, phase)
+        self.lookout = Lookout(redis, self.policy.mode, sentinels, catalogs, self.wake, phase, self.policy.ttl)
         self.registry = Registry(api, self.naming)
         self.publisher = Publisher(self.registry, self.lookout, self.policy.ttl, self._written)
         self.decision: Decision | None = None
@@ -93,8 +94,9 @@ class NodeAgent:
         self.transitions: Counter[str] = Counter()
         self.since = time.time()
         """Wall time of the last transition; for people only."""
-        self._confirmed = -inf
-        self._held: Claim | None = None
+        self._memory = NOTHING
+        self._until = inf
+        """When time alone changes the last decision."""
         self._published = ""
         self._kept = True
         self._selected: Selection | None = None
@@ -148,8 +150,10 @@ class NodeAgent:
     async def _loop(self) -> None:
         try:
             while True:
-                tick = until_tick(1.0, self._phase)
-                await set_within(self._changed, tick if self._kept else min(self.publisher.next_beat, tick))
+                due = until_tick(1.0, self._phase)
+                if not self._kept:
+                    due = min(due, self.publisher.next_beat, self._until - clock())
+                await set_within(self._changed, max(due, 0.0))
                 self._changed.clear()
                 if (stops := self._pulse.stops()) != self._stops:
                     self._stops = stops
@@ -190,17 +194,15 @@ class NodeAgent:
 
     def _decide(self) -> None:
         self._news = False
-        facts = self.lookout.facts(
-            self.registry.here, self.registry.address, self.naming.master_id, self._confirmed, self._held
-        )
+        facts = self.lookout.facts(self.registry.here, self.registry.address, self.naming.master_id, self._memory)
         decision = decide(facts, self.policy)
         if self.lookout.publish_at is None:
             decision = without_address(decision)
         self.facts, self.decided = facts, facts.now
         self.decisions += 1
         self.ready = self.ready or decision.reason is not Reason.UNSEEN
-        self._confirmed, self._held = decision.confirmed, decision.held
-        self.lookout.ask(decision.ask)
+        self._memory, self._until = decision.memory, decision.until
+        self.lookout.attend(decision)
         self._kept = decision.verdict is Verdict.KEEP
         if self._kept:
             log.debug("%s: %s", self.name, decision.sentence)
@@ -208,17 +210,18 @@ class NodeAgent:
             return
         self.decision = decision
         self.publisher.want(self._target(decision))
-        if isinstance(facts.node, Node) and (chosen := selection(facts, facts.node)) and chosen != self._selected:
-            self._selected = chosen
-            self._prepare(facts, facts.node)
+        if isinstance(facts.node, Node) and (found := leader(facts, facts.node)) and found.selection != self._selected:
+            self._selected = found.selection
+            self._prepare(facts, replace(facts.node, at=facts.now, role=Role.MASTER, turned=found.at))
 
-    def _prepare(self, facts: Facts, node: Node) -> None:
-        """The node is about to be promoted: look at it anew, and go the way of that once without writing.
+    def _prepare(self, facts: Facts, promoted: Node) -> None:
+        """The node is about to be promoted: look at it and at the claims anew, and dry-run the publication.
 
-        What has lain idle is slow the first time.
+        Code paths and connections that have lain idle are slow the first time.
         """
         self.lookout.show_node()
-        decision = decide(replace(facts, node=replace(node, at=facts.now, role=Role.MASTER)), self.policy)
+        self.lookout.read_catalog()
+        decision = decide(replace(facts, node=promoted), self.policy)
         if decision.verdict is Verdict.MASTER:
             self._rehearsing = asyncio.create_task(self._rehearse(self._target(decision)))
 

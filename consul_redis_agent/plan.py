@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 
 from consul_redis_agent.claim import MARKER, NODE
 from consul_redis_agent.entries import CHECK_SUFFIX, Naming, Wanted
@@ -114,7 +115,10 @@ def at_once(
             tombstones = there.tombstones if there else ()
             yield Transact(claim, away, evict, unless_newer_than=index, tombstones=tombstones)
             # Before anything else is asked: a full sync of the local agent would write over the catalog what it knows.
-            yield Update(claim.check_id, claim.passing) if known else Register(claim)
+            if not known:
+                yield Register(claim)
+            elif claim.ends == inf or not (there and there.passing):  # what passes until its end is not prolonged
+                yield Update(claim.check_id, claim.passing)
         return
     passing = {w.id for w in wanted if w.passing}
     for entry in own:
@@ -157,7 +161,8 @@ def then(
                 yield Deregister(service.id)
     for entry in wanted:
         there = local.get(entry.id)
-        same = there is not None and _same(there, entry) and entry.id in known
+        # An early claim has one TTL only, and a second registration would begin it anew.
+        same = there is not None and _same(there, entry) and (entry.id in known or entry.ends < inf)
         # Registering keeps the status of a check that is known, and updating syncs the definition that is known. So a
         # claim, which the catalog has already, is updated first; what begins to pass anew is registered first.
         update = [Update(entry.check_id, entry.passing)] if there and there.status not in (None, entry.status) else []

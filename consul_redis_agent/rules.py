@@ -1,15 +1,20 @@
 """Who may be published, and why. Pure: facts in, one decision out; no I/O, no clock, no logging.
 
  1. A node is published as master only while its own INFO says ``role:master``, it is not loading, and it answers.
- 2. And only while Sentinel stands behind it: a majority of the known Sentinels name it, or a Sentinel that was
-    elected leader at an epoch newer than every claim has selected it for promotion and it has turned master since.
-    A Sentinel in TILT, out of reach or of an older epoch has no vote.
- 3. The newest epoch wins: a master that sees a live claim with a newer epoch withdraws at once.
+ 2. And only while Sentinel stands behind it: a majority of the known Sentinels name it. A Sentinel in TILT, out of
+    reach or of an older epoch has no vote. Or, early, before the others know: a Sentinel that was elected leader at an
+    epoch newer than every claim has selected it, it was seen to turn from replica to master, and that Sentinel says so
+    still when it is asked after the turn. Such a claim says that it is early and since when. It stands until a majority
+    follows, 5 s at most. It falls with its leader: refused, silent for 2 s, or giving up. Then it comes back only
+    with a majority.
+ 3. The newest epoch wins: a master that sees a live claim with a newer epoch withdraws at once; at the same epoch a
+    majority's claim beats an early one. An early claim that was seen for more than its 5 s is nobody's: the node that a
+    majority names evicts it.
  4. A claim moves in one step: the decision names the older claims that go down in the transaction that sets it up.
  5. An older claim that comes back is named again by whoever holds the newest one.
- 6. No Sentinel in reach is not a failover: the holder of the newest claim keeps it while Consul's servers confirm
-    it, also where its own Consul agent has started again and forgotten it. What neither has confirmed for longer than
-    the TTL is withdrawn.
+ 6. No Sentinel in reach is not a failover: the holder of the newest claim keeps it while Consul's servers, asked by
+    themselves, answer that this very claim is there, passes and is the newest; also where its own Consul agent has
+    started again and forgotten it. What neither they nor a majority have confirmed for longer than the TTL is withdrawn.
  7. Without any Sentinel the incumbent wins, until its claim is gone or its node follows the newcomer.
  8. Handover by ``FAILOVER``: a node whose named master says itself that it is now this node's replica may publish.
  9. Only claims of the same group are ever named for eviction; a foreign entry is somebody else's.
@@ -20,11 +25,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import floor, inf
 
-from consul_redis_agent.claim import MARKER, MASTER_NAME, NO_EPOCH, Claim
-from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Selection, Sentinel, Silence
+from consul_redis_agent.claim import EARLY_TERM, MARKER, MASTER_NAME, NO_EPOCH, Claim, Early
+from consul_redis_agent.facts import (
+    NOTHING,
+    Address,
+    Catalog,
+    Entry,
+    Facts,
+    Memory,
+    Node,
+    Peer,
+    Role,
+    Selection,
+    Sentinel,
+    Silence,
+)
 
 MISSES = 2
 """One lost poll is normal (Sentinel closes every connection when it reconfigures a node); a second one is not."""
@@ -32,6 +51,11 @@ SENTINEL_LIFE = 6.0
 """Seconds a Sentinel's word counts. It is looked up every 2 s and at every event; three missed look-ups are silence."""
 PEER_LIFE = 2.0
 """Seconds a peer's answer counts: it is asked once a second while a decision waits for it."""
+
+LEADER_SILENCE = 2.0
+"""Seconds without the leader's word after which an early claim falls."""
+SEEN_LATE = 1.0
+"""Seconds by which a selection may be seen after the turn that it led to. A turn of longer ago belongs to another one."""
 
 PATIENCE = 2.0
 """Seconds for which a newer claim is remembered that has just left, and for which a claim that was put down is not
@@ -70,6 +94,7 @@ class Reason(StrEnum):
     LAGGING = "too far behind the master"
     NEWER_CLAIM = "another node holds a newer claim"
     OUTVOTED = "Sentinel names another node"
+    EARLY_OVER = "the early claim is over, and no majority of Sentinels names this node"
     FAILING_OVER = "Sentinel is replacing this node, or holds it for down"
     UNBACKED = "no majority of Sentinels names this node"
     REFUSED = "another node says master already and holds the claim"
@@ -81,6 +106,7 @@ class Reason(StrEnum):
     SEARCHING = "still looking for Sentinels"
     PUT_DOWN = "the claim was put down, and its successor is awaited"
     NO_CATALOG = "Consul has not shown the other claims yet"
+    ASKING_LEADER = "the elected leader is asked whether it still promotes this node"
 
 
 class SentinelMode(StrEnum):
@@ -96,6 +122,8 @@ class Policy:
     """What the configuration says about decisions. Seconds."""
 
     mode: SentinelMode = SentinelMode.AUTO
+    early: bool = True
+    """Whether the elected leader's word is enough until a majority follows."""
     ttl: float = 10.0
     max_lag: float = 10.0
     node_life: float = 4.0
@@ -116,10 +144,17 @@ class Decision:
     """The older claims of the group that pass, or are about to, to be set critical together with the own claim."""
     ask: Address | None = None
     """The peer whose own word would change this decision."""
-    confirmed: float = float("-inf")
-    """When the own claim was last confirmed; goes into the next :class:`Facts`."""
-    held: Claim | None = None
-    """The claim, if it was published with Sentinel's backing and not withdrawn since; goes into the next :class:`Facts`."""
+    leader: str = ""
+    """Id of the Sentinel whose word this decision rests on, or waits for: to be asked often."""
+    until: float = inf
+    """When time alone changes this decision."""
+    memory: Memory = NOTHING
+    """Goes into the next :class:`Facts`."""
+
+    @property
+    def rests_on_consul(self) -> bool:
+        """Whether only Consul's servers confirm the claim, so that they have to be asked."""
+        return self.verdict is Verdict.MASTER and self.reason not in (Reason.NAMED, Reason.SELECTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +172,12 @@ class _Held:
 
 def decide(facts: Facts, policy: Policy) -> Decision:
     """Apply the rules to one node. Total: every combination of facts has a decision, and none raises."""
+    decision = _decide(facts, policy)
+    spent = max(decision.memory.spent, facts.memory.spent)  # outlives every silence and every turn
+    return replace(decision, memory=replace(decision.memory, spent=spent))
+
+
+def _decide(facts: Facts, policy: Policy) -> Decision:
     node = facts.node
     if node is None:
         return _keep(facts, Reason.UNSEEN, "Redis has not been looked at yet.")
@@ -160,7 +201,7 @@ def without_address(decision: Decision) -> Decision:
     if decision.verdict not in (Verdict.MASTER, Verdict.REPLICA):
         return decision
     sentence = "No address of the node is known that other hosts could use; set `announce` for it."
-    return Decision(Verdict.NONE, Reason.NO_ADDRESS, sentence, confirmed=decision.confirmed)
+    return Decision(Verdict.NONE, Reason.NO_ADDRESS, sentence, memory=decision.memory)
 
 
 def group(entries: Iterable[Entry], master_name: str) -> tuple[Entry, ...]:
@@ -199,10 +240,20 @@ def known_sentinels(before: frozenset[str], sentinels: Iterable[Sentinel]) -> fr
     return before | listed
 
 
+def leader(facts: Facts, node: Node) -> Sentinel | None:
+    """The Sentinel, elected at the newest epoch, that selects the own node, if its word is fresh."""
+    leaders = [s for s in facts.sentinels if _fresh(s, facts) and s.selection and s.selection.run_id == node.run_id]
+    return max(leaders, key=lambda s: s.selection.epoch if s.selection else NO_EPOCH, default=None)
+
+
 def selection(facts: Facts, node: Node) -> Selection | None:
-    """The newest one with which an elected leader, whose word is fresh, has selected the own node."""
-    fresh = [s.selection for s in facts.sentinels if s.votes and facts.now - s.at <= SENTINEL_LIFE]
-    return max((s for s in fresh if s and s.run_id == node.run_id), key=lambda s: s.epoch, default=None)
+    """With what that Sentinel has selected the own node."""
+    found = leader(facts, node)
+    return found.selection if found else None
+
+
+def _fresh(sentinel: Sentinel, facts: Facts) -> bool:
+    return sentinel.votes and facts.now - sentinel.at <= SENTINEL_LIFE
 
 
 def follows(peer: Peer | None, address: Address | None, node: Node, facts: Facts) -> bool:
@@ -217,7 +268,7 @@ def follows(peer: Peer | None, address: Address | None, node: Node, facts: Facts
 
 
 def _keep(facts: Facts, reason: Reason, sentence: str) -> Decision:
-    return Decision(Verdict.KEEP, reason, sentence, confirmed=facts.confirmed, held=facts.held)
+    return Decision(Verdict.KEEP, reason, sentence, memory=facts.memory)
 
 
 def _replica(node: Node, policy: Policy) -> Decision:
@@ -230,23 +281,28 @@ def _replica(node: Node, policy: Policy) -> Decision:
     return Decision(Verdict.REPLICA, Reason.REPLICATES, f"Redis is a healthy replica{master}.")
 
 
+def _claims(catalog: Catalog, master_name: str) -> list[_Held]:
+    """The claims of the group."""
+    return [_Held(claim, e) for e in group(catalog.entries, master_name) if (claim := Claim.read(e.meta))]
+
+
 class _Master:
     """Rules 2 to 8, for a node that answers and says master."""
 
     def __init__(self, facts: Facts, node: Node, catalog: Catalog, policy: Policy) -> None:
         self.facts, self.node, self.catalog, self.policy = facts, node, catalog, policy
-        held = [_Held(claim, e) for e in group(catalog.entries, facts.master_name) if (claim := Claim.read(e.meta))]
+        held = _claims(catalog, facts.master_name)
         self.mine = [h for h in held if self._is_mine(h)]
         self.own = next((h for h in self.mine if h.entry.passing and h.claim.run_id == node.run_id), None)
         """The claim that this node holds now; one that was put down, or that an earlier life of it left, is none."""
         self.begun = next((h.claim for h in self.mine if h.claim.run_id == node.run_id), None)
         """The same, or one that is written down but does not pass yet."""
         self.others = [h for h in held if not self._is_mine(h)]
-        self.rivals = [h for h in self.others if h.live]
+        self.rivals = [h for h in self.others if h.live and not self._is_over(h)]
         self.newest = max(self.rivals, key=lambda h: h.claim.order, default=None)
-        self.confirmed = facts.confirmed
-        if self.own and not self._newer_than(self.own.claim):
-            self.confirmed = max(self.confirmed, catalog.at)
+        self.confirmed = facts.memory.confirmed
+        if (shown := facts.confirmation) and self.own and self._shows(shown, self.own.claim):
+            self.confirmed = max(self.confirmed, shown.at)
         self.sentinel_runs = bool(facts.known) or any(h.claim.epoch > NO_EPOCH for h in held)
 
     def _is_mine(self, held: _Held) -> bool:
@@ -255,6 +311,16 @@ class _Master:
             return (held.entry.node, held.entry.id) == self.facts.own
         # A token without agent:read learns its Consul node's name from its first entry, which the catalog shows sooner.
         return held.entry.id == service_id and held.claim.run_id == self.node.run_id
+
+    def _is_over(self, held: _Held) -> bool:
+        """An early claim whose term has passed since it was first seen, and whose own agent does not withdraw it."""
+        since = self.facts.early_since.get((held.entry.node, held.entry.id), self.facts.now)
+        return held.claim.early is not None and self.facts.now - since > EARLY_TERM
+
+    def _shows(self, shown: Catalog, own: Claim) -> bool:
+        """Whether this very claim is there, passes, and no live one of the group is newer."""
+        live = [h for h in _claims(shown, self.facts.master_name) if h.live and not self._is_over(h)]
+        return any(self._is_mine(h) and h.claim == own for h in live) and all(h.claim.order <= own.order for h in live)
 
     def decide(self) -> Decision:
         mode = self.policy.mode
@@ -265,7 +331,7 @@ class _Master:
         return self._with_sentinel()
 
     def _with_sentinel(self) -> Decision:
-        voters = [s for s in self.facts.sentinels if s.votes and self.facts.now - s.at <= SENTINEL_LIFE]
+        voters = [s for s in self.facts.sentinels if _fresh(s, self.facts)]
         top = max((s.epoch for s in voters), default=NO_EPOCH)
         voters = [s for s in voters if s.epoch == top]
         need = majority(self.facts.known)
@@ -277,25 +343,86 @@ class _Master:
         )
         if len(mine) >= need:
             sure = [s for s in mine if not s.down]
-            replaced = any(s.promoting not in (None, self.node.run_id) for s in voters)
+            replaced = any(self._replaces_me(s) for s in voters)
             if self.own is None and (replaced or len(sure) < need):
                 # It comes back while it is being replaced: most Sentinels learn that only after the promotion.
                 return self._withdraw(Reason.FAILING_OVER, f"{count}, but a failover is under way")
             self.confirmed = max(self.confirmed, sorted(s.at for s in mine)[-need])
             return self._named(top, f"{count} at epoch {top}", strict=sum(map(self._knows_me, mine)) >= need)
-        chosen = selection(self.facts, self.node)
-        # A role from before the selection is that of another time: it was a replica then, whatever it had said last.
-        selected = chosen.epoch if chosen and chosen.at <= self.node.at else None
-        every = max((h.claim.epoch for h in self.others), default=NO_EPOCH)
-        if selected is not None and selected >= top and selected > every:
-            sentence = f"the leader elected at epoch {selected} has selected this node, and it has turned master"
-            return self._publish(Reason.SELECTED, self._claim(selected), sentence)
         named = self._named_instead(voters, need)
+        claim = self.own.claim if self.own else self.facts.memory.held
+        if claim and claim.early and claim.run_id == self.node.run_id:
+            return self._stays_early(claim, claim.early, top, named)
+        if self.policy.early and (early := self._begins_early(top)):
+            return early
         if named and follows(self.facts.peer, named, self.node, self.facts):
             return self._handed_over(
                 Reason.HANDED_OVER, top, f"{named}, which Sentinel names, says it follows this node"
             )
         return self._unnamed(top, named, bool(voters) and len(mine) < len(voters), count)
+
+    def _replaces_me(self, sentinel: Sentinel) -> bool:
+        """Whether it promotes another node; one that no majority has followed for a term is given up."""
+        under_way = self.facts.now - sentinel.promoting_since <= EARLY_TERM
+        return under_way and sentinel.promoting not in (None, self.node.run_id)
+
+    def _begins_early(self, top: int) -> Decision | None:
+        """Rule 2, second half: the leader has selected this node, which has turned, and says so still."""
+        node, found = self.node, leader(self.facts, self.node)
+        chosen = found.selection if found else None
+        if found is None or chosen is None:
+            return None
+        # A role from before the selection is that of another time: it was a replica then, whatever it had said last.
+        turned = node.at >= chosen.at and node.turned >= chosen.at - SEEN_LATE
+        every = max((h.claim.epoch for h in self.others), default=NO_EPOCH)
+        if not turned or chosen.epoch < top or chosen.epoch <= max(every, self.facts.memory.spent):
+            return None
+        if found.at < node.turned:
+            why = f"Redis has turned master; {found.address}, elected at epoch {chosen.epoch}, is asked whether it stands by it."
+            return replace(_keep(self.facts, Reason.ASKING_LEADER, why), leader=found.id)
+        since = floor(self.facts.now * 1000) / 1000  # as Meta holds it
+        claim = Claim(chosen.epoch, 0, node.run_id, Early(since, self.facts.boot, found.id))
+        return self._publish_early(claim, since, found.at)
+
+    def _stays_early(self, claim: Claim, early: Early, top: int, named: Address | None) -> Decision:
+        """An own early claim for which no majority stands yet."""
+        heard = max(self.facts.memory.heard, early.since)
+        found = next((s for s in self.facts.sentinels if s.id == early.leader), None)
+        if self.facts.searching and not (found and found.looked):
+            return _keep(
+                self.facts, Reason.SEARCHING, "Redis is a master; the leader that selected it is not found yet."
+            )
+        silent = f"the leader that selected this node has been silent for {LEADER_SILENCE:g} s"
+        over = ""
+        if early.boot != self.facts.boot or not 0 <= self.facts.now - early.since <= EARLY_TERM:
+            over = f"no majority of Sentinels has followed within {EARLY_TERM:g} s"
+        elif found and found.gone:
+            over = f"the leader that selected this node is gone: {found.error}"
+        elif found and found.votes and found.at > heard:
+            heard = found.at
+            if found.promoting != self.node.run_id and not self._names_me(found):
+                over = "the leader has given up the failover to this node"
+        if over or self.facts.now - heard > LEADER_SILENCE:
+            return self._spend(claim, Reason.EARLY_OVER, over or silent, ask=named)
+        if rival := self._newer_than(claim):
+            return self._spend(claim, Reason.NEWER_CLAIM, f"{_whose(rival)} holds {_order(rival.claim)}")
+        if any(h.claim == claim and (h.entry.put_down or h.entry.tombstones) for h in self.mine):
+            return self._spend(claim, Reason.NEWER_CLAIM, "the own early claim was evicted")
+        if named and top >= claim.epoch:
+            return self._spend(claim, Reason.OUTVOTED, f"the Sentinels name {named} at epoch {top}", ask=named)
+        return self._publish_early(claim, early.since, heard)
+
+    def _publish_early(self, claim: Claim, since: float, heard: float) -> Decision:
+        sentence = f"the leader elected at epoch {claim.epoch} has selected this node, and it has turned master"
+        decision = self._publish(Reason.SELECTED, claim, sentence)
+        until = min(since + EARLY_TERM, heard + LEADER_SILENCE) if decision.verdict is Verdict.MASTER else inf
+        held = replace(decision.memory, heard=heard)
+        return replace(decision, leader=claim.early.leader if claim.early else "", until=until, memory=held)
+
+    def _spend(self, claim: Claim, reason: Reason, sentence: str, *, ask: Address | None = None) -> Decision:
+        """Withdraw an early claim: it comes back only with a majority."""
+        decision = self._withdraw(reason, sentence, ask=ask)
+        return replace(decision, memory=replace(decision.memory, spent=claim.epoch))
 
     def _named(self, epoch: int, sentence: str, *, strict: bool) -> Decision:
         """A majority stands behind this node. ``strict``: a majority also knows it there by its run id."""
@@ -303,8 +430,9 @@ class _Master:
         if self.newest is None or self.newest.claim.order < claim.order:
             return self._publish(Reason.NAMED, claim, sentence)
         rival = self.newest
-        if strict and self.begun and self.begun.epoch == epoch and self.begun.order > rival.claim.order:
-            return self._publish(Reason.NAMED, self.begun, sentence)
+        begun = self.begun.settled if self.begun else None
+        if strict and begun and begun.epoch == epoch and begun.order > rival.claim.order:
+            return self._publish(Reason.NAMED, begun, sentence)
         if self.own or rival.claim.epoch > epoch or not strict or self.node.at <= self.catalog.at:
             # The holder gives way first. It may come back, but only on a look that is younger than the rival.
             return self._withdraw(Reason.NEWER_CLAIM, f"{_whose(rival)} holds {_order(rival.claim)}; {sentence}")
@@ -333,15 +461,17 @@ class _Master:
         if rival is None:
             if own and self.facts.now - self.confirmed > self.policy.ttl:
                 return self._withdraw(Reason.LEASE_OVER, "Consul has not confirmed the claim in time")
-            claim = own.claim if own else Claim(NO_EPOCH, 0, self.node.run_id)
+            claim = own.claim.settled if own else Claim(NO_EPOCH, 0, self.node.run_id)
             if own is None and self._must_stand():
                 sentence = (
                     "Redis is a master; no Sentinel is in use, so it first looks whether another node claims, too."
                 )
-                return Decision(Verdict.STANDING, Reason.STANDING, sentence, claim=claim, confirmed=self.confirmed)
+                return Decision(Verdict.STANDING, Reason.STANDING, sentence, claim=claim, memory=Memory(self.confirmed))
             return self._publish(Reason.INCUMBENT, claim, "no Sentinel is in use, and no other node claims")
         if own and (own.claim.order, -own.entry.created) > (rival.claim.order, -rival.entry.created):
-            return self._publish(Reason.INCUMBENT, own.claim, f"no Sentinel is in use; {_whose(rival)} came later")
+            return self._publish(
+                Reason.INCUMBENT, own.claim.settled, f"no Sentinel is in use; {_whose(rival)} came later"
+            )
         address = Address(rival.entry.address, rival.entry.port)
         if follows(self.facts.peer, address, self.node, self.facts):
             return self._handed_over(Reason.FOLLOWED, rival.claim.epoch, f"{address}, the former master, follows it")
@@ -381,14 +511,14 @@ class _Master:
     def _claim(self, epoch: int) -> Claim:
         """The claim held already where it is of this epoch, else a first one."""
         if self.own and self.own.claim.epoch == epoch:
-            return self.own.claim
+            return self.own.claim.settled
         # Later than any that a host which is away may bring back.
         away = [h.claim.turn for h in self.others if h.claim.epoch == epoch and not h.live]
         return Claim(epoch, max(away, default=-1) + 1, self.node.run_id)
 
     def _forgotten(self) -> Claim | None:
         """The claim held until now, within its lease, where the own Consul agent has lost it: no successor put it down."""
-        held = self.facts.held
+        held = self.facts.memory.held
         if held is None or held.run_id != self.node.run_id or self.facts.now - self.confirmed > self.policy.ttl:
             return None
         return None if any(h.entry.put_down or h.entry.tombstones for h in self.mine) else held
@@ -409,8 +539,10 @@ class _Master:
         return next((name for name in names if names.count(name) >= need), None)
 
     def _publish(self, reason: Reason, claim: Claim, sentence: str) -> Decision:
-        if self.own is None and self.facts.now - self.catalog.at > self.policy.ttl:
-            # A claim that is new must be held against the claims of now, not against those of before a cut.
+        asked = self.facts.confirmation.at if self.facts.confirmation else -inf
+        if self.own is None and self.facts.now - asked > self.policy.ttl:
+            # A claim that is new must be held against the claims of now, not against those of before a cut, which the
+            # own Consul agent goes on to show.
             return _keep(self.facts, Reason.NO_CATALOG, f"Redis is a master, and {sentence}; Consul is out of reach.")
         put_down = self.own is None and any(h.entry.put_down and claim.order <= h.claim.order for h in self.mine)
         if put_down and 0 <= self.facts.now - self.facts.put_down < PATIENCE:
@@ -419,16 +551,17 @@ class _Master:
         if self.own is None and claim.epoch < seen and self.facts.now - self.facts.newest_seen_at < PATIENCE:
             # Its host or Consul agent may only just start again, and the Sentinels not all know of its failover yet.
             return self._withdraw(Reason.NEWER_CLAIM, f"a claim of epoch {seen} was there a moment ago; {sentence}")
-        older = tuple(h.entry for h in self.others if h.entry.rises and h.claim.order <= claim.order)
+        older = tuple(
+            h.entry for h in self.others if h.entry.rises and (h.claim.order <= claim.order or self._is_over(h))
+        )
         sentence = f"Redis is a master, and {sentence}."
         # Consul's word alone may be of before a withdrawal.
-        held = self.facts.held if reason is Reason.CONFIRMED else claim
-        return Decision(Verdict.MASTER, reason, sentence, claim, older, confirmed=self.confirmed, held=held)
+        held = self.facts.memory.held if reason is Reason.CONFIRMED else claim
+        return Decision(Verdict.MASTER, reason, sentence, claim, older, memory=Memory(self.confirmed, held))
 
     def _withdraw(self, reason: Reason, sentence: str, *, ask: Address | None = None) -> Decision:
-        return Decision(
-            Verdict.NONE, reason, f"{sentence[0].upper()}{sentence[1:]}.", ask=ask, confirmed=self.confirmed
-        )
+        sentence = f"{sentence[0].upper()}{sentence[1:]}."
+        return Decision(Verdict.NONE, reason, sentence, ask=ask, memory=Memory(self.confirmed))
 
 
 def _whose(held: _Held) -> str:
@@ -436,5 +569,5 @@ def _whose(held: _Held) -> str:
 
 
 def _order(claim: Claim) -> str:
-    turn = f", turn {claim.turn}" if claim.turn else ""
+    turn = f"{f', turn {claim.turn}' if claim.turn else ''}{', early' if claim.early else ''}"
     return f"a claim of epoch {claim.epoch}{turn}" if claim.epoch > NO_EPOCH else f"a claim without Sentinel{turn}"

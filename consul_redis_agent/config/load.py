@@ -222,7 +222,7 @@ def _build(settings: dict[str, _Settings], redis: list[_Settings]) -> Config:
         service=ServiceConfig(**value["service"]),
         replica=ReplicaConfig(**value["replica"]),
         sentinel=SentinelConfig(
-            **{name: value["sentinel"][name] for name in ("mode", "hosts", "username", "password_file")}
+            **{name: value["sentinel"][name] for name in ("mode", "early", "hosts", "username", "password_file")}
         ),
         redis=tuple(_build_node(node, settings) for node in redis),
         http=HttpConfig(**value["http"]),

@@ -121,6 +121,13 @@ KEYS = (
         values.one_of("auto", "required", "off"),
         "Whether Sentinel decides: auto (if there is any), required or off.",
     ),
+    Key(
+        "sentinel",
+        "early",
+        True,
+        values.truth,
+        "Whether DNS names a new master on the word of the elected leader, or waits for a majority: true or false.",
+    ),
     Key("sentinel", "hosts", [], values.addresses, "The Sentinels, as host:port; discovered when empty."),
     Key("sentinel", "username", "", values.username, "ACL user on the Sentinels."),
     Key("sentinel", "password_file", "", values.optional(values.secret_file), "File of the Sentinels' password."),

@@ -46,6 +46,7 @@ class SentinelConfig:
     """Whether and which Sentinels are asked; with no ``hosts`` they are discovered."""
 
     mode: Literal["auto", "required", "off"]
+    early: bool  # whether the elected leader's word is enough until a majority follows
     hosts: tuple[Address, ...]
     username: str
     password_file: Path | None

@@ -72,6 +72,15 @@ def one_of(*choices: str) -> Reader[str]:
     return read
 
 
+def truth(value: object) -> bool:
+    """True or false; a flag has it as a word."""
+    if isinstance(value, bool):
+        return value
+    if value not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value == "true"
+
+
 def duration(shortest: str, longest: str) -> Reader[float]:
     """Seconds, within two bounds."""
     low, high = parse_duration(shortest), parse_duration(longest)

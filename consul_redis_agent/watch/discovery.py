@@ -84,6 +84,21 @@ class Sentinels:
         for watch in self.watches.values():
             watch.look_again()
 
+    def attend(self, sentinel_id: str, name: str, since: float) -> None:
+        """Look one Sentinel's word on a master up often, and at once if it is of before ``since``."""
+        for fact in self.facts(name):
+            if fact.id == sentinel_id:
+                watch = self.watches[fact.address]
+                watch.attend(name)
+                if fact.at < since:
+                    watch.ask_anew(name, since)
+
+    def ask_leaders(self, name: str, since: float) -> None:
+        """Ask at once who leads a failover of this master; ``since`` is when that became worth asking."""
+        for watch in self.watches.values():
+            if name in watch.facts and watch.facts[name].selection:
+                watch.ask_anew(name, since)
+
     @property
     def reached(self) -> bool:
         """Whether any Sentinel answers."""

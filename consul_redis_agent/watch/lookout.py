@@ -13,11 +13,11 @@ from pathlib import Path
 
 from consul_redis_agent import identity
 from consul_redis_agent.claim import NO_EPOCH, Claim
-from consul_redis_agent.clock import clock
+from consul_redis_agent.clock import boot, clock
 from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_secret
 from consul_redis_agent.errors import LocalError
-from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Sentinel
-from consul_redis_agent.rules import SentinelMode, group, known_sentinels
+from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Memory, Node, Peer, Sentinel
+from consul_redis_agent.rules import Decision, Reason, SentinelMode, group, known_sentinels
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
 from consul_redis_agent.watch.link import Link, Unanswered
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 SENTINEL_TIMEOUT = 1.0
 """Seconds for one exchange with a Sentinel."""
+CONFIRMATIONS = 3
+"""Times in one TTL that Consul's servers are asked for a claim that nobody else confirms: two answers may be lost."""
 PEER_PERIOD = 1.0
 """Seconds between two questions to a peer whose word a decision waits for."""
 
@@ -42,8 +44,9 @@ class Lookout:
         catalogs: dict[str, CatalogWatch],
         changed: Callable[[], None],
         phase: float,
+        ttl: float,
     ) -> None:
-        self.redis, self.mode = redis, mode
+        self.redis, self.mode, self._ttl = redis, mode, ttl
         self.address = where(redis)
         self.master_name = redis.master_name or ""
         self.sentinels: tuple[Sentinel, ...] = ()
@@ -54,11 +57,13 @@ class Lookout:
         self._changed = changed
         self._pool, self._catalog = sentinels, catalogs[redis.service]
         self._catalogs = tuple(catalogs[n] for n in dict.fromkeys((redis.service, redis.replica)) if n in catalogs)
-        self._node = RedisWatch(self._link, changed, phase)
+        self._node = RedisWatch(self._link, changed, phase, self._node_closed)
         self._hello = HelloWatch(self._link, self._wants_hello, self._heard_hello)
         self._at_sentinel: Address | None = None
         self._put_down = self._standing = inf
         self._newest_seen, self._newest_seen_at = NO_EPOCH, -inf
+        self._early: dict[tuple[str, str], tuple[Claim, float]] = {}
+        """The live early claims of others, and since when each has been seen."""
         self._asking: asyncio.Task[None] | None = None
         if self.master_name:
             sentinels.watch(self.master_name)
@@ -73,6 +78,10 @@ class Lookout:
     def show_node(self) -> None:
         """Look at the node anew, and call ``changed`` whatever is seen."""
         self._node.show_anew()
+
+    def read_catalog(self) -> None:
+        """Have Consul's servers show the claims of now, before a new one is published."""
+        self._catalog.hurry(0.0)
 
     async def look_at_node(self) -> None:
         """Look at the node anew, and return when it has answered, or has failed to within its timeout."""
@@ -102,7 +111,20 @@ class Lookout:
         """How often Consul was out of reach; only ever grows."""
         return sum(catalog.lost for catalog in self._catalogs)
 
-    def facts(self, here: str | None, here_address: str, entry_id: str, confirmed: float, held: Claim | None) -> Facts:
+    def attend(self, decision: Decision) -> None:
+        """Ask whom the decision rests on, or waits for, as often as that needs."""
+        self._ask(decision.ask)
+        if decision.leader and isinstance(node := self._node.fact, Node):
+            self._pool.attend(decision.leader, self.master_name, node.turned)
+        self._catalog.confirm(self, self._ttl / CONFIRMATIONS if decision.rests_on_consul else inf)
+        if decision.reason is Reason.NO_CATALOG:
+            self._catalog.hurry(self._ttl)
+
+    def _node_closed(self) -> None:
+        """If Sentinel has just promoted the node, the leader is asked beside it, so that nobody waits for him later."""
+        self._pool.ask_leaders(self.master_name, clock())
+
+    def facts(self, here: str | None, here_address: str, entry_id: str, memory: Memory) -> Facts:
         """What is known now. ``here`` is the Consul node of the own entry, None as long as that is not known."""
         node = self._node.fact
         if isinstance(node, Node):
@@ -120,11 +142,13 @@ class Lookout:
             known=len(self.known) or (len(self._pool.watches) if self.mode is not SentinelMode.OFF else 0),
             searching=self._searching(),
             catalog=self._catalog.fact if here is not None else None,
+            confirmation=self._catalog.confirmation,
             own=(here or "", entry_id),
             master_name=self.master_name,
             peer=self.peer,
-            confirmed=confirmed,
-            held=held,
+            memory=memory,
+            boot=boot(),
+            early_since={key: since for key, (_, since) in self._early.items()},
             put_down=self._put_down,
             newest_seen=self._newest_seen,
             newest_seen_at=self._newest_seen_at,
@@ -136,10 +160,14 @@ class Lookout:
         own = next((e for e in self.entries() if (e.node, e.id) == (here, entry_id)), None)
         now = clock()
         others = (e for e in group(self.entries(), self.master_name) if (e.node, e.id) != (here, entry_id))
-        epochs = [c.epoch for e in others if e.passing and e.node_alive and (c := Claim.read(e.meta))]
-        if epochs:
+        live = {(e.node, e.id): c for e in others if e.passing and e.node_alive and (c := Claim.read(e.meta))}
+        if epochs := [c.epoch for c in live.values() if not c.early]:
             self._newest_seen, self._newest_seen_at = max(epochs), now
-        self._put_down = min(self._put_down, now) if own and own.put_down else inf
+        known = {k: (c, since) for k, (c, since) in self._early.items() if live.get(k) == c}
+        self._early = {k: (c, now) for k, c in live.items() if c.early} | known
+        # An early claim that has evicted this one and is gone again is not waited for.
+        since = -inf if self._early else min(self._put_down, now)
+        self._put_down = since if own and own.put_down else inf
         self._standing = min(self._standing, now) if own and not own.passing and Claim.read(own.meta) else inf
 
     def _searching(self) -> bool:
@@ -147,14 +175,14 @@ class Lookout:
             return not self._hello.over
         return not all(s.looked for s in self.sentinels)
 
-    def ask(self, address: Address | None) -> None:
+    def _ask(self, address: Address | None) -> None:
         """Ask a peer what it says of itself, unless its answer is young or on its way."""
         young = self.peer and self.peer.address == address and clock() - self.peer.at < PEER_PERIOD
         if address is None or young or (self._asking and not self._asking.done()):
             return
-        self._asking = asyncio.create_task(self._ask(address))
+        self._asking = asyncio.create_task(self._ask_peer(address))
 
-    async def _ask(self, address: Address) -> None:
+    async def _ask_peer(self, address: Address) -> None:
         try:
             self.peer = await ask_peer(address, self._link(address=address))
         except Unanswered as error:

@@ -57,7 +57,11 @@ class Looks(ABC):
             else:
                 failures.attempt_number = 1
                 self._tell(began)
-                await set_within(self._again, until_tick(self._period, self._phase))
+                await set_within(self._again, self._pause())
+
+    def _pause(self) -> float:
+        """Seconds until the next look, if nobody asks for one."""
+        return until_tick(self._period, self._phase)
 
     @abstractmethod
     async def _look(self, began: float) -> None:

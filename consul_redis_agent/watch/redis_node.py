@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from math import isfinite
+from math import inf, isfinite
 
 from redis.exceptions import NoPermissionError, ResponseError
 from tenacity import wait_exponential_jitter
@@ -29,15 +29,27 @@ SECTIONS = ("INFO", "server", "persistence", "replication")
 
 
 class RedisWatch(Looks):
-    """Keeps ``fact`` true; calls ``changed`` after every look that saw something new, or nothing."""
+    """Keeps ``fact`` true; calls ``changed`` after every look that saw something new, or nothing.
 
-    def __init__(self, link: Callable[[Callable[[], None]], Link], changed: Callable[[], None], phase: float) -> None:
+    ``closed`` is called in the moment in which the node closes the connection.
+    """
+
+    def __init__(
+        self,
+        link: Callable[[Callable[[], None]], Link],
+        changed: Callable[[], None],
+        phase: float,
+        closed: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(POLL, BACKOFF, phase)
         self.fact: Node | Silence | None = None
         self.announced: Address | None = None
         """``replica-announce-ip`` and ``-port``, where both are set and the login may read them."""
-        self._link = link(self.look_again)
-        self._changed = changed
+        self._link = link(self._lost)
+        self._changed, self._closed = changed, closed
+        self._closed_at = -inf
+        self._answered: Node | None = None
+        """The last answer, also where looks have failed since."""
         self._command: tuple[str, ...] = SECTIONS
         self._misses = 0
         self._tell_anyway = False
@@ -46,6 +58,11 @@ class RedisWatch(Looks):
         """Look now, and call ``changed`` whatever is seen."""
         self._tell_anyway = True
         self.look_again()
+
+    def _lost(self) -> None:
+        self._closed_at = clock()
+        self.look_again()
+        self._closed()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -66,10 +83,21 @@ class RedisWatch(Looks):
             (answer,) = await self._link.ask(("CONFIG", "GET", "replica-announce-*"))
             self.announced = parse_announce(answer)
         self._misses = 0
-        before, self.fact = self.fact, fact
-        if self._tell_anyway or not (isinstance(before, Node) and replace(before, at=fact.at) == fact):
+        before, self.fact = self.fact, replace(fact, turned=self._turned(fact))
+        self._answered = self.fact
+        if self._tell_anyway or not (isinstance(before, Node) and replace(before, at=fact.at) == self.fact):
             self._tell_anyway = False
             self._changed()
+
+    def _turned(self, fact: Node) -> float:
+        """When this life of the node had turned from replica to master, if it did so under our eyes."""
+        before = self._answered
+        if before is None or before.run_id != fact.run_id or fact.role is Role.REPLICA:
+            return -inf
+        if before.role is Role.MASTER:
+            return before.turned
+        # Sentinel closes the connections with the turn; by hand, it was some time between the two looks.
+        return self._closed_at if self._closed_at >= before.at else clock()
 
     def _missed(self, error: Unanswered) -> None:
         self._misses += 1

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
+from math import inf
 from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 
 PERIOD = 2.0
 """Seconds between two look-ups while nothing happens: Sentinel's own hello period."""
+ATTENTION = 0.25
+"""Seconds between two look-ups of the leader behind an early claim, for as long as a decision asks for them."""
+ATTENDED = 1.5
+"""Seconds for which one decision asks for them; it is made anew at least once a second."""
 FULL_EVERY = 15
 """Every so many quiet look-ups also the lists of replicas and Sentinels are read again."""
 AT_ONCE = 200
@@ -65,6 +70,11 @@ class SentinelWatch(Looks):
         self._full = True
         self._news: set[str] = set()
         """Master names that there was an event about."""
+        self._attended: dict[str, float] = {}
+        """Until when each master name is looked up often."""
+        self._tell_anyway: set[str] = set()
+        self._began = -inf
+        """When the last look was begun."""
         self._due = 0.0
         self._quiet_looks = 0
         self._failovers = Failovers()
@@ -76,6 +86,20 @@ class SentinelWatch(Looks):
         else:
             self._news.add(name)
         super().look_again()
+
+    def attend(self, name: str) -> None:
+        """Look a master up often for a while."""
+        news = clock() > self._attended.get(name, -inf)
+        self._attended[name] = clock() + ATTENDED
+        if news:
+            super().look_again()
+
+    def ask_anew(self, name: str, since: float) -> None:
+        """Look a master up, unless a look begun at ``since`` or later will tell; call ``changed`` whatever is seen."""
+        self._tell_anyway.add(name)
+        self.attend(name)
+        if self._began < since:
+            super().look_again()
 
     def watch(self, master_name: str) -> None:
         """Take a master name in."""
@@ -95,7 +119,12 @@ class SentinelWatch(Looks):
         finally:
             await self._commands.close()
 
+    def _pause(self) -> float:
+        pause = super()._pause()
+        return min(pause, ATTENTION) if any(clock() < until for until in self._attended.values()) else pause
+
     async def _look(self, began: float) -> None:
+        self._began = began
         if not self._commands.open:
             (answer,) = await self._commands.ask(("SENTINEL", "MYID"))
             if isinstance(answer, str):
@@ -125,8 +154,9 @@ class SentinelWatch(Looks):
         """What to ask about each master: between two periods only about those that there was an event about."""
         full, self._full = self._full or self._quiet_looks >= FULL_EVERY, False
         news, self._news = self._news & self.facts.keys(), set()
-        if news and not full and now < self._due:
-            return dict.fromkeys(news, WHOLE)
+        self._attended = {name: until for name, until in self._attended.items() if now < until}
+        if not full and now < self._due and (news or self._attended):
+            return dict.fromkeys(self._attended.keys() & self.facts.keys(), QUIET) | dict.fromkeys(news, WHOLE)
         self._due = now + until_tick(PERIOD)
         self._quiet_looks = 0 if full else self._quiet_looks + 1
         return {name: WHOLE if full or name in news else QUIET for name in self.facts}
@@ -145,9 +175,11 @@ class SentinelWatch(Looks):
             before = self.facts[name]
             flags = fields["flags"].split(",")
             down, failing_over = "s_down" in flags or "o_down" in flags, "failover_in_progress" in flags
+            since = at if before.promoting is None else before.promoting_since
             if not listed:
                 quiet = replace(before, at=at, id=self.id, master=named, epoch=int(fields["config-epoch"]), tilt=tilt)
                 quiet = replace(quiet, down=down, promoting=(before.promoting or "") if failing_over else None)
+                quiet = replace(quiet, promoting_since=since) if failing_over else replace(quiet, selection=None)
                 if replace(quiet, at=before.at) != before or before.error:
                     self.look_again(name)
                 return quiet
@@ -165,6 +197,7 @@ class SentinelWatch(Looks):
                 selection=self._failovers.selection(name, fields, replicas, clock()),
                 down=down,
                 promoting=_promoted(replicas) if failing_over else None,
+                promoting_since=since if failing_over else -inf,
             )
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise Unanswered(f"an answer that is not Sentinel's ({type(error).__name__}: {error})") from error
@@ -172,14 +205,15 @@ class SentinelWatch(Looks):
     def _missed(self, error: Unanswered) -> None:
         now = clock()
         for name in self.facts:
-            self.facts[name] = Sentinel(now, self.id, self.address, error=str(error))
+            self.facts[name] = Sentinel(now, self.id, self.address, error=str(error), gone=error.gone)
         self._full = True
         self._show()
 
     def _show(self, found: Collection[str] = ()) -> None:
         """Tell of the names with another fact than before, and of those that were ``found``."""
         before, self._shown = self._shown, {name: replace(fact, at=0.0) for name, fact in self.facts.items()}
-        if changed := {name for name, fact in self._shown.items() if before.get(name) != fact} | {*found}:
+        told, self._tell_anyway = self._tell_anyway, set()
+        if changed := {name for name, fact in self._shown.items() if before.get(name) != fact} | {*found} | told:
             self._changed(changed)
 
     async def _subscription(self) -> None:

@@ -14,14 +14,36 @@ from consul_redis_agent import rules
 from consul_redis_agent.claim import Claim
 from consul_redis_agent.clock import STOPPED
 from consul_redis_agent.entries import Mode, Naming, wanted
-from consul_redis_agent.errors import ConsulConflict, ConsulError, ConsulUnknown, ConsulUnreachable, StaleDecision
-from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Selection, Sentinel, Silence
+from consul_redis_agent.errors import (
+    ConsulConflict,
+    ConsulError,
+    ConsulMisused,
+    ConsulUnknown,
+    ConsulUnreachable,
+    StaleDecision,
+)
+from consul_redis_agent.facts import (
+    NOTHING,
+    Address,
+    Catalog,
+    Entry,
+    Facts,
+    Node,
+    Peer,
+    Role,
+    Selection,
+    Sentinel,
+    Silence,
+)
 from consul_redis_agent.publisher import ATTEMPTS, Publisher
 from consul_redis_agent.registry import Registry, Target
 from consul_redis_agent.rules import Decision, Policy, Verdict
-from consul_redis_agent.watch.sentinels import Failovers
+from consul_redis_agent.watch.catalog import SELDOM
+from consul_redis_agent.watch.link import NOBODY
+from consul_redis_agent.watch.lookout import CONFIRMATIONS
+from consul_redis_agent.watch.sentinels import ATTENDED, ATTENTION, Failovers
 
-from .consul import Refused, told
+from .consul import Refused, Unreadable, told
 from .redis import NAME
 
 if TYPE_CHECKING:
@@ -34,6 +56,8 @@ LOOK_TIMEOUT = 1.0
 """Of one exchange with Redis or a Sentinel."""
 POLL = 1.0
 PERIOD = 2.0
+ALARM = 5.0
+"""Seconds after which a blocking query is answered though nothing has changed."""
 PEER_PERIOD = 1.0
 PACE = 60
 """Times a second that an agent may do the same thing."""
@@ -162,11 +186,13 @@ class Api:
         def arrive() -> None:
             if not self._consul.linked:
                 return
-            error = None
+            error: ConsulError | None = None
             try:
                 self._world.servers.transact(operations, self._agent.host)
             except Refused as refused:
                 error = ConsulConflict(str(refused))
+            except Unreadable as unreadable:
+                error = ConsulMisused(str(unreadable))
             if engine.rng.random() < self._world.loss:
                 self._world.judge.answer_lost(self._agent.host)
             else:
@@ -230,9 +256,20 @@ class SentinelWatch:
         self._looking = self._again = False
         self._looks = 0
         self._misses = 0
-        self.looked_since = -inf
+        self._attended_until = self._began = self.looked_since = -inf
+        self._tell_anyway = False
 
-    def _error(self, error: str, *, looked: bool = True) -> Sentinel:
+    def attend(self, since: float) -> None:
+        """Look often for a while, and at once where the last look was before ``since``."""
+        now = self._agent.world.engine.now
+        begins = now > self._attended_until
+        self._attended_until = now + ATTENDED
+        if self.fact.at < since:
+            self._tell_anyway = True
+        if begins or (self.fact.at < since and self._began < since):
+            self.look()
+
+    def _error(self, error: str, *, looked: bool = True, gone: bool = False) -> Sentinel:
         world = self._agent.world
         return Sentinel(
             world.engine.now,
@@ -240,6 +277,7 @@ class SentinelWatch:
             world.address(self._host),
             error=error,
             looked=looked,
+            gone=gone,
         )
 
     def look(self) -> None:
@@ -249,12 +287,13 @@ class SentinelWatch:
         self._looking, self._again = True, False
         self._looks += 1
         agent, world, began = self._agent, self._agent.world, self._agent.world.engine.now
+        self._began = began
         sentinel = world.hosts[self._host].sentinel
         engine = world.engine
         if not world.reach(agent.host, self._host) or sentinel.paused:
             agent.later(LOOK_TIMEOUT, self._missed, began, "no answer within 1 s")
         elif not sentinel.up:
-            agent.later(0.001, self._missed, began, "connection refused")
+            agent.later(0.001, self._missed, began, NOBODY)
         else:
             engine.later(engine.delay(), self._at_sentinel, began, agent.life)
 
@@ -284,28 +323,36 @@ class SentinelWatch:
             epoch=state.config_epoch,
             run_ids={world.address(h): run_id for h, run_id in state.run_ids.items()},
             peers={world.sentinel_id(h.number): world.address(h.number) for h in world.hosts if h.number != self._host},
+            promoting=(state.run_ids.get(failover.selected or 0, "") if failover.selected is not None else "")
+            if failover
+            else None,
         )
         world.engine.later(world.engine.delay(), agent.deliver, life, self._answered, fact, flags, replicas)
 
     def _answered(self, fact: Sentinel, flags: dict[str, str], replicas: list[dict[str, str]]) -> None:
+        if fact.promoting is not None:
+            since = fact.at if self.fact.promoting is None else self.fact.promoting_since
+            fact = replace(fact, promoting_since=since)
         selection = self.failovers.selection(NAME, flags, replicas, self._agent.world.engine.now)
-        self.fact = fact if selection is None else _with(fact, selection)
+        self.fact = replace(fact, selection=selection)
         self._misses = 0
         self._shown(PERIOD, fact.at)
 
     def _missed(self, began: float, why: str) -> None:
-        self.fact = self._error(why)
+        self.fact = self._error(why, gone=why == NOBODY)
         self._misses += 1
         self._shown(min(2.0, 0.05 * 2 ** min(self._misses, 6)), began)
 
     def _shown(self, pause: float, began: float) -> None:
         self._looking = False
         new, self._last = replace(self.fact, at=0.0) != self._last, replace(self.fact, at=0.0)
+        new, self._tell_anyway = new or self._tell_anyway, False
         self.looked_since = began
         if self._again:
             self.look()
         else:
-            self._agent.later(pause, self._due, self._looks)
+            attended = self._agent.world.engine.now < self._attended_until
+            self._agent.later(min(pause, ATTENTION) if attended else pause, self._due, self._looks)
         self._agent.looked(new=new)
 
     def _due(self, looks: int) -> None:
@@ -323,85 +370,140 @@ class SentinelWatch:
         self.look()
 
 
-def _with(fact: Sentinel, selection: Any) -> Sentinel:
-    object.__setattr__(fact, "selection", selection)  # made just now, seen by nobody yet
-    return fact
-
-
 class CatalogWatch:
-    """The blocking query."""
+    """The alarm and the reads; assumption 15."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self.fact: Catalog | None = None
+        self.confirmation: Catalog | None = None
         self.looked_since = -inf
         self.service = agent.naming.service
         self.lost = 0
         self.seen_since = inf
-        self._query = 0
+        self._every = SELDOM
+        self._read_at = -inf
+        self._reading = False
+        self._reads = self._alarms = 0
         self._misses = 0
 
     def look_again(self) -> None:
-        self.ask(0)
+        """Read now."""
+        self._read()
 
-    def ask(self, index: int) -> None:
-        self._query += 1
+    def hurry(self, within: float) -> None:
+        """Read now, unless a read is under way or was put within so many seconds."""
+        asked = self.confirmation.at if self.confirmation else -inf
+        if not self._reading and not self._misses and self._agent.world.engine.now - asked > within:
+            self._read()
+
+    def confirm(self, every: float) -> None:
+        """Read so often."""
+        before, self._every = self._every, min(every, SELDOM)
+        if self._every < before and not self._reading and not self._misses:
+            self._agent.later(
+                max(0.0, self._read_at + self._every - self._agent.world.engine.now), self._due, self._reads
+            )
+
+    def closed(self) -> None:
+        """The alarm's connection is closed, and that of a read under way."""
+        if self._reading:
+            self._missed(self._reads, self._read_at, 1)
+        elif not self._misses:
+            self._read()
+
+    def _due(self, reads: int) -> None:
+        if reads == self._reads:
+            self._read()
+
+    # A consistent read goes to the servers, or nowhere
+
+    def _read(self) -> None:
+        self._reads += 1
+        self._reading = True
         self._agent.paced("asks for the catalog")
-        agent, world, query = self._agent, self._agent.world, self._query
-        consul, engine = world.hosts[agent.host].consul, world.engine
-        began = engine.now
+        agent, engine, read, asked = self._agent, self._agent.world.engine, self._reads, self._agent.world.engine.now
+        self._read_at = asked
+        consul = agent.world.hosts[agent.host].consul
         if not consul.up:
-            agent.later(0.001, self._missed, query, began, 1)
+            agent.later(0.001, self._missed, read, asked, 1)
             return
-        agent.later(TTL / 2 + TIMEOUT, self._missed, query, began, 1)
+        agent.later(TIMEOUT, self._missed, read, asked, 1)
         life = agent.life
-        engine.later(engine.delay(), consul.take, lambda: self._at_servers(query, life, index, began))
+        engine.later(engine.delay(), consul.take, lambda: self._at_servers(read, life, asked))
 
-    def _at_servers(self, query: int, life: int, index: int, began: float) -> None:
+    def _at_servers(self, read: int, life: int, asked: float) -> None:
+        agent, engine, servers = self._agent, self._agent.world.engine, self._agent.world.servers
+        if agent.world.hosts[agent.host].consul.linked:
+            answer = Catalog(asked, servers.index, servers.entries())
+            engine.later(engine.delay(), agent.deliver, life, self._answered, read, answer)
+        elif engine.rng.random() < 0.5:  # refused at once; else it hangs
+            engine.later(0.01, agent.deliver, life, self._missed, read, asked, 0)
+
+    def _answered(self, read: int, answer: Catalog) -> None:
+        if read != self._reads or not self._reading:
+            return
+        now = self._agent.world.engine.now
+        changed = self.fact is None or self.fact.index != answer.index
+        self.confirmation, self.fact = answer, replace(answer, at=now)
+        if self.seen_since == inf:
+            self.seen_since = now
+        self.looked_since, self._misses, self._reading = answer.at, 0, False
+        self._agent.later(max(0.0, self._read_at + self._every - now), self._due, read)
+        if changed or not self._alarms:
+            self._ring(answer.index)
+        self._agent.looked(new=True)
+
+    def _missed(self, read: int, asked: float, lost: int) -> None:
+        if read != self._reads or not self._reading:
+            return
+        self.lost += lost
+        self.seen_since, self.looked_since, self._reading = inf, asked, False
+        self._alarms += 1  # the one that waits is given up
+        pause = min(0.25, 0.02 * 3 ** min(self._misses, 6))
+        self._misses += 1
+        self._agent.later(pause, self._due, read)
+        self._agent.looked(new=True)
+
+    # The alarm is answered by the local Consul agent, from its own view where it streams
+
+    def _ring(self, index: int) -> None:
+        self._alarms += 1
+        agent, world, alarm = self._agent, self._agent.world, self._alarms
+        life = agent.life
+        world.engine.later(
+            world.engine.delay(), world.hosts[agent.host].consul.take, lambda: self._wait(alarm, life, index)
+        )
+
+    def _wait(self, alarm: int, life: int, index: int) -> None:
         agent, world = self._agent, self._agent.world
         engine, servers, consul = world.engine, world.servers, world.hosts[agent.host].consul
-        if not consul.linked:
-            engine.later(0.01, agent.deliver, life, self._missed, query, began)
-            return
-        answered = False
 
         def answer() -> None:
-            nonlocal answered
-            if not answered and consul.linked and consul.up:
-                answered = True
-                fact = (servers.index, servers.entries())
-                engine.later(engine.delay(), agent.deliver, life, self._answered, query, began, *fact)
+            if alarm != self._alarms or life != agent.life:
+                return
+            if not (consul.linked and consul.up):
+                # Its view stands still; it goes on once the servers are reached again.
+                engine.later(engine.rng.uniform(0.05, 0.5), answer)
+                return
+            engine.later(engine.delay(), agent.deliver, life, self._rang, alarm, servers.index, servers.entries())
+
+        def over() -> None:
+            if world.streams and alarm == self._alarms:
+                engine.later(engine.delay(), agent.deliver, life, self._rang, alarm, index, None)
 
         if servers.index > index:
             answer()
         else:
             servers.wait(answer)
-            engine.later(TTL / 2, answer)
+            engine.later(ALARM, over)
 
-    def _answered(self, query: int, began: float, index: int, entries: tuple[Entry, ...]) -> None:
-        if query == self._query:
-            agent, before = self._agent, self.fact
-            self.fact = Catalog(agent.world.engine.now, index, entries)
-            if self.seen_since == inf:
-                self.seen_since = self.fact.at
-            new = self._misses > 0 or before is None or before.entries != entries
-            self.looked_since, self._misses = began, 0
-            self.ask(index)
-            agent.looked(new=new)
-
-    def _missed(self, query: int, began: float, lost: int = 0) -> None:
-        if query == self._query:
-            self.lost += lost
-            self.seen_since = inf
-            self.looked_since = began
-            pause = min(0.25, 0.02 * 3 ** min(self._misses, 6))
-            self._misses += 1
-            self._agent.later(pause, self._again, query)
-            self._agent.looked(new=True)
-
-    def _again(self, query: int) -> None:
-        if query == self._query:
-            self.ask(0)
+    def _rang(self, alarm: int, index: int, entries: tuple[Entry, ...] | None) -> None:
+        if alarm != self._alarms or self.fact is None:
+            return
+        before, self.fact = self.fact, Catalog(self._agent.world.engine.now, index, entries or self.fact.entries)
+        self._ring(index)
+        self._agent.looked(new=before.entries != self.fact.entries)
 
 
 class Agent:
@@ -436,11 +538,13 @@ class Agent:
             return
         self.running, self.paused = True, False
         self.decision = None
-        self.running_since = self.world.engine.now
+        self.started = self.running_since = self.world.engine.now
         self.met = {h.number: False for h in self.world.hosts}
         self._known: frozenset[str] = frozenset()
-        self._confirmed = -inf
-        self._held: Claim | None = None
+        self._memory = NOTHING
+        self._early: dict[tuple[str, str], tuple[Claim, float]] = {}
+        self._turned = self._closed_at = -inf
+        self._answered: Node | None = None
         self._selected: Selection | None = None
         self._show_anyway = False
         self._put_down = inf
@@ -463,7 +567,7 @@ class Agent:
         self.look()
         for watch in self._sentinels:
             watch.look()
-        self._catalog.ask(0)
+        self._catalog.look_again()
         Task(self, self._find_here())
         self.wake()
 
@@ -538,6 +642,11 @@ class Agent:
     def consul_lost(self) -> int:
         return self._catalog.lost
 
+    def consul_closed(self) -> None:
+        """The connections to the own Consul agent are closed."""
+        if self.running:
+            self.later(self.world.engine.rng.uniform(0.0001, 0.001), self._catalog.closed)
+
     # The own node
 
     def redis_closed(self) -> None:
@@ -546,8 +655,12 @@ class Agent:
             self.later(self.world.engine.rng.uniform(0.0001, 0.001), self._look_anew)
 
     def _look_anew(self) -> None:
+        self._closed_at = self.world.engine.now
         self._looking = False
         self.look()
+        for watch in self._sentinels:
+            if watch.fact.selection:
+                watch.attend(self._closed_at)
 
     def look(self) -> None:
         if self._looking:
@@ -585,7 +698,8 @@ class Agent:
             self._node = Silence(fact.at, fact.reason, self._misses, fact.gone)
             pause = min(1.0, 0.005 * 3 ** min(self._misses, 6))
         else:
-            self._misses, self._node, pause = 0, fact, POLL
+            self._misses, pause = 0, POLL
+            self._answered = self._node = fact = replace(fact, turned=self._turned_at(fact))
         if self._look_again:
             self.look()
         else:
@@ -593,6 +707,14 @@ class Agent:
         same = isinstance(before, Node) and isinstance(fact, Node) and replace(before, at=fact.at) == fact
         self.looked(new=self._show_anyway or not same)
         self._show_anyway = False
+
+    def _turned_at(self, fact: Node) -> float:
+        before = self._answered
+        if before is None or before.run_id != fact.run_id or fact.role is Role.REPLICA:
+            return -inf
+        if before.role is Role.MASTER:
+            return before.turned
+        return self._closed_at if self._closed_at >= before.at else self.world.engine.now
 
     def _look_due(self, looks: int) -> None:
         if looks == self._looks:
@@ -667,13 +789,16 @@ class Agent:
         self._waking = False
         self._ticks += 1
         self.paced("decides")
-        self.later(min(self.publisher.next_beat, 1.0), self._tick, self._ticks)
+        ticks = self._ticks
+        self.later(min(self.publisher.next_beat, 1.0), self._tick, ticks)
         if self.frozen:
             return
         facts = self._facts()
-        decision = rules.decide(facts, POLICY)
-        self._confirmed, self._held = decision.confirmed, decision.held
-        self._ask_peer(decision.ask)
+        decision = rules.decide(facts, self.world.policy)
+        self._memory = decision.memory
+        if decision.until < inf:
+            self.later(max(0.0, decision.until - self.world.engine.now) + 1e-6, self._tick, ticks)
+        self._attend(decision, facts)
         before = self.decision
         if decision.verdict is Verdict.KEEP:
             return
@@ -691,6 +816,16 @@ class Agent:
         if isinstance(facts.node, Node) and (chosen := rules.selection(facts, facts.node)) and chosen != self._selected:
             self._selected, self._show_anyway = chosen, True
             self.look()
+            self._catalog.hurry(0.0)
+
+    def _attend(self, decision: Decision, facts: Facts) -> None:
+        self._ask_peer(decision.ask)
+        for watch in self._sentinels:
+            if decision.leader == watch.fact.id and isinstance(facts.node, Node):
+                watch.attend(facts.node.turned)
+        self._catalog.confirm(TTL / CONFIRMATIONS if decision.rests_on_consul else inf)
+        if decision.reason is rules.Reason.NO_CATALOG:
+            self._catalog.hurry(TTL)
 
     def _facts(self) -> Facts:
         sentinels = tuple(w.fact for w in self._sentinels)
@@ -707,14 +842,28 @@ class Agent:
             own=(here or "", self.naming.master_id),
             master_name=NAME,
             peer=self._peer,
-            confirmed=self._confirmed,
-            held=self._held,
+            confirmation=self._catalog.confirmation,
+            memory=self._memory,
+            boot=self.world.boot,
+            early_since=self._early_claims(here),
             put_down=self._put_down_since(here),
         )
+
+    def _early_claims(self, here: str | None) -> dict[tuple[str, str], float]:
+        now, others = (
+            self.world.engine.now,
+            [e for e in self.entries() if (e.node, e.id) != (here, self.naming.master_id)],
+        )
+        live = {(e.node, e.id): c for e in others if e.passing and e.node_alive and (c := Claim.read(e.meta))}
+        known = {key: (c, since) for key, (c, since) in self._early.items() if live.get(key) == c}
+        self._early = {key: (c, now) for key, c in live.items() if c.early} | known
+        return {key: since for key, (_, since) in self._early.items()}
 
     def _put_down_since(self, here: str | None) -> float:
         if not any(e.put_down for e in self.entries() if (e.node, e.id) == (here, self.naming.master_id)):
             self._put_down = inf
+        elif self._early:
+            self._put_down = -inf
         elif self._put_down == inf:
             self._put_down = self.world.engine.now
         return self._put_down

@@ -14,6 +14,9 @@ from consul_redis_agent.watch.catalog import entry
 if TYPE_CHECKING:
     from .world import World
 
+NOT_TAKEN = {"Interval": "", "Timeout": "", "ExposedPort": 0, "Definition": {}}
+"""What every check that is read has beside what a transaction takes."""
+TAKEN = {"Node", "CheckID", "Name", "Status", "Notes", "Output", "ServiceID", "ServiceName", "ServiceTags", "Type"}
 FOREVER = 3600.0
 """Seconds of a TTL that is not waited for."""
 SERVERS = -1
@@ -52,11 +55,16 @@ class Record:
             "CreateIndex": self.created,
         }
         gossip = {"CheckID": "serfHealth", "Status": "passing" if alive else "critical"}
-        return entry({"Node": {"Node": node}, "Service": service, "Checks": [gossip, *self.checks.values()]})
+        checks = [check | NOT_TAKEN for check in map(dict, self.checks.values())]
+        return entry({"Node": {"Node": node}, "Service": service, "Checks": [gossip, *checks]})
 
 
 class Refused(Exception):
     """A transaction that did nothing."""
+
+
+class Unreadable(Exception):
+    """A transaction that Consul cannot read."""
 
 
 class Servers:
@@ -81,7 +89,7 @@ class Servers:
         return self._entries
 
     def transact(self, operations: list[dict[str, Any]], who: int) -> None:
-        """All or nothing. Raises Refused."""
+        """All or nothing. Raises Refused, or Unreadable."""
         records = dict(self.records)
         for operation in operations:
             match operation:
@@ -94,6 +102,8 @@ class Servers:
                     kept = {id_: c for id_, c in records[key].checks.items() if id_ != check["CheckID"]}
                     records[key] = replace(records[key], checks=kept)
                 case {"Check": {"Verb": verb, "Check": check}}:
+                    if unknown := check.keys() - TAKEN - {"ModifyIndex"}:
+                        raise Unreadable(f"unknown field {sorted(unknown)}")
                     self._set_check(records, verb, check)
                 case _:
                     raise AssertionError(operation)
@@ -247,12 +257,9 @@ class LocalAgent:
         known = self.services.get(body["ID"])
         checks: dict[str, LocalCheck] = dict(known.checks) if known else {}
         for check in body["Checks"]:
-            before = checks.get(check["CheckID"])
-            if before:
-                before.body = check
-            else:
-                checks[check["CheckID"]] = made = LocalCheck(check, check["Status"])
-                self._arm(body["ID"], made)
+            known_check = checks.setdefault(check["CheckID"], LocalCheck(check, check["Status"]))
+            known_check.body = check
+            self._arm(body["ID"], known_check)
         self.services[body["ID"]] = Local({k: v for k, v in body.items() if k != "Checks"}, checks)
         self.sync(body["ID"])
 
@@ -387,6 +394,7 @@ class LocalAgent:
             self._life += 1
             self._queue.clear()
             self.world.say(self.host, "Consul agent dies")
+            self.world.hosts[self.host].agent.consul_closed()
             self.world.changed()
 
     def start(self, *, with_data: bool = True) -> None:

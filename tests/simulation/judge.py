@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from consul_redis_agent.claim import Claim
+from consul_redis_agent.claim import EARLY_TERM, Claim, Early
 from consul_redis_agent.facts import Role
-from consul_redis_agent.rules import SENTINEL_LIFE
+from consul_redis_agent.rules import LEADER_SILENCE, SENTINEL_LIFE
 
 from .agent import TIMEOUT, TTL
 from .consul import SERVERS, Key, told
@@ -35,6 +35,12 @@ RIGHT = 3.0
 """Seconds within which a confirmed master is the one answer."""
 LEASE = TTL + SETTLE
 """Seconds after which an agent that is cut off has withdrawn its claim locally, so that no sync can revive it."""
+EARLY = EARLY_TERM + 0.5
+"""Seconds after which no early claim is in DNS any more, whether its agent lives or not."""
+LEADER_DEAD = 0.5
+"""Seconds for which one stays whose leader refuses connections."""
+LEADER_SILENT = LEADER_SILENCE + 0.5
+"""The same for a leader that says nothing."""
 SEEN = 0.2
 """Seconds after which a claim in DNS is known to every agent that runs."""
 Masters = dict[Key, Claim | None]
@@ -135,6 +141,8 @@ class Judge:
         for (node, _), claim in claims.items():
             self._judge_answer(world.host_of(node), conditions)
             self._judge_vote(world.host_of(node), claim, named, conditions)
+            if claim and claim.early:
+                self._judge_early(world.host_of(node), claim.early, conditions)
         for host in world.hosts:
             self._judge_lease(host.number, conditions)
         self._judge_right(named, claims, conditions)
@@ -171,6 +179,18 @@ class Judge:
             if newer and sentinel.answers and not sentinel.tilt and self.world.reach(host, sentinel.host):
                 conditions["outvoted", host] = (OUTVOTED, f"{self.world.name(host)} is in DNS, and has been replaced")
 
+    def _judge_early(self, host: int, early: Early, conditions: Conditions) -> None:
+        """Of one node that DNS answers with on a leader's word alone."""
+        world, h, name = self.world, self.world.hosts[host], self.world.name(host)
+        if not (h.up and h.consul.up and not h.consul.paused and h.consul.linked):
+            return
+        conditions["early", host] = (EARLY, f"{name} is in DNS on its leader's word alone")
+        leader = next(o for o in world.hosts if world.sentinel_id(o.number) == early.leader)
+        if self._settled(host) and not (leader.sentinel.answers and world.reach(host, leader.number)):
+            refuses = leader.up and world.reach(host, leader.number) and not leader.sentinel.up
+            bound = LEADER_DEAD if refuses else LEADER_SILENT
+            conditions["leader", host, bound] = (bound, f"{name} is in DNS, and the leader that chose it is lost")
+
     def _judge_lease(self, host: int, conditions: Conditions) -> None:
         """A claim that nobody can confirm is withdrawn where it would be synced from."""
         world = self.world
@@ -194,7 +214,11 @@ class Judge:
         for other in world.hosts:
             sentinel = other.sentinel
             away = not sentinel.answers or sentinel.tilt or not world.reach(named, other.number)
-            if away or sentinel.named != named:
+            failover = sentinel.failover
+            promotes = (
+                failover and failover.selected is not None and world.engine.now - failover.since <= EARLY_TERM + 1
+            )
+            if away or sentinel.named != named or promotes:
                 return
         others = (c for (node, _), c in claims.items() if world.host_of(node) != named)
         if any(order(c)[0] > h.sentinel.state.config_epoch for c in others):
@@ -279,6 +303,6 @@ class Judge:
             raise Violation(f"{world.servers.writes - world.writes_before_quiet} writes while nothing changes")
 
 
-def order(claim: Claim | None) -> tuple[int, int]:
+def order(claim: Claim | None) -> tuple[int, bool, int]:
     """Of two masters in DNS; one without a claim is older than all."""
-    return (claim.epoch, claim.turn) if claim else (-2, 0)
+    return (claim.epoch, claim.early is None, claim.turn) if claim else (-2, False, 0)

@@ -32,12 +32,26 @@ from random import Random
 from types import MappingProxyType
 
 from consul_redis_agent import rules
-from consul_redis_agent.claim import FORMAT, MARKER, MASTER_NAME, PUT_DOWN, TOMBSTONES, Claim
-from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Selection, Sentinel, Silence
+from consul_redis_agent.claim import EARLY_TERM, FORMAT, MARKER, MASTER_NAME, PUT_DOWN, TOMBSTONES, Claim
+from consul_redis_agent.facts import (
+    NOTHING,
+    Address,
+    Catalog,
+    Entry,
+    Facts,
+    Memory,
+    Node,
+    Peer,
+    Role,
+    Selection,
+    Sentinel,
+    Silence,
+)
 from consul_redis_agent.rules import Decision, Policy, Verdict
 
 HOSTS = range(3)
 NEED = 2
+BOOT = "this-start"
 POLICY = Policy()
 AT = tuple(Address(f"10.0.0.{i + 1}", 6379) for i in HOSTS)
 ME = tuple(frozenset((address,)) for address in AT)
@@ -65,6 +79,8 @@ class Redis:
     up: bool = True
     followed: tuple[int | None, float] = (None, -inf)
     """Whom it followed before, and until when."""
+    turned: float = -inf
+    """When this life of it turned master."""
 
     @property
     def master(self) -> bool:
@@ -82,6 +98,8 @@ class Voter:
     run_ids: dict[Address, str] = field(default_factory=dict)
     failover: tuple[int, int | None, str, bool] | None = None
     """Its epoch, the node that it has selected with its run id, and whether that was seen as a master."""
+    since: float = -inf
+    """Since when it leads that failover, or has selected a node for it."""
     tilt: bool = False
     cut: bool = False
     """From the other Sentinels."""
@@ -94,8 +112,9 @@ class Agent:
     node: Node | Silence
     sentinels: list[Sentinel]
     catalog: Catalog
-    confirmed: float = -inf
-    held: Claim | None = None
+    memory: Memory = NOTHING
+    early: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Since when each early claim of another node was seen."""
     put_down: float = inf
     ask: Address | None = None
     peer: Peer | None = None
@@ -157,7 +176,7 @@ class Model:
         for other in heard:
             other.epoch = epoch
         if len(heard) >= NEED:
-            voter.failover = epoch, None, "", False
+            voter.failover, voter.since = (epoch, None, "", False), self.now
             self._say("a Sentinel is elected", (s, epoch))
 
     def advance(self, s: int) -> None:
@@ -170,6 +189,7 @@ class Model:
             able = [i for i in HOSTS if i != voter.master and self.redis[i].up and not self.redis[i].master]
             chosen = able[int(self.rng.random() * len(able))] if able else None
             voter.failover = (epoch, chosen, voter.run_ids[AT[chosen]], False) if chosen is not None else None
+            voter.since = self.now
             self._say("it selects", (s, epoch, chosen))
             return
         self.was_selected[chosen] = self.now
@@ -234,6 +254,7 @@ class Model:
             node.up = not node.up
             self.lives += node.up
             node.run_id = f"run-{self.lives}" if node.up else node.run_id
+            node.turned = -inf
             self._say("a node runs", (i, node.up))
             self._closed(i)
 
@@ -242,6 +263,7 @@ class Model:
 
     def _turn(self, i: int, follows: int | None) -> None:
         node = self.redis[i]
+        node.turned = self.now if follows is None and not node.master else -inf
         node.followed, node.follows = (node.follows, self.now), follows
         self._say("a node turns", (i, "master" if follows is None else f"replica of {follows}"))
         self._closed(i)
@@ -278,8 +300,10 @@ class Model:
     def lapse(self) -> None:
         """TTLs that are over set their checks critical, where the servers can be told."""
         for i in self.visible:
-            agent = self.agents[i]
-            if not agent.alone and self.now - agent.beat > POLICY.ttl:
+            agent, entry = self.agents[i], self.entries[i]
+            claim = Claim.read(entry.meta) if entry else None
+            since = claim.early.since + EARLY_TERM if claim and claim.early else agent.beat + POLICY.ttl
+            if not agent.alone and self.now > since:
                 self._say("a TTL ends", i)
                 self._write(i, None)
 
@@ -340,12 +364,14 @@ class Model:
         if agent.stopped:
             return
         facts = Facts(
-            now, agent.node, ME[i], tuple(agent.sentinels), len(HOSTS), False, agent.catalog, OWN[i], "mymaster", agent.peer,
-            agent.confirmed, agent.held, agent.put_down,
+            now, agent.node, ME[i], tuple(agent.sentinels), len(HOSTS), False, agent.catalog, agent.catalog, OWN[i],
+            "mymaster", agent.peer, agent.memory, BOOT, agent.early, agent.put_down,
         )  # fmt: skip
         decision = rules.decide(facts, POLICY)
         self.decisions += 1
-        agent.confirmed, agent.held, agent.ask = decision.confirmed, decision.held, decision.ask
+        agent.memory, agent.ask = decision.memory, decision.ask
+        if decision.leader and not agent.cut[int(decision.leader)]:
+            agent.sentinels[int(decision.leader)] = self._word(int(decision.leader))  # asked at once, and often
         if decision.verdict is Verdict.KEEP:
             return
         agent.wants = decision.verdict is Verdict.MASTER
@@ -364,7 +390,9 @@ class Model:
 
     def _publish(self, i: int, agent: Agent, decision: Decision, claim: Claim) -> None:
         known = agent.catalog
-        rivals = (Claim.read(e.meta) for e in known.entries if e.visible and e.node != OWN[i][0])
+        over = {key for key, since in agent.early.items() if self.now - since > EARLY_TERM}
+        there = [e for e in known.entries if e.visible and e.node != OWN[i][0] and (e.node, e.id) not in over]
+        rivals = (Claim.read(e.meta) for e in there)
         if any(_order(rival) > _order(claim) for rival in rivals):
             self._broken(f"{i} claims {_order(claim)}, and has seen a newer claim")
         own = self.entries[i]
@@ -405,7 +433,12 @@ class Model:
     def _look_at_catalog(self, agent: Agent, i: int) -> None:
         agent.catalog = self._listed() if agent.catalog.index != self.index else replace(agent.catalog, at=self.now)
         own = self.entries[i]
-        agent.put_down = min(agent.put_down, self.now) if own and own.put_down else inf
+        live = {
+            j: c for j in self.visible if j != i and (e := self.entries[j]) and (c := Claim.read(e.meta)) and c.early
+        }
+        agent.early = {OWN[j]: agent.early.get(OWN[j], self.now) for j in live}
+        since = -inf if live else min(agent.put_down, self.now)
+        agent.put_down = since if own and own.put_down else inf
 
     def _ask(self, agent: Agent) -> None:
         """The peer whose word would change the decision."""
@@ -420,17 +453,28 @@ class Model:
         node = self.redis[i]
         if not node.up:
             return Silence(self.now, "gone", 1, gone=True)
-        return Node(self.now, node.run_id, Role.MASTER if node.master else Role.REPLICA, link_up=True)
+        role = Role.MASTER if node.master else Role.REPLICA
+        return Node(self.now, node.run_id, role, link_up=True, turned=node.turned)
 
     def _word(self, s: int) -> Sentinel:
         v = self.voters[s]
-        selection = Selection(v.failover[0], v.failover[2]) if v.failover and v.failover[1] is not None else None
+        chosen = v.failover if v.failover and v.failover[1] is not None else None
         return Sentinel(
-            self.now, str(s), AT[s], "", True, v.tilt, AT[v.master], v.config, v.run_ids, self.peers[s], selection
+            self.now,
+            str(s),
+            AT[s],
+            tilt=v.tilt,
+            master=AT[v.master],
+            epoch=v.config,
+            run_ids=v.run_ids,
+            peers=self.peers[s],
+            selection=Selection(chosen[0], chosen[2], v.since) if chosen else None,
+            promoting=v.failover[2] if v.failover else None,
+            promoting_since=v.since if v.failover else -inf,
         )
 
     def _error(self, s: int) -> Sentinel:
-        return Sentinel(self.now, str(s), AT[s], "out of reach")
+        return Sentinel(self.now, str(s), AT[s], error="out of reach")
 
     # The end
 
@@ -452,7 +496,7 @@ class Model:
             self.inform(s)
         for i in HOSTS:
             self._turn(i, None if i == named else named)
-        for act in (self.look_at_all, self.decide) * 6:
+        for act in (self.look_at_all, self.decide) * 14:  # for longer than the term of an early claim
             self.now += 0.5
             for i in HOSTS:
                 act(i)
@@ -468,6 +512,6 @@ class Model:
         raise Violation("\n".join((f"seed {self.seed}: {what}", *lines)))
 
 
-def _order(claim: Claim | None) -> tuple[int, int]:
+def _order(claim: Claim | None) -> tuple[int, bool, int]:
     """The model's own, so that a broken one is noticed."""
-    return (claim.epoch, claim.turn) if claim else (-2, 0)
+    return (claim.epoch, claim.early is None, claim.turn) if claim else (-2, False, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from .world import START, Host, World
 
@@ -79,6 +80,98 @@ def stopped_at_work(world: World) -> None:
     engine.later(0.0, stop)
 
 
+def _when_promoted(world: World, number: int, then: Callable[[], None]) -> None:
+    """A planned failover, led by the Sentinel beside the node that it promotes; then something, a moment later."""
+    world.policy = replace(world.policy, early=True)
+    leader = world.hosts[number]
+    for other in world.hosts[1:]:
+        other.redis.loading = other is not leader  # so that it is not selected
+
+    def look() -> None:
+        if leader.redis.master is None:
+            world.hosts[3 - number].redis.loading = False
+            world.engine.later(0.02, then)
+        else:
+            world.engine.later(0.001, look)
+
+    world.engine.later(START, leader.sentinel.force_failover)
+    world.engine.later(START, look)
+
+
+def leader_alone(world: World) -> None:
+    """The leader promotes the node beside it, and no other Sentinel ever hears of it: the claim's term is all it has."""
+    host = world.hosts[1]
+    _when_promoted(world, 1, lambda: world.cut_off(host, 25.0, servers=False))
+
+
+def leader_alone_and_agent_restarted(world: World) -> None:
+    """The same, and the promoted node's agent is killed in the middle of the term, twice."""
+    host, later, rng = world.hosts[1], world.engine.later, world.engine.rng
+
+    def then() -> None:
+        world.cut_off(host, 25.0, servers=False)
+        for at in (1.0, 2.5):
+            later(at, host.agent.stop)
+            later(at + rng.uniform(0.05, 0.5), host.agent.start)
+
+    _when_promoted(world, 1, then)
+
+
+def leader_alone_and_agent_killed(world: World) -> None:
+    """The same, and the promoted node's agent never comes back while it matters."""
+    host, later = world.hosts[1], world.engine.later
+
+    def then() -> None:
+        world.cut_off(host, 25.0, servers=False)
+        later(world.engine.rng.uniform(0.1, 1.0), host.agent.stop)
+        later(20.0, host.agent.start)
+
+    _when_promoted(world, 1, then)
+
+
+def leader_dies(world: World) -> None:
+    """The leader is killed right after the promotion, with all else alive: the old master is what the majority names."""
+    host = world.hosts[1]
+
+    def then() -> None:
+        host.sentinel.stop()
+        world.engine.later(20.0, host.sentinel.start)
+
+    _when_promoted(world, 1, then)
+
+
+def leader_freezes(world: World) -> None:
+    """The leader is stopped right after the promotion, and goes on much later."""
+    host = world.hosts[1]
+
+    def then() -> None:
+        host.sentinel.paused = True
+        world.say(1, "Sentinel is stopped")
+        world.engine.later(20.0, lambda: setattr(host.sentinel, "paused", False))
+
+    _when_promoted(world, 1, then)
+
+
+def cut_from_all_on_a_consul_that_streams(world: World) -> None:
+    """The local Consul agent goes on answering from its own view; no Sentinel and no server is in reach."""
+    world.streams = True
+    long_cut(world)
+
+
 SCRIPTS: Mapping[str, Callable[[World], None]] = {
-    script.__name__: script for script in (two_failovers, rejoins, long_cut, minority, aborted, stopped_at_work)
+    script.__name__: script
+    for script in (
+        two_failovers,
+        rejoins,
+        long_cut,
+        minority,
+        aborted,
+        stopped_at_work,
+        leader_alone,
+        leader_alone_and_agent_restarted,
+        leader_alone_and_agent_killed,
+        leader_dies,
+        leader_freezes,
+        cut_from_all_on_a_consul_that_streams,
+    )
 }

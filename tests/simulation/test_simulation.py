@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from consul_redis_agent import plan, registry, rules
-from consul_redis_agent.claim import Claim
+from consul_redis_agent import entries, plan, registry, rules, transaction
+from consul_redis_agent.claim import EARLY_SINCE, Claim, Early
 from consul_redis_agent.entries import Mode
 from consul_redis_agent.facts import Selection
 from consul_redis_agent.rules import Decision, Policy
@@ -155,7 +155,7 @@ def _selected_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def _lease_for_ever(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(shell, "POLICY", Policy(ttl=10_000.0))
+    patch.setattr(world_module, "POLICY", Policy(ttl=10_000.0))
 
 
 def _no_guard(patch: pytest.MonkeyPatch) -> None:
@@ -173,6 +173,56 @@ def _no_look_after_a_stop(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(registry, "DECISION_LIFE", 10_000.0)
 
 
+def _no_term(patch: pytest.MonkeyPatch) -> None:
+    for module in (rules, entries):
+        patch.setattr(module, "EARLY_TERM", 1000.0)
+
+
+def _term_begins_anew(patch: pytest.MonkeyPatch) -> None:
+    """A process that finds an early claim counts from its own start."""
+    real = shell.Agent._facts
+
+    def facts(self: Any) -> Any:
+        known = real(self)
+        if known.catalog is None:
+            return known
+        own = [e for e in known.catalog.entries if (e.node, e.id) == known.own and EARLY_SINCE in e.meta]
+        since = Early(self.started, known.boot, "").meta()[EARLY_SINCE]
+        rest = [e for e in known.catalog.entries if e not in own]
+        renewed = [replace(e, meta={**e.meta, EARLY_SINCE: since}) for e in own]
+        return replace(known, catalog=replace(known.catalog, entries=(*rest, *renewed)))
+
+    patch.setattr(shell.Agent, "_facts", facts)
+
+
+def _usual_ttl(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(entries, "EARLY_TERM", 1000.0)
+
+
+def _silence_is_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rules, "LEADER_SILENCE", 1000.0)
+
+
+def _confirmed_by_the_alarm(patch: pytest.MonkeyPatch) -> None:
+    """As before the reads: they are only made until the first is answered."""
+    real, missed = shell.CatalogWatch._rang, shell.CatalogWatch._missed
+
+    def rang(self: Any, *args: Any) -> None:
+        real(self, *args)
+        self.confirmation = self.fact
+
+    def not_missed(self: Any, *args: Any) -> None:
+        if self.fact is None:
+            missed(self, *args)
+
+    patch.setattr(shell.CatalogWatch, "_rang", rang)
+    patch.setattr(shell.CatalogWatch, "_missed", not_missed)
+
+
+def _interval_written_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(transaction, "KEPT", (*transaction.KEPT, "Interval"))
+
+
 MUTATIONS: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "a single Sentinel is a majority": (_no_majority, "minority"),
     "the oldest epoch wins": (_oldest_epoch_wins, "rejoins"),
@@ -181,6 +231,12 @@ MUTATIONS: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "a lease never ends": (_lease_for_ever, "long_cut"),
     "the holder of the newest claim does not guard": (_no_guard, "rejoins"),
     "what was decided before a stop is written after it": (_no_look_after_a_stop, "stopped_at_work"),
+    "an early claim has no term": (_no_term, "leader_alone"),
+    "a restart begins the term of an early claim anew": (_term_begins_anew, "leader_alone_and_agent_restarted"),
+    "an early claim has the usual TTL": (_usual_ttl, "leader_alone_and_agent_killed"),
+    "a leader may be silent": (_silence_is_nothing, "leader_freezes"),
+    "a blocking query confirms": (_confirmed_by_the_alarm, "cut_from_all_on_a_consul_that_streams"),
+    "what was read of a check is written back": (_interval_written_back, "rejoins"),
 }
 
 

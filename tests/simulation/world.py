@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import Event
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +15,7 @@ from consul_redis_agent.entries import Mode
 from consul_redis_agent.facts import Address
 from consul_redis_agent.watch.sentinels import Failovers
 
-from .agent import Agent
+from .agent import POLICY, Agent
 from .consul import SERVERS, LocalAgent, Servers
 from .engine import Engine
 from .judge import Judge, Violation
@@ -72,6 +72,10 @@ class World:
         self.judge = Judge(self)
         self.servers = Servers(self)
         mode = mode or self.engine.rng.choice(list(Mode))
+        self.streams = self.engine.rng.random() < 0.5
+        """Whether Consul agents answer blocking queries from their own view, also when they are cut off."""
+        self.policy = replace(POLICY, early=self.engine.rng.random() < 0.8)
+        self.boot = "this-start"
         for i in range(count):
             made = Host(i, Redis(self, i), SentinelServer(self, i), LocalAgent(self, i), Agent(self, i, mode))
             if i:

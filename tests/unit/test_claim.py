@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_redis_agent.claim import EPOCH, NO_EPOCH, RUN_ID, TURN, Claim
+from consul_redis_agent.claim import EARLY_SINCE, EPOCH, NO_EPOCH, RUN_ID, TURN, Claim, Early
 
+earlies = st.builds(
+    Early,
+    since=st.integers(0, 10**12).map(lambda milliseconds: milliseconds / 1000),
+    boot=st.uuids().map(str),
+    leader=st.text(min_size=1, max_size=40),
+)
 claims = st.builds(
-    Claim, epoch=st.integers(NO_EPOCH, 10**9), turn=st.integers(0, 10**6), run_id=st.text(min_size=1, max_size=40)
+    Claim,
+    epoch=st.integers(NO_EPOCH, 10**9),
+    turn=st.integers(0, 10**6),
+    run_id=st.text(min_size=1, max_size=40),
+    early=st.none() | earlies,
 )
 
 
@@ -22,10 +32,12 @@ def test_what_is_written_is_read_back(claim: Claim) -> None:
 
 
 @given(claims, claims)
-def test_the_epoch_decides_before_the_turn(a: Claim, b: Claim) -> None:
-    """A newer epoch beats any number of turns of an older one; the run id has no say."""
+def test_the_epoch_decides_before_the_majority_and_that_before_the_turn(a: Claim, b: Claim) -> None:
+    """A newer epoch beats any number of turns of an older one, and a majority an early claim; the run id has no say."""
     if a.epoch != b.epoch:
         assert (a.order > b.order) is (a.epoch > b.epoch)
+    elif bool(a.early) is not bool(b.early):
+        assert (a.order > b.order) is (a.early is None)
     else:
         assert (a.order > b.order) is (a.turn > b.turn)
 
@@ -53,3 +65,17 @@ def test_nonsense_is_no_claim(key: str, nonsense: str) -> None:
 def test_other_meta_beside_the_claim_is_ignored() -> None:
     """The operator's own Meta stands beside the claim."""
     assert Claim.read(Claim(3, 1, "a").meta() | {"rack": "7"}) == Claim(3, 1, "a")
+
+
+def test_a_claim_that_a_majority_has_settled_says_no_more_that_it_was_early() -> None:
+    """Else a restart of the agent would withdraw it when the term of the early one is over."""
+    early = Claim(3, 0, "a", Early(12.5, "boot", "s1"))
+    assert Claim.read(early.settled.meta()) == Claim(3, 0, "a")
+
+
+@pytest.mark.parametrize("nonsense", ["", "x", "1.5", "soon s after boot b", "1e999999 s after boot b"])
+def test_an_early_claim_whose_age_cannot_be_read_is_still_an_early_one(nonsense: str) -> None:
+    """It must not pass for one that a majority stands behind."""
+    read = Claim.read(Claim(3, 0, "a", Early(12.5, "boot", "s1")).meta() | {EARLY_SINCE: nonsense})
+    assert read
+    assert read.early

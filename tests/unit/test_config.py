@@ -422,6 +422,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         max_lag = "1m"
         [sentinel]
         mode = "required"
+        early = false
         hosts = ["s1:1", "[::2]:2"]
         username = "u"
         password_file = "/s"
@@ -459,6 +460,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         "replica": {"name": "", "max_lag": 60.0},
         "sentinel": {
             "mode": "required",
+            "early": False,
             "hosts": (Address("s1", 1), Address("::2", 2)),
             "username": "u",
             "password_file": Path("/s"),

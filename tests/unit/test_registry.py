@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import replace
 from typing import Any, cast
 
-from consul_redis_agent.claim import TOMBSTONES, Claim
+from consul_redis_agent.claim import Claim, Early
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import Mode, Naming, wanted
 from consul_redis_agent.facts import Address, Catalog, Entry
-from consul_redis_agent.registry import Registry, Target, put_down
+from consul_redis_agent.registry import Registry, Target
 from consul_redis_agent.rules import Decision, Reason, Verdict
 
 NAMING = Naming(
@@ -136,10 +136,18 @@ async def test_a_withdrawal_does_not_wait_for_the_agents_name() -> None:
     assert "self" not in done
 
 
-def test_a_claim_that_is_rising_gets_its_tombstones_back_whatever_its_checks_are_by_now() -> None:
-    """Its Consul agent writes a check every few milliseconds: a condition on what was read would be out of date."""
-    check = {"CheckID": "redis-6379:role", "Status": "passing", "ModifyIndex": 7}
-    entry = Entry("host-b", "redis-6379", "redis", "10.0.0.6", 6379, check=check, seal=check, passing=True)
-    assert [c.get("ModifyIndex") for c in put_down([entry])] == [7, 7] + TOMBSTONES * [None]
-    rising = replace(entry, passing=False, tombstones=("redis-6379:put-down-1",))
-    assert [c.get("ModifyIndex") for c in put_down([rising])] == TOMBSTONES * [None]
+async def test_the_ttl_of_an_early_claim_is_not_begun_anew() -> None:
+    """Were its agent killed, Consul itself must set it critical when the term is over."""
+    agent = Agent()
+    registry = Registry(cast(ConsulAPI, agent), NAMING)
+    claim = Claim(6, 0, "abc", Early(clock(), "boot", "s1"))
+    decision = replace(MASTER, claim=claim)
+    await converge(registry, agent, decision)
+    target = Target(clock(), wanted(decision, NAMING, Address("10.0.0.5", 6379), "mymaster"))
+    agent.done.clear()
+    await registry.beat(lambda: target)
+    assert agent.done == []
+    short = replace(NAMING, ttl=1.0)
+    brief = Target(clock(), wanted(decision, short, Address("10.0.0.5", 6379), "mymaster"))
+    await registry.beat(lambda: brief)
+    assert agent.done == ["passing redis-6379:role"], "a TTL that ends before the term is beaten"

@@ -15,9 +15,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consul_redis_agent.claim import MARKER, MASTER_NAME, NO_EPOCH, PUT_DOWN, TOMBSTONES, Claim
-from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Selection, Sentinel, Silence
+from consul_redis_agent.claim import (
+    EARLY_TERM,
+    MARKER,
+    MASTER_NAME,
+    NO_EPOCH,
+    PUT_DOWN,
+    TOMBSTONES,
+    Claim,
+    Early,
+)
+from consul_redis_agent.facts import (
+    Address,
+    Catalog,
+    Entry,
+    Facts,
+    Memory,
+    Node,
+    Peer,
+    Role,
+    Selection,
+    Sentinel,
+    Silence,
+)
 from consul_redis_agent.rules import (
+    LEADER_SILENCE,
     MISSES,
     PATIENCE,
     PEER_LIFE,
@@ -37,6 +59,7 @@ from consul_redis_agent.rules import (
 NOW = 100.0
 POLICY = Policy()
 OFF = Policy(mode=SentinelMode.OFF)
+BOOT = "this-start-of-the-machine"
 WHERE = {name: Address(f"10.0.0.{i}", 6379) for i, name in enumerate("abc", 1)}
 
 
@@ -88,8 +111,11 @@ def facts(node: Node | Silence | None, heard: tuple[Sentinel, ...], *entries: En
         catalog=Catalog(NOW - 0.5, 1, entries),
         own=("host-a", "redis-6379"),
         master_name="mymaster",
+        boot=BOOT,
     )
-    return replace(made, **changes)
+    made = replace(made, **changes)
+    # What Consul shows is what its servers confirm, unless said.
+    return made if "confirmation" in changes else replace(made, confirmation=made.catalog)
 
 
 def outcome(decision: Decision) -> tuple[Verdict, Reason]:
@@ -225,49 +251,184 @@ def test_a_master_behind_nat_is_named_by_its_run_id() -> None:
 
 def selecting(name: str, epoch: int) -> Sentinel:
     """The elected leader of a failover under way: still of the old epoch, but it has chosen."""
-    return replace(sentinel("s1", "b", 5), selection=Selection(epoch, name))
+    return replace(sentinel("s1", "b", 5), selection=Selection(epoch, name, NOW - 0.08), promoting=name)
+
+
+def promoted(**changes: Any) -> Node:
+    """The node turned master a moment ago, before the leader was asked last."""
+    return master(**{"turned": NOW - 0.005} | changes)
+
+
+def early(since: float = NOW, epoch: int = 6, name: str = "a", leader: str = "s1", boot: str = BOOT) -> Claim:
+    """A claim on the leader's word alone."""
+    return Claim(epoch, 0, name, Early(since, boot, leader))
+
+
+UNHEARD = sentinels("b", "b", "b")[1:]
+"""The two Sentinels that do not lead, and have heard of nothing yet."""
 
 
 def test_a_promoted_node_is_published_before_the_sentinels_switch() -> None:
     """The elected leader has selected it at a newer epoch and it has turned master: the old claim goes down with it."""
-    heard = (selecting("a", 6), *sentinels("b", "b", "b")[1:])
-    decision = decide(facts(master(), heard, holds("b", 5)), POLICY)
+    decision = decide(facts(promoted(), (selecting("a", 6), *UNHEARD), holds("b", 5)), POLICY)
     assert outcome(decision) == (Verdict.MASTER, Reason.SELECTED)
-    assert decision.claim == Claim(6, 0, "a")
+    assert decision.claim == early()
     assert decision.evict == (holds("b", 5),)
+
+
+def test_a_node_that_was_not_seen_to_turn_is_not_published_early() -> None:
+    """One voice could name an old master that has just returned, or one of long ago: a majority is waited for."""
+    heard = (selecting("a", 6), *UNHEARD)
+    for node in (master(), promoted(turned=NOW - 30)):
+        assert decide(facts(node, heard, holds("b", 5)), POLICY).verdict is Verdict.NONE
+
+
+def test_the_leader_is_asked_after_the_turn() -> None:
+    """It may be gone since it selected the node: nothing is published, or withdrawn, until it has answered."""
+    before = replace(selecting("a", 6), at=NOW - 0.01)
+    decision = decide(facts(promoted(), (before, *UNHEARD), holds("b", 5)), POLICY)
+    assert (outcome(decision), decision.leader) == ((Verdict.KEEP, Reason.ASKING_LEADER), "s1")
+    gone = replace(before, at=NOW, error="nothing listens there", gone=True)
+    assert decide(facts(promoted(), (gone, *UNHEARD), holds("b", 5)), POLICY).verdict is Verdict.NONE
+
+
+def test_nothing_is_published_early_where_the_operator_waits_for_a_majority() -> None:
+    """sentinel.early = false: whoever sees the new master in DNS may switch the old host off."""
+    known = facts(promoted(), (selecting("a", 6), *UNHEARD), holds("b", 5))
+    assert decide(known, Policy(early=False)).verdict is Verdict.NONE
+    followed = (sentinel("s1", "a", 6), sentinel("s2", "a", 6), sentinel("s3", "b", 5))
+    assert decide(replace(known, sentinels=followed), Policy(early=False)).claim == Claim(6, 0, "a")
+
+
+def publishing(since: float, *heard: Sentinel, **changes: Any) -> Facts:
+    """The own early claim passes."""
+    return facts(promoted(), (*heard, *UNHEARD), entry("a", early(since)), entry("b", passing=False), **changes)
+
+
+@pytest.mark.parametrize("age", [0.0, 1.0, EARLY_TERM - 0.1])
+def test_an_early_claim_stands_while_its_leader_says_so(age: float) -> None:
+    """With the moment in it from which it counts, and until that decides again by itself."""
+    decision = decide(publishing(NOW - age, selecting("a", 6)), POLICY)
+    assert (outcome(decision), decision.claim) == ((Verdict.MASTER, Reason.SELECTED), early(NOW - age))
+    assert decision.until == min(NOW + LEADER_SILENCE, NOW - age + EARLY_TERM)
+
+
+FELL = {
+    "its term is over": (EARLY_TERM + 0.01, selecting("a", 6)),
+    "it began in the future": (-0.01, selecting("a", 6)),
+    "its leader refuses": (0.5, sentinel("s1", error="nothing listens there", gone=True, master=None)),
+    "its leader is silent": (LEADER_SILENCE + 0.01, sentinel("s1", error="no answer", master=None)),
+    "its leader is in TILT": (LEADER_SILENCE + 0.01, replace(selecting("a", 6), tilt=True)),
+    "its leader is not to be found": (LEADER_SILENCE + 0.01, sentinel("s4", "b", 5)),
+    "its leader gives up": (0.5, sentinel("s1", "b", 5)),
+    "its leader promotes another": (0.5, replace(selecting("c", 7))),
+}
+
+
+@pytest.mark.parametrize("case", FELL)
+def test_an_early_claim_falls_with_its_leader_and_comes_back_only_with_a_majority(case: str) -> None:
+    """Whatever the leader says later: it is worse than waiting would have been."""
+    age, leader_ = FELL[case]
+    fallen = decide(publishing(NOW - age, leader_), POLICY)
+    assert outcome(fallen) == (Verdict.NONE, Reason.EARLY_OVER)
+    later = facts(promoted(), (selecting("a", 6), *UNHEARD), memory=fallen.memory)
+    assert decide(later, POLICY).verdict is Verdict.NONE
+    silence = decide(replace(later, node=Silence(NOW, "no answer", MISSES)), POLICY)
+    assert decide(replace(later, memory=silence.memory), POLICY).verdict is Verdict.NONE
+    followed = (sentinel("s1", "a", 6), sentinel("s2", "a", 6), sentinel("s3", "b", 5))
+    assert decide(replace(later, sentinels=followed), POLICY).claim == Claim(6, 0, "a")
+    again = replace(later, sentinels=(selecting("a", 7), *UNHEARD))
+    assert decide(again, POLICY).claim == early(NOW, 7)
+
+
+def test_a_leader_may_be_silent_for_less_than_two_seconds() -> None:
+    """One answer that is late is not a death: what counts is when it was last heard."""
+    silent = sentinel("s1", error="no answer", master=None)
+    known = publishing(NOW - 3, silent, memory=Memory(heard=NOW - LEADER_SILENCE + 0.1))
+    decision = decide(known, POLICY)
+    assert (decision.verdict, round(decision.until - NOW, 3)) == (Verdict.MASTER, 0.1)
+
+
+def test_an_early_claim_of_an_earlier_run_keeps_its_term() -> None:
+    """The agent was restarted: it looks for the leader first, and neither begins anew nor believes another boot's clock."""
+    known = publishing(NOW - 3, replace(sentinel("s1", error="not looked at yet", master=None), looked=False))
+    assert outcome(decide(replace(known, searching=True), POLICY)) == (Verdict.KEEP, Reason.SEARCHING)
+    found = replace(known, sentinels=(selecting("a", 6), *UNHEARD))
+    assert decide(found, POLICY).claim == early(NOW - 3)
+    assert decide(replace(found, now=NOW + 2.1, node=promoted(at=NOW + 2)), POLICY).reason is Reason.EARLY_OVER
+    assert decide(replace(found, boot="another start"), POLICY).reason is Reason.EARLY_OVER
+
+
+def test_a_majority_settles_an_early_claim() -> None:
+    """The same claim goes on, and says no more that it is early."""
+    followed = (replace(sentinel("s1", "a", 6), promoting="a"), sentinel("s2", "a", 6), sentinel("s3", "b", 5))
+    decision = decide(replace(publishing(NOW - 1), sentinels=followed, known=3), POLICY)
+    assert (outcome(decision), decision.claim) == ((Verdict.MASTER, Reason.NAMED), Claim(6, 0, "a"))
+
+
+def test_at_one_epoch_a_majoritys_claim_beats_an_early_one() -> None:
+    """SENTINEL FAILOVER at two Sentinels promotes two nodes at one epoch."""
+    rival = holds("c", 6)
+    decision = decide(publishing(NOW, selecting("a", 6), catalog=Catalog(NOW, 1, (entry("a", early()), rival))), POLICY)
+    assert outcome(decision) == (Verdict.NONE, Reason.NEWER_CLAIM)
+    settled = facts(master(), sentinels("a", "a", "a", epoch=6), holds("a", 6), entry("c", early(name="c")))
+    assert [e.node for e in decide(settled, POLICY).evict] == ["host-c"]
+
+
+def test_an_early_claim_that_outlives_its_term_is_evicted_by_whom_a_majority_names() -> None:
+    """Its agent was killed: what it left is newer by its epoch, and nobody's."""
+    left = entry("b", early(name="b"))
+    known = facts(master(), sentinels("a", "a", "a"), left, early_since={("host-b", "redis-6379"): NOW - EARLY_TERM})
+    assert outcome(decide(known, POLICY)) == (Verdict.NONE, Reason.NEWER_CLAIM)
+    later = replace(known, early_since={("host-b", "redis-6379"): NOW - EARLY_TERM - 0.01})
+    decision = decide(later, POLICY)
+    assert (decision.claim, decision.evict) == (Claim(5, 0, "a"), (left,))
+
+
+def test_an_evicted_early_claim_is_not_repeated() -> None:
+    """A successor has spoken."""
+    down = entry("a", early(NOW - 1), passing=False, tombstones=STONES)
+    known = facts(promoted(), (selecting("a", 6), *UNHEARD), down, memory=Memory(NOW, early(NOW - 1), NOW))
+    assert outcome(decide(known, POLICY)) == (Verdict.NONE, Reason.NEWER_CLAIM)
+
+
+def test_without_a_majority_consul_does_not_carry_an_early_claim() -> None:
+    """Rule 6 is for claims that a majority has backed."""
+    lost = (sentinel("s1", error="no answer", master=None), *sentinels("", "", "")[1:])
+    known = facts(promoted(), lost, entry("a", early(NOW - 3)))
+    assert outcome(decide(known, POLICY)) == (Verdict.NONE, Reason.EARLY_OVER)
 
 
 def test_a_role_from_before_the_selection_is_none_of_a_promoted_node() -> None:
     """It was made a replica by hand, which closes no connection, then selected: that it said master is over."""
-    chosen = replace(selecting("a", 6), selection=Selection(6, "a", at=NOW - 0.1))
-    known = facts(master(at=NOW - 0.2), (chosen, *sentinels("b", "b", "b")[1:]), holds("b", 5))
+    known = facts(promoted(at=NOW - 0.2, turned=NOW - 0.3), (selecting("a", 6), *UNHEARD), holds("b", 5))
     assert decide(known, POLICY).verdict is Verdict.NONE
-    assert decide(replace(known, node=master(at=NOW - 0.05)), POLICY).reason is Reason.SELECTED
+    assert decide(replace(known, node=promoted(at=NOW - 0.05)), POLICY).reason is Reason.SELECTED
 
 
 def test_a_node_that_is_selected_but_still_a_replica_waits() -> None:
     """A selection is an intention; only the node itself tells when it has happened."""
-    heard = (selecting("a", 6), *sentinels("b", "b", "b")[1:])
+    heard = (selecting("a", 6), *UNHEARD)
     assert decide(facts(replica(), heard, holds("b", 5)), POLICY).verdict is Verdict.REPLICA
 
 
 def test_the_selection_of_another_node_is_not_ours() -> None:
     """The run id says who was selected."""
-    heard = (selecting("c", 6), *sentinels("b", "b", "b")[1:])
-    assert decide(facts(master(), heard, holds("b", 5)), POLICY).verdict is Verdict.NONE
+    heard = (selecting("c", 6), *UNHEARD)
+    assert decide(facts(promoted(), heard, holds("b", 5)), POLICY).verdict is Verdict.NONE
 
 
 @pytest.mark.parametrize("epoch", [4, 5, 6])
 def test_a_selection_that_is_not_newer_than_every_claim_is_void(epoch: int) -> None:
     """A failover that a later one has overtaken publishes nobody."""
-    heard = (selecting("a", epoch), *sentinels("b", "b", "b")[1:])
-    assert decide(facts(master(), heard, holds("c", 6)), POLICY).verdict is Verdict.NONE
+    heard = (selecting("a", epoch), *UNHEARD)
+    assert decide(facts(promoted(), heard, holds("c", 6)), POLICY).verdict is Verdict.NONE
 
 
 def test_a_selection_has_to_be_newer_than_dead_claims_too() -> None:
     """A later failover has happened, even if its winner is gone: the majority will tell."""
-    heard = (selecting("a", 6), *sentinels("b", "b", "b")[1:])
-    assert decide(facts(master(), heard, holds("c", 6, node_alive=False)), POLICY).verdict is Verdict.NONE
+    heard = (selecting("a", 6), *UNHEARD)
+    assert decide(facts(promoted(), heard, holds("c", 6, node_alive=False)), POLICY).verdict is Verdict.NONE
 
 
 def test_a_claim_of_an_epoch_is_later_than_those_of_hosts_that_are_away() -> None:
@@ -279,7 +440,7 @@ def test_a_claim_of_an_epoch_is_later_than_those_of_hosts_that_are_away() -> Non
 def test_a_selection_that_the_leader_has_not_repeated_is_void() -> None:
     """The leader may have died and another one be elected: its word counts as long as any Sentinel's."""
     leader = replace(selecting("a", 6), at=NOW - SENTINEL_LIFE - 0.1)
-    assert decide(facts(master(), (leader, *sentinels("b", "b", "b")[1:])), POLICY).verdict is Verdict.NONE
+    assert decide(facts(promoted(), (leader, *UNHEARD)), POLICY).verdict is Verdict.NONE
 
 
 # Rules 3 to 5: the newest epoch wins, in one step, and guards
@@ -345,31 +506,32 @@ def test_the_holder_keeps_its_claim_while_consul_confirms_it() -> None:
     """All Sentinels are away; nobody else claims."""
     decision = decide(facts(master(), sentinels("", "", ""), holds("a", 5)), POLICY)
     assert outcome(decision) == (Verdict.MASTER, Reason.CONFIRMED)
-    assert (decision.claim, decision.confirmed) == (Claim(5, 0, "a"), NOW - 0.5)
+    assert (decision.claim, decision.memory.confirmed) == (Claim(5, 0, "a"), NOW - 0.5)
 
 
 @pytest.mark.parametrize("entries", [(), (holds("a", 5, passing=False),)], ids=["wiped", "seal broken"])
 def test_a_claim_that_the_own_consul_agent_has_lost_is_kept_for_its_lease(entries: tuple[Entry, ...]) -> None:
     """It has started again while most Sentinels were away: the master did not change by that."""
-    lost = facts(master(), sentinels("a", "", ""), *entries, held=Claim(5, 0, "a"))
-    decision = decide(replace(lost, confirmed=NOW - 9), POLICY)
+    lost = facts(master(), sentinels("a", "", ""), *entries)
+    held = Claim(5, 0, "a")
+    decision = decide(replace(lost, memory=Memory(NOW - 9, held)), POLICY)
     assert (outcome(decision), decision.claim) == ((Verdict.MASTER, Reason.CONFIRMED), Claim(5, 0, "a"))
-    assert decision.confirmed == NOW - 9, "nothing has confirmed it anew"
-    assert decide(replace(lost, confirmed=NOW - 11), POLICY).verdict is Verdict.NONE
-    assert decide(replace(lost, confirmed=NOW - 9, held=Claim(5, 0, "a1")), POLICY).verdict is Verdict.NONE
+    assert decision.memory.confirmed == NOW - 9, "nothing has confirmed it anew"
+    assert decide(replace(lost, memory=Memory(NOW - 11, held)), POLICY).verdict is Verdict.NONE
+    assert decide(replace(lost, memory=Memory(NOW - 9, Claim(5, 0, "a1"))), POLICY).verdict is Verdict.NONE
 
 
 @pytest.mark.parametrize("mark", [{"check": {"Output": PUT_DOWN}}, {"tombstones": ("redis-6379:put-down-1",)}])
 def test_a_claim_that_a_successor_has_put_down_is_not_kept(mark: dict[str, Any]) -> None:
     """Also once the successor's own claim has gone again."""
     down = holds("a", 5, passing=False, **mark)
-    known = facts(master(), sentinels("a", "", ""), down, held=Claim(5, 0, "a"), confirmed=NOW - 1)
+    known = facts(master(), sentinels("a", "", ""), down, memory=Memory(NOW - 1, Claim(5, 0, "a")))
     assert decide(known, POLICY).verdict is Verdict.NONE
 
 
 def test_a_claim_that_was_lost_gives_way_to_a_newer_one() -> None:
     """As one that passes does."""
-    known = facts(master(), sentinels("a", "", ""), holds("b", 6), held=Claim(5, 0, "a"), confirmed=NOW - 1)
+    known = facts(master(), sentinels("a", "", ""), holds("b", 6), memory=Memory(NOW - 1, Claim(5, 0, "a")))
     assert outcome(decide(known, POLICY)) == (Verdict.NONE, Reason.NEWER_CLAIM)
 
 
@@ -380,11 +542,39 @@ def test_what_nobody_confirms_for_the_ttl_is_withdrawn(age: float, verdict: Verd
     assert decide(known, POLICY).verdict is verdict
 
 
+def test_what_consuls_own_agent_shows_confirms_nothing() -> None:
+    """Cut off from every server it goes on answering; only the servers, asked by themselves, and when they were asked, count."""
+    shown, claim = Catalog(NOW, 1, (holds("a", 5),)), Claim(5, 0, "a")
+    memory = Memory(NOW - POLICY.ttl - 0.1, claim)
+    alone = facts(master(), sentinels("", "", ""), catalog=shown, confirmation=None, memory=memory)
+    assert outcome(decide(alone, POLICY)) == (Verdict.NONE, Reason.LEASE_OVER)
+    asked = replace(shown, at=NOW - 4)
+    decision = decide(replace(alone, confirmation=asked), POLICY)
+    assert (outcome(decision), decision.memory.confirmed) == ((Verdict.MASTER, Reason.CONFIRMED), NOW - 4)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (),
+        (holds("a", 5, passing=False),),
+        (holds("a", 5, node_alive=False),),
+        (holds("a", 4),),
+        (holds("a", 5), holds("b", 6)),
+    ],
+)
+def test_the_servers_confirm_this_very_claim_if_it_passes_and_is_the_newest(answer: tuple[Entry, ...]) -> None:
+    """An answer without it, with an older one, or with a newer one beside it is no confirmation."""
+    known = facts(master(), sentinels("", "", ""), holds("a", 5), confirmation=Catalog(NOW, 1, answer))
+    assert decide(replace(known, memory=Memory(NOW - 11)), POLICY).reason is Reason.LEASE_OVER
+    assert decide(replace(known, memory=Memory(NOW - 9)), POLICY).memory.confirmed == NOW - 9
+
+
 def test_sentinel_alone_confirms_as_well() -> None:
     """Consul's servers are away, a majority of Sentinels still names the node."""
     old = Catalog(NOW - 50, 1, (holds("a", 5),))
     decision = decide(facts(master(), sentinels("a", "a", ""), catalog=old), POLICY)
-    assert (decision.verdict, decision.confirmed) == (Verdict.MASTER, NOW)
+    assert (decision.verdict, decision.memory.confirmed) == (Verdict.MASTER, NOW)
 
 
 def test_a_new_claim_needs_consuls_word_of_now() -> None:
@@ -590,6 +780,7 @@ nodes = st.builds(
     lag=st.sampled_from([0.0, 10.0, 11.0]),
     follows=st.none() | addresses,
     replication_id=st.sampled_from(["", "x"]),
+    turned=times | st.just(float("-inf")),
 )
 silences = st.builds(Silence, times, st.just("no answer"), st.integers(1, 3), gone=st.booleans())
 heard_sentinels = st.builds(
@@ -602,13 +793,16 @@ heard_sentinels = st.builds(
     master=st.none() | addresses,
     epoch=epochs,
     run_ids=st.dictionaries(addresses, names, max_size=3),
-    selection=st.none() | st.builds(Selection, epochs, names),
+    selection=st.none() | st.builds(Selection, epochs, names, times | st.just(float("-inf"))),
+    promoting=st.none() | names,
+    gone=st.booleans(),
 )
+earlies = st.none() | st.builds(Early, times, st.sampled_from(["", BOOT]), st.sampled_from(["s1", "s2", "s9"]))
 metas: st.SearchStrategy[Mapping[str, str]] = st.builds(
     lambda marker, name, claim: ({MARKER: "1"} if marker else {}) | name | (claim.meta() if claim else {}),
     st.sampled_from([True, True, False]),
     st.sampled_from([{}, {MASTER_NAME: "mymaster"}, {MASTER_NAME: "other"}]),
-    st.none() | st.builds(Claim, epochs, st.integers(0, 2), names),
+    st.none() | st.builds(Claim, epochs, st.integers(0, 2), names, earlies),
 )
 entries = st.builds(
     lambda name, meta, passing, alive, maintenance, created: entry(
@@ -636,8 +830,16 @@ all_facts = st.builds(
     own=st.just(("host-a", "redis-6379")),
     master_name=st.sampled_from(["", "mymaster"]),
     peer=st.none() | st.builds(Peer, times, addresses, st.sampled_from(Role), st.none() | addresses, st.just("x")),
-    confirmed=times | st.just(float("-inf")),
-    held=st.none() | st.builds(Claim, st.integers(NO_EPOCH, 7), st.integers(0, 2), st.sampled_from("ab")),
+    confirmation=st.none() | catalogs,
+    boot=st.sampled_from(["", BOOT]),
+    early_since=st.dictionaries(names.map(lambda name: (f"host-{name}", "redis-6379")), times),
+    memory=st.builds(
+        Memory,
+        times | st.just(float("-inf")),
+        st.none() | st.builds(Claim, st.integers(NO_EPOCH, 7), st.integers(0, 2), st.sampled_from("ab"), earlies),
+        times | st.just(float("-inf")),
+        st.integers(-1, 3),
+    ),
 )
 policies = st.builds(Policy, mode=st.sampled_from(SentinelMode))
 THOROUGH = settings(max_examples=200, deadline=None)
@@ -650,7 +852,7 @@ def test_every_combination_of_facts_has_one_decision(known: Facts, policy: Polic
     decision = decide(known, policy)
     assert decision == decide(known, policy)
     assert decision.sentence.endswith(".")
-    assert decision.confirmed >= known.confirmed or decision.verdict in (Verdict.NONE, Verdict.REPLICA)
+    assert decision.memory.confirmed >= known.memory.confirmed or decision.verdict in (Verdict.NONE, Verdict.REPLICA)
 
 
 @THOROUGH
@@ -676,6 +878,27 @@ def test_only_a_master_claims_evicts_and_names_itself(known: Facts, policy: Poli
         assert decision.evict == ()
 
 
+def is_over(there: Entry, claim: Claim, known: Facts) -> bool:
+    """An early claim of another node that was seen for longer than it may stand."""
+    return claim.early is not None and known.now - known.early_since.get((there.node, there.id), known.now) > EARLY_TERM
+
+
+@THOROUGH
+@given(all_facts, policies)
+def test_an_early_claim_never_outlives_its_term(known: Facts, policy: Policy) -> None:
+    """It says since when, by the clock of this start of the machine, and is decided again before its end."""
+    decision = decide(known, policy)
+    if decision.verdict is Verdict.MASTER and decision.claim and decision.claim.early:
+        assert decision.reason is Reason.SELECTED
+        assert decision.claim.early.boot == known.boot
+        assert 0 <= known.now - decision.claim.early.since <= EARLY_TERM
+        assert decision.until <= decision.claim.early.since + EARLY_TERM
+        assert decision.claim.epoch > known.memory.spent or decision.claim in (
+            known.memory.held,
+            *(Claim.read(e.meta) for e in (known.catalog.entries if known.catalog else ())),
+        )
+
+
 @THOROUGH
 @given(all_facts, policies)
 def test_no_master_beside_a_newer_claim(known: Facts, policy: Policy) -> None:
@@ -685,7 +908,7 @@ def test_no_master_beside_a_newer_claim(known: Facts, policy: Policy) -> None:
         for rival in group(known.catalog.entries, known.master_name):
             claim = Claim.read(rival.meta)
             if claim and (rival.node, rival.id) != known.own and rival.passing and rival.node_alive:
-                assert claim.order <= decision.claim.order
+                assert claim.order <= decision.claim.order or is_over(rival, claim, known)
                 assert rival in decision.evict
 
 
@@ -700,7 +923,7 @@ def test_only_older_passing_claims_of_the_group_are_ever_evicted(known: Facts, p
         assert evicted.passing
         assert claim
         assert decision.claim
-        assert claim.order <= decision.claim.order
+        assert claim.order <= decision.claim.order or is_over(evicted, claim, known)
         assert (evicted.node, evicted.id) != known.own
 
 
@@ -736,7 +959,7 @@ def worlds(draw: st.DrawFn) -> tuple[tuple[Sentinel, ...], Catalog, Mapping[str,
         for name, epoch in claimed.items()
         if of_epoch[epoch] == name
     ]
-    nodes_ = {name: master(name, role=roles[name]) for name in "abc"}
+    nodes_ = {name: master(name, role=roles[name], turned=NOW) for name in "abc"}
     return tuple(heard), Catalog(NOW - draw(st.sampled_from([-0.1, 0.1])), 1, tuple(held)), nodes_
 
 
@@ -803,9 +1026,11 @@ def test_an_old_master_that_comes_back_while_it_is_replaced_is_not_published() -
     """Most Sentinels still name it: they learn of the promotion only a second after it."""
     named = sentinels("a", "a", "a")
     for promoting in ("", "b"):
-        replacing = (replace(named[0], promoting=promoting), *named[1:])
+        replacing = (replace(named[0], promoting=promoting, promoting_since=NOW - EARLY_TERM), *named[1:])
         assert outcome(decide(facts(master(), replacing), POLICY)) == (Verdict.NONE, Reason.FAILING_OVER)
         assert decide(facts(master(), replacing, holds("a", 5)), POLICY).verdict is Verdict.MASTER
+        given_up = (replace(replacing[0], promoting_since=NOW - EARLY_TERM - 0.01), *named[1:])
+        assert decide(facts(master(), given_up), POLICY).verdict is Verdict.MASTER, "no majority has followed in time"
     down = tuple(replace(s, down=True) for s in named[:2])
     assert decide(facts(master(), (*down, named[2])), POLICY).verdict is Verdict.NONE
     assert decide(facts(master(), (down[0], *named[1:])), POLICY).verdict is Verdict.MASTER
