@@ -328,7 +328,7 @@ class NodeAgent:
                 "decision": decision.verdict.value,
                 "reason": decision.reason.value,
                 "sentence": decision.sentence,
-                "claim": {"epoch": claim.epoch, "turn": claim.turn, "run_id": claim.run_id} if claim else None,
+                "claim": _claim(claim),
             }
         ours = {(e.node, e.id) for e in group(self.lookout.entries(), self.lookout.master_name)}
         return known | {
@@ -350,9 +350,7 @@ class NodeAgent:
                     "passing": e.passing,
                     "visible": e.visible,
                     "maintenance": e.maintenance,
-                    "claim": {"epoch": c.epoch, "turn": c.turn, "run_id": c.run_id}
-                    if (c := Claim.read(e.meta))
-                    else None,
+                    "claim": _claim(Claim.read(e.meta)),
                     "mine": e.node == self.registry.here and e.id in (self.naming.master_id, self.naming.replica_id),
                     "foreign": (e.node, e.id) not in ours,
                 }
@@ -384,6 +382,12 @@ def naming(config: Config, redis: RedisConfig, seen_from: str) -> Naming:
         tags=config.service.tags,
         meta=dict(config.service.meta),
     )
+
+
+def _claim(claim: Claim | None) -> dict[str, Any] | None:
+    if claim is None:
+        return None
+    return {"epoch": claim.epoch, "turn": claim.turn, "run_id": claim.run_id, "early": claim.early is not None}
 
 
 def _role(node: Node | Silence | None) -> str:

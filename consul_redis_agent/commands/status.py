@@ -66,8 +66,7 @@ def _node(node: Snapshot, now: float) -> Iterator[str]:
     yield f"  decision   {node['decision']}: {node['reason']}, for {ago(now - node['since'])}"
     yield f"             {node['sentence']}"
     if claim := node["claim"]:
-        turn = f", turn {claim['turn']}" if claim["turn"] else ""
-        yield f"  claim      epoch {claim['epoch']}{turn}"
+        yield f"  claim      {_claim(claim)}"
     votes = [f"{s['address']} {_vote(s)}" for s in node["sentinels"]]
     yield from _list("sentinels", votes or ["none is known"])
     yield from _list("entries", [_entry(e) for e in node["entries"]] or ["Consul holds none"])
@@ -87,10 +86,15 @@ def _vote(sentinel: Snapshot) -> str:
     return f"{sentinel['vote']} at epoch {sentinel['epoch']}"
 
 
+def _claim(claim: Snapshot) -> str:
+    turn = f", turn {claim['turn']}" if claim["turn"] else ""
+    return f"epoch {claim['epoch']}{turn}{', early' if claim.get('early') else ''}"
+
+
 def _entry(entry: Snapshot) -> str:
     state = "in DNS" if entry["visible"] else "maintenance" if entry["maintenance"] else "not in DNS"
     whose = "this node's" if entry["mine"] else "not this tool's" if entry["foreign"] else "another node's"
-    claim = f", epoch {entry['claim']['epoch']}" if entry["claim"] else ""
+    claim = f", {_claim(entry['claim'])}" if entry["claim"] else ""
     return f"{entry['name']} at {entry['address']}: {state} ({entry['id']} on {entry['node']}, {whose}{claim})"
 
 

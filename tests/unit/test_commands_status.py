@@ -64,7 +64,7 @@ consul-redis-agent 1.2.3, pid 42, up 1 h 5 s
   sentinels  10.0.1.1:26379 names this node at epoch 7
              10.0.1.2:26379 has no vote: TILT, its clock jumped
              10.0.1.3:26379 has no vote: no answer within 1 s
-  entries    redis at 10.0.0.1:6379: in DNS (redis-6379 on host1, this node's, epoch 7)
+  entries    redis at 10.0.0.1:6379: in DNS (redis-6379 on host1, this node's, epoch 7, turn 1)
              redis at 10.0.0.9:6379: not in DNS (by-hand on host2, not this tool's)
              redis at 10.0.0.3:6379: maintenance (redis-6379 on host3, another node's, epoch 6)
   errors     Sentinel 10.0.1.3:26379: it has no vote"""

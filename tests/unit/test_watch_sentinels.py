@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
-from consul_redis_agent.facts import Address
-from consul_redis_agent.watch.link import Link
-from consul_redis_agent.watch.sentinels import SentinelWatch
+from consul_redis_agent.clock import clock
+from consul_redis_agent.facts import Address, Selection
+from consul_redis_agent.watch.link import NOBODY, Link, Unanswered
+from consul_redis_agent.watch.sentinels import ATTENTION, PERIOD, SentinelWatch
 
 NAMES = [f"shop-{i}" for i in range(3)]
 
@@ -21,12 +26,16 @@ class FakeSentinel(Link):
         self.asked: list[tuple[str, ...]] = []
         self.events: asyncio.Queue[Any] = asyncio.Queue()
         self.connected = False
+        self.flags, self.refuses = "master", False
 
     @property
     def open(self) -> bool:
         return self.connected
 
     async def ask(self, *commands: Sequence[str]) -> list[Any]:
+        if self.refuses:
+            self.connected = False
+            raise Unanswered(NOBODY, gone=True)
         self.connected = True
         self.asked += [tuple(command) for command in commands]
         return [self._answer(*command) for command in commands]
@@ -46,11 +55,106 @@ class FakeSentinel(Link):
             case ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _):
                 return ["10.0.0.1", "6379"]
             case ("SENTINEL", "MASTER", _):
-                fields = {"ip": "10.0.0.1", "port": "6379", "runid": "r", "flags": "master"}
+                fields = {"ip": "10.0.0.1", "port": "6379", "runid": "r", "flags": self.flags}
                 return [part for pair in (fields | {"config-epoch": str(self.epoch)}).items() for part in pair]
+            case ("SENTINEL", "REPLICAS", _) if self.flags != "master":
+                fields = {"ip": "10.0.0.2", "port": "6379", "runid": "p", "flags": "slave,promoted"}
+                return [[part for pair in fields.items() for part in pair]]
             case ("SENTINEL", "REPLICAS" | "SENTINELS", _):
                 return []
         return ""
+
+
+@asynccontextmanager
+async def watching(sentinel: FakeSentinel, *names: str) -> AsyncIterator[tuple[SentinelWatch, asyncio.Queue[Any]]]:
+    """A watch that has looked, and what it tells."""
+    news = asyncio.Queue[Collection[str]]()
+    link: Callable[[Callable[[], None]], Link] = lambda _: sentinel  # noqa: E731
+    watch = SentinelWatch(Address("10.0.0.9", 26379), "", link, news.put_nowait)
+    for name in names:
+        watch.watch(name)
+    running = asyncio.create_task(watch.run())
+    try:
+        async with asyncio.timeout(10):
+            assert set(await news.get()) == {*names}
+            await watch.fresh()
+            yield watch, news
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def elect(sentinel: FakeSentinel) -> None:
+    """This Sentinel leads a failover at epoch 3 and has selected a node."""
+    sentinel.flags = "master,failover_in_progress"
+    master, replica = "master shop-0 10.0.0.1 6379", "slave p 10.0.0.2 6379 @ shop-0 10.0.0.1 6379"
+    events = (("+new-epoch", "3"), ("+try-failover", master), ("+elected-leader", master), ("+selected-slave", replica))
+    for channel, text in events:
+        sentinel.events.put_nowait(["pmessage", "*", channel, text])
+
+
+def selected(watch: SentinelWatch) -> Selection | None:
+    """Whom it has selected, as the watch has it."""
+    return watch.facts["shop-0"].selection
+
+
+async def test_the_leader_is_asked_at_once_and_tells_whatever_it_sees() -> None:
+    """A promotion waits for its word of after the turn, also where that is the same as before; few questions are enough."""
+    sentinel = FakeSentinel()
+    async with watching(sentinel, "shop-0", "shop-1") as (watch, news):
+        elect(sentinel)
+        while selected(watch) is None:
+            await news.get()
+        before = watch.facts["shop-0"]
+        assert before.promoting == "p"
+        assert before.selection == Selection(3, "p")
+        sentinel.asked.clear()
+        now = clock()
+        watch.ask_anew("shop-0", now)
+        while watch.facts["shop-0"].at < now:
+            assert set(await news.get()) == {"shop-0"}
+        after = watch.facts["shop-0"]
+        assert replace(after, at=0.0) == replace(before, at=0.0)
+        assert ("SENTINEL", "MASTER", "shop-0") in sentinel.asked
+        assert not {("SENTINEL", "REPLICAS", "shop-0"), ("SENTINEL", "MASTER", "shop-1")} & {*sentinel.asked}
+
+
+async def test_a_failover_that_is_given_up_is_no_selection_any_more() -> None:
+    """Also where only the short look shows it, and its event is lost."""
+    sentinel = FakeSentinel()
+    async with watching(sentinel, "shop-0") as (watch, news):
+        elect(sentinel)
+        while selected(watch) is None:
+            await news.get()
+        sentinel.flags = "master"
+        watch.attend("shop-0")
+        while selected(watch) is not None:
+            await news.get()
+        assert watch.facts["shop-0"].promoting is None
+
+
+async def test_a_leader_on_which_a_claim_rests_is_looked_up_often() -> None:
+    """So that its silence is noticed in time; once nobody asks any more, it is left alone again."""
+    sentinel = FakeSentinel()
+    async with watching(sentinel, "shop-0") as (watch, _):
+        watch.attend("shop-0")
+        looks = [watch.facts["shop-0"].at]
+        while len(looks) < 7:
+            await watch._ended.wait()
+            looks.append(watch.facts["shop-0"].at)
+        pauses = [b - a for a, b in pairwise(looks)]
+        assert max(pauses[1:]) < PERIOD / 2
+        assert median(pauses) > ATTENTION / 2, "no more often than that"
+
+
+async def test_a_sentinel_that_is_gone_is_told_from_one_that_is_silent() -> None:
+    """Only the one ends an early claim at once."""
+    sentinel = FakeSentinel()
+    async with watching(sentinel, "shop-0") as (watch, news):
+        sentinel.refuses = True
+        watch.look_again()
+        await news.get()
+        assert watch.facts["shop-0"].gone
 
 
 async def test_an_event_looks_up_its_own_master_only() -> None:

@@ -1,0 +1,108 @@
+"""The watch on the own Redis node: what it sees of a turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from math import inf
+from typing import Any
+
+from consul_redis_agent.clock import clock
+from consul_redis_agent.facts import Node
+from consul_redis_agent.watch.link import Link, Unanswered
+from consul_redis_agent.watch.redis_node import RedisWatch
+
+
+class FakeRedis(Link):
+    """A connection to a node whose answers the test sets."""
+
+    def __init__(self, lost: Callable[[], None]) -> None:
+        self.role, self.run_id, self.silent, self.lost = "slave", "a1", False, lost
+
+    async def ask(self, *commands: Sequence[str]) -> list[Any]:
+        if self.silent:
+            raise Unanswered("no answer")
+        return [[] if c[0] == "CONFIG" else f"run_id:{self.run_id}\r\nrole:{self.role}\r\n" for c in commands]
+
+    async def close(self) -> None:
+        return
+
+
+@asynccontextmanager
+async def watching() -> AsyncIterator[tuple[RedisWatch, FakeRedis, list[float]]]:
+    """A watch that has looked, its node, and when it was told that the connection is closed."""
+    made: list[FakeRedis] = []
+    closed: list[float] = []
+
+    def link(lost: Callable[[], None]) -> Link:
+        made.append(FakeRedis(lost))
+        return made[0]
+
+    watch = RedisWatch(link, lambda: None, 0.0, lambda: closed.append(clock()))
+    running = asyncio.create_task(watch.run())
+    try:
+        async with asyncio.timeout(5):
+            await watch.fresh()
+            yield watch, made[0], closed
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def turned(watch: RedisWatch) -> float:
+    """When the node had turned master, as the watch has it."""
+    assert isinstance(watch.fact, Node)
+    return watch.fact.turned
+
+
+async def test_a_promotion_is_dated_by_the_connection_that_it_closes() -> None:
+    """Sentinel closes it with the turn; who is asked after that is asked after the turn."""
+    async with watching() as (watch, redis, closed):
+        redis.role = "master"
+        redis.lost()
+        await watch.fresh()
+        assert 0 <= closed[0] - turned(watch) < 0.1
+        await watch.fresh()
+        assert turned(watch) <= closed[0], "it turned once"
+
+
+async def test_a_turn_that_closes_nothing_is_dated_by_the_look_that_saw_it() -> None:
+    """It was some time between two looks: at the end of the later one it had happened."""
+    async with watching() as (watch, redis, _):
+        redis.role = "master"
+        before = clock()
+        await watch.fresh()
+        assert before <= turned(watch) <= clock()
+
+
+async def test_a_look_that_fails_in_between_hides_no_turn() -> None:
+    """The connection that Sentinel closes may be in use."""
+    async with watching() as (watch, redis, _):
+        redis.role, redis.silent = "master", True
+        await watch.fresh()
+        redis.silent = False
+        await watch.fresh()
+        assert turned(watch) > -inf
+
+
+async def test_a_node_that_starts_as_master_has_not_turned() -> None:
+    """An old master that comes back says master from its first word on, and is another life of the node."""
+    async with watching() as (watch, redis, _):
+        redis.role, redis.run_id = "master", "a2"
+        await watch.fresh()
+        assert turned(watch) == -inf
+
+
+async def test_a_master_that_turned_replica_and_back_has_turned_anew() -> None:
+    """What counts is the last turn."""
+    async with watching() as (watch, redis, _):
+        redis.role = "master"
+        await watch.fresh()
+        first = turned(watch)
+        redis.role = "slave"
+        await watch.fresh()
+        assert turned(watch) == -inf
+        redis.role = "master"
+        await watch.fresh()
+        assert turned(watch) > first
