@@ -554,7 +554,9 @@ class _Master:
         older = tuple(
             h.entry for h in self.others if h.entry.rises and (h.claim.order <= claim.order or self._is_over(h))
         )
-        sentence = f"Redis is a master, and {sentence}."
+        over = [_whose(h) for h in self.others if h.entry in older and self._is_over(h)]
+        left = f"; the early claim of {', '.join(over)}, which no majority has followed, is evicted" if over else ""
+        sentence = f"Redis is a master, and {sentence}{left}."
         # Consul's word alone may be of before a withdrawal.
         held = self.facts.memory.held if reason is Reason.CONFIRMED else claim
         return Decision(Verdict.MASTER, reason, sentence, claim, older, memory=Memory(self.confirmed, held))

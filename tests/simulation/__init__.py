@@ -32,23 +32,28 @@ Consul (``consul.py``)
     (``test_a_transaction_moves_the_master_in_one_step``); ``cas`` compares the check's ModifyIndex, and with 0 creates it
     (``test_whoever_is_slower_changes_nothing``). What changes nothing does not move the index.
 10. DNS shows what the servers hold (``test_a_check_update_reaches_the_catalog``): services whose checks all pass, on
-    nodes that gossip holds for alive. Stale reads are not modelled, nor Consul agents without transactions.
+    nodes that gossip holds for alive. Stale reads are not modelled, nor Consul agents without transactions. What a check
+    shows and a transaction does not take is as in a current Consul, for every seed.
 11. A local agent writes a service with the check concerned over the catalog's whenever its own record changes, and
     compares all at any moment (``test_an_entry_that_was_changed_behind_our_back``), where checks that differ are written one
     by one in any order; it drops from the catalog what it does not hold (``test_consul_restarts_without_its_data``).
-12. Registering an id again keeps the status of its checks (``test_registering_again_leaves_the_status``). A TTL that runs
+12. Registering an id again keeps the status of its checks (``test_registering_again_leaves_the_status``) and begins their
+    TTL anew. A TTL that runs
     out sets its check critical (``test_what_an_agent_left_behind_ends_with_its_ttl``). The state of a check that was ever
     updated is on disk until its TTL is over; any other starts critical (``test_consul_restarts_with_its_data``).
 13. A client that gave up does not take its request back: what a paused Consul agent has in its socket, it does when it is
     resumed (``test_a_consul_that_hung_hears_the_state_of_now``).
-14. Gossip finds a dead Consul node within 3 to 10 s, and a returned one within half a second
+14. In half of the seeds a blocking query is answered by the local agent from its own view, also while it is cut off, when
+    that view stands still; a read without an index goes to the servers, and hangs or is refused when they are out of
+    reach (agent/rpcclient/health, ``useStreaming``).
+15. Gossip finds a dead Consul node within 3 to 10 s, and a returned one within half a second
     (``test_a_lost_host_fails_over_and_comes_back``).
 
 The agent (``agent.py``)
 
-15. Its shell (when to look, when to decide) is modelled; ``rules.decide``, ``entries.wanted``, ``plan``, ``Registry``,
+16. Its shell (when to look, when to decide) is modelled; ``rules.decide``, ``entries.wanted``, ``plan``, ``Registry``,
     ``Publisher``, ``Failovers``, ``known_sentinels`` and ``watch.catalog.entry`` are the real ones, stepped from one await to
     the next.
-16. Its clock is monotonic and goes on while it is stopped. All clocks run at the same rate.
-17. After a stop of more than ``clock.STOPPED`` it looks at everything anew before it decides.
+17. Its clock is monotonic and goes on while it is stopped. All clocks run at the same rate.
+18. After a stop of more than ``clock.STOPPED`` it looks at everything anew before it decides.
 """

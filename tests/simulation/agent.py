@@ -1,4 +1,4 @@
-"""Our agent on one host: the real decisions, entries, registry and publisher in a modelled shell; assumptions 15 to 17."""
+"""Our agent on one host: the real decisions, entries, registry and publisher in a modelled shell; assumptions 16 to 18."""
 
 from __future__ import annotations
 
@@ -371,7 +371,7 @@ class SentinelWatch:
 
 
 class CatalogWatch:
-    """The alarm and the reads; assumption 15."""
+    """The alarm and the reads; assumption 14."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent

@@ -1,4 +1,4 @@
-"""Consul's servers and the local agents; see the package's assumptions 9 to 14."""
+"""Consul's servers and the local agents; see the package's assumptions 9 to 15."""
 
 from __future__ import annotations
 

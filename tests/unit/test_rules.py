@@ -383,6 +383,7 @@ def test_an_early_claim_that_outlives_its_term_is_evicted_by_whom_a_majority_nam
     later = replace(known, early_since={("host-b", "redis-6379"): NOW - EARLY_TERM - 0.01})
     decision = decide(later, POLICY)
     assert (decision.claim, decision.evict) == (Claim(5, 0, "a"), (left,))
+    assert "the early claim of 10.0.0.2:6379 on host-b, which no majority has followed, is evicted" in decision.sentence
 
 
 def test_an_evicted_early_claim_is_not_repeated() -> None:
