@@ -277,6 +277,7 @@ def _entries(answer: object) -> list[Json]:
     for entry in answer:
         if not _is_entry(entry):
             raise _misshapen("health/service", entry)
+        entry["Service"].setdefault("Port", 0)  # a current Consul leaves it out where there is none
         entry["Service"]["Tags"] = entry["Service"].get("Tags") or []
         entry["Service"]["Meta"] = entry["Service"].get("Meta") or {}
     return answer
@@ -286,12 +287,13 @@ def _is_entry(entry: object) -> bool:
     match entry:
         case {
             "Node": {"Node": str()},
-            "Service": {"ID": str(), "Service": str(), "Address": str(), "Port": int()} as service,
+            "Service": {"ID": str(), "Service": str(), "Address": str()} as service,
             "Checks": [*checks],
         }:
             tags, meta = service.get("Tags") or [], service.get("Meta") or {}
             return (
-                isinstance(tags, list)
+                isinstance(service.get("Port", 0), int)
+                and isinstance(tags, list)
                 and all(isinstance(tag, str) for tag in tags)
                 and isinstance(meta, dict)
                 and all(isinstance(value, str) for value in meta.values())

@@ -53,8 +53,11 @@ MAX_READS = 8  # under way together; Consul takes 200 connections from one addre
 MAX_IDLE = 4  # connections: more than one node's requests are seldom under way together
 IDLE_LIFE = 30.0  # seconds: shorter than firewalls forget a connection
 READ_SIZE = 64 * 1024
-MISSING = (r"Missing (\w+:\w+) on ([^\s\"\\]+)", r"lacks permission '(\w+:\w+)' on \\*\"([^\"\\]+)")
-"""How Consul names the right that a token lacks: up to 1.11, and later (where the answer is JSON, with its quotes escaped)."""
+MISSING = (
+    r"Missing (?P<right>\w+:\w+) on (?P<what>[^\s\"\\]+)",  # up to 1.11
+    r"lacks permission '(?P<right>\w+:\w+)'( on \\*\"(?P<what>[^\"\\]+))?",  # later; in JSON its quotes are escaped
+)
+"""How Consul names the right that a token lacks."""
 UNKNOWN = ("unknown check", "unknown service", "does not have associated ttl")  # how older versions say 404
 
 Token = Callable[[], "str | None"]
@@ -377,7 +380,7 @@ def _transaction_errors(body: str) -> tuple[tuple[int, str], ...]:
 def _remedy(reason: str) -> str:
     for words in MISSING:
         if missing := re.search(words, reason):
-            return f"give the token {missing[1]} on {missing[2]}"
+            return f"give the token {missing['right']}" + (f" on {missing['what']}" if missing["what"] else "")
     if "ACL not found" in reason:
         return "the token is unknown to Consul: it was deleted, or has not reached it yet"
     return "give the token the rights of the example policy"

@@ -145,11 +145,12 @@ class CatalogWatch:
             await set_within(self._again, max(0.0, self._due - clock()))
         if self._alarm.done():
             alarm, self._alarm = self._alarm, None
-            self._index, answer = alarm.result()
-            if self._show(self._index, answer):
-                self._changed()
-            if not self._index:  # Consul's own went backwards
+            index, answer = alarm.result()
+            if not index:  # it went backwards: a view that was never filled, or servers restored from a snapshot
                 self._due = -inf
+            elif self._show(index, answer):
+                self._changed()
+            self._index = index
 
     async def _ring(self) -> Answer:
         async with self._turns:

@@ -1,0 +1,1 @@
+"""Servers made up for the tests, that are as strict as the real ones."""
