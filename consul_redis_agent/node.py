@@ -150,9 +150,9 @@ class NodeAgent:
     async def _loop(self) -> None:
         try:
             while True:
-                due = until_tick(1.0, self._phase)
+                due = min(until_tick(1.0, self._phase), self._until - clock())
                 if not self._kept:
-                    due = min(due, self.publisher.next_beat, self._until - clock())
+                    due = min(due, self.publisher.next_beat)
                 await set_within(self._changed, max(due, 0.0))
                 self._changed.clear()
                 if (stops := self._pulse.stops()) != self._stops:

@@ -1,8 +1,9 @@
 """Who may be published, and why. Pure: facts in, one decision out; no I/O, no clock, no logging.
 
  1. A node is published as master only while its own INFO says ``role:master``, it is not loading, and it answers.
- 2. And only while Sentinel stands behind it: a majority of the known Sentinels name it. A Sentinel in TILT, out of
-    reach or of an older epoch has no vote. Or, early, before the others know: a Sentinel that was elected leader at an
+ 2. And only while Sentinel stands behind it: a majority of the known Sentinels name it, at the newest epoch that a
+    majority has reached. One in TILT, out of reach or behind that epoch has no vote; one that is ahead silences nobody.
+    Or, early, before the others know: a Sentinel that was elected leader at an
     epoch newer than every claim has selected it, it was seen to turn from replica to master, and that Sentinel says so
     still when it is asked after the turn. Such a claim says that it is early and since when. It stands until a majority
     follows, 5 s at most. It falls with its leader: refused, silent for 2 s, or giving up. Then it comes back only
@@ -57,6 +58,9 @@ LEADER_SILENCE = 2.0
 SEEN_LATE = 1.0
 """Seconds by which a selection may be seen after the turn that it led to. A turn of longer ago belongs to another one."""
 
+GIVING_WAY = 0.5
+"""Seconds for which a master that a majority has replaced leaves its claim to be evicted by the new one's, in one step."""
+
 PATIENCE = 2.0
 """Seconds for which a newer claim is remembered that has just left, and for which a claim that was put down is not
 repeated: where Consul takes no transactions, its successor's shows up some milliseconds later. A check that somebody
@@ -106,6 +110,7 @@ class Reason(StrEnum):
     SEARCHING = "still looking for Sentinels"
     PUT_DOWN = "the claim was put down, and its successor is awaited"
     NO_CATALOG = "Consul has not shown the other claims yet"
+    GIVING_WAY = "Sentinel names another node, which is about to claim"
     ASKING_LEADER = "the elected leader is asked whether it still promotes this node"
 
 
@@ -226,6 +231,12 @@ def majority(known: int) -> int:
     return known // 2 + 1
 
 
+def reached(epochs: Iterable[int], need: int) -> int:
+    """The newest epoch that ``need`` Sentinels have reached; NO_EPOCH where there are fewer."""
+    newest = sorted(epochs, reverse=True)
+    return newest[need - 1] if len(newest) >= need else NO_EPOCH
+
+
 def known_sentinels(before: frozenset[str], sentinels: Iterable[Sentinel]) -> frozenset[str]:
     """The ids of all Sentinels, in reach or not; ``before`` is the last result.
 
@@ -332,9 +343,9 @@ class _Master:
 
     def _with_sentinel(self) -> Decision:
         voters = [s for s in self.facts.sentinels if _fresh(s, self.facts)]
-        top = max((s.epoch for s in voters), default=NO_EPOCH)
-        voters = [s for s in voters if s.epoch == top]
         need = majority(self.facts.known)
+        top = reached((s.epoch for s in voters), need)
+        voters = [s for s in voters if s.epoch >= top]
         mine = [s for s in voters if self._names_me(s)]
         count = (
             f"{len(mine)} of {self.facts.known} Sentinels name this node"
@@ -359,7 +370,7 @@ class _Master:
             return self._handed_over(
                 Reason.HANDED_OVER, top, f"{named}, which Sentinel names, says it follows this node"
             )
-        return self._unnamed(top, named, bool(voters) and len(mine) < len(voters), count)
+        return self._unnamed(top, named, [s.epoch for s in voters if not self._names_me(s)], count)
 
     def _replaces_me(self, sentinel: Sentinel) -> bool:
         """Whether it promotes another node; one that no majority has followed for a term is given up."""
@@ -377,7 +388,7 @@ class _Master:
         every = max((h.claim.epoch for h in self.others), default=NO_EPOCH)
         if not turned or chosen.epoch < top or chosen.epoch <= max(every, self.facts.memory.spent):
             return None
-        if found.at < node.turned:
+        if found.at < max(node.turned, self.facts.now - LEADER_SILENCE):
             why = f"Redis has turned master; {found.address}, elected at epoch {chosen.epoch}, is asked whether it stands by it."
             return replace(_keep(self.facts, Reason.ASKING_LEADER, why), leader=found.id)
         since = floor(self.facts.now * 1000) / 1000  # as Meta holds it
@@ -438,8 +449,11 @@ class _Master:
             return self._withdraw(Reason.NEWER_CLAIM, f"{_whose(rival)} holds {_order(rival.claim)}; {sentence}")
         return self._publish(Reason.NAMED, Claim(epoch, rival.claim.turn + 1, self.node.run_id), sentence)
 
-    def _unnamed(self, top: int, named: Address | None, contradicted: bool, count: str) -> Decision:
-        """No majority stands behind this node: only a claim that it holds already can carry it (rule 6)."""
+    def _unnamed(self, top: int, named: Address | None, against: list[int], count: str) -> Decision:
+        """No majority stands behind this node: only a claim that it holds already can carry it (rule 6).
+
+        ``against``: the epochs of the Sentinels that name another one.
+        """
         own = self.own.claim if self.own else self._forgotten()
         if own is None:
             if self.facts.searching and not self.rivals:
@@ -448,13 +462,22 @@ class _Master:
             return self._withdraw(Reason.UNBACKED, f"Redis says master, but {why}", ask=named)
         if rival := self._newer_than(own):
             return self._withdraw(Reason.NEWER_CLAIM, f"{_whose(rival)} holds {_order(rival.claim)}")
-        if contradicted and top > own.epoch:
-            return self._withdraw(Reason.OUTVOTED, f"a Sentinel names another node at epoch {top}", ask=named)
-        if named and top == own.epoch and own.turn == 0:
-            return self._withdraw(Reason.OUTVOTED, f"the Sentinels name {named} at epoch {top}", ask=named)
+        newer = sum(epoch > own.epoch for epoch in against) >= majority(self.facts.known)
+        if newer or (named and top == own.epoch and own.turn == 0):
+            return self._outvoted(f"the Sentinels name {named or 'other nodes'} at epoch {top}", named)
         if self.facts.now - self.confirmed > self.policy.ttl:
             return self._withdraw(Reason.LEASE_OVER, "neither Sentinel nor Consul has confirmed the claim in time")
         return self._publish(Reason.CONFIRMED, own, f"{count}; Consul confirms the claim as the newest")
+
+    def _outvoted(self, why: str, named: Address | None) -> Decision:
+        """Rule 4: the new master's transaction evicts this claim, so that DNS is never empty; if it comes in time."""
+        since = min(self.facts.memory.outvoted, self.facts.now)
+        until = since + GIVING_WAY
+        if self.own is None or not since <= self.facts.now < until:
+            return self._withdraw(Reason.OUTVOTED, why, ask=named)
+        memory = replace(self.facts.memory, outvoted=since)
+        sentence = f"Redis is a master, but {why}; its claim is left to be evicted."
+        return Decision(Verdict.KEEP, Reason.GIVING_WAY, sentence, ask=named, until=until, memory=memory)
 
     def _without_sentinel(self) -> Decision:
         own, rival = self.own, self.newest

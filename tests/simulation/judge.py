@@ -173,11 +173,17 @@ class Judge:
         """A majority of Sentinels may have replaced one node that DNS answers with."""
         if named in (None, host) or not self._settled(host) or self.world.hosts[host].redis.paused:
             return
-        for other in self.world.hosts:
-            sentinel = other.sentinel
-            newer = sentinel.named == named and sentinel.state.config_epoch > order(claim)[0]
-            if newer and sentinel.answers and not sentinel.tilt and self.world.reach(host, sentinel.host):
-                conditions["outvoted", host] = (OUTVOTED, f"{self.world.name(host)} is in DNS, and has been replaced")
+        newer = [
+            s
+            for s in (other.sentinel for other in self.world.hosts)
+            if s.named == named
+            and s.state.config_epoch > order(claim)[0]
+            and s.answers
+            and not s.tilt
+            and self.world.reach(host, s.host)
+        ]
+        if len(newer) > len(self.world.hosts) // 2:
+            conditions["outvoted", host] = (OUTVOTED, f"{self.world.name(host)} is in DNS, and has been replaced")
 
     def _judge_early(self, host: int, early: Early, conditions: Conditions) -> None:
         """Of one node that DNS answers with on a leader's word alone."""

@@ -47,7 +47,7 @@ from consul_redis_agent.facts import (
     Sentinel,
     Silence,
 )
-from consul_redis_agent.rules import Decision, Policy, Verdict
+from consul_redis_agent.rules import Decision, Policy, Reason, Verdict
 
 HOSTS = range(3)
 NEED = 2
@@ -404,7 +404,8 @@ class Model:
                 self._look_at_catalog(agent, i)  # the transaction is refused
                 return
             self._say("publishes", (i, _order(claim), decision.reason.name, "and evicts", evict))
-            if i not in self.visible:
+            lease = decision.reason is Reason.CONFIRMED and self.now - decision.memory.confirmed <= POLICY.ttl
+            if i not in self.visible and not lease:
                 self._must_be_backed(i)
             self.index += 1
             for j in evict:

@@ -39,6 +39,7 @@ from consul_redis_agent.facts import (
     Silence,
 )
 from consul_redis_agent.rules import (
+    GIVING_WAY,
     LEADER_SILENCE,
     MISSES,
     PATIENCE,
@@ -53,6 +54,7 @@ from consul_redis_agent.rules import (
     foreign,
     group,
     majority,
+    reached,
     without_address,
 )
 
@@ -221,14 +223,20 @@ def test_the_majority_is_one_of_all_known_sentinels() -> None:
     [
         {"tilt": True},
         {"error": "no answer"},
-        {"epoch": 4},
         {"at": NOW - SENTINEL_LIFE - 0.1},
     ],
 )
 def test_a_sentinel_that_has_no_vote_is_not_counted(dissent: dict[str, Any]) -> None:
-    """In TILT, out of reach, of an older epoch, or not heard of for too long."""
+    """In TILT, out of reach, or not heard of for too long."""
     heard = (sentinel("s1"), sentinel("s2", **dissent), sentinel("s3", **dissent))
     assert decide(facts(master(), heard), POLICY).verdict is Verdict.NONE
+
+
+def test_a_sentinel_that_is_behind_the_majority_has_no_vote() -> None:
+    """The newest epoch that a majority has reached is what counts: one that is behind it has not heard the news."""
+    behind = (sentinel("s1", "a", 6), sentinel("s2", "b", 6), sentinel("s3", "a", 5))
+    assert decide(facts(master(), behind), POLICY).verdict is Verdict.NONE
+    assert [reached(epochs, 2) for epochs in ((6, 6, 5), (6, 5, 5), (9, 5), (5,), ())] == [6, 5, 5, NO_EPOCH, NO_EPOCH]
 
 
 def test_sentinels_of_the_old_epoch_do_not_hold_up_the_new_master() -> None:
@@ -288,6 +296,9 @@ def test_the_leader_is_asked_after_the_turn() -> None:
     before = replace(selecting("a", 6), at=NOW - 0.01)
     decision = decide(facts(promoted(), (before, *UNHEARD), holds("b", 5)), POLICY)
     assert (outcome(decision), decision.leader) == ((Verdict.KEEP, Reason.ASKING_LEADER), "s1")
+    stale = replace(selecting("a", 6), at=NOW - LEADER_SILENCE - 0.1)
+    late = facts(promoted(turned=NOW - 3), (replace(stale, selection=Selection(6, "a", NOW - 3.1)), *UNHEARD))
+    assert decide(late, POLICY).reason is Reason.ASKING_LEADER, "and lately"
     gone = replace(before, at=NOW, error="nothing listens there", gone=True)
     assert decide(facts(promoted(), (gone, *UNHEARD), holds("b", 5)), POLICY).verdict is Verdict.NONE
 
@@ -585,10 +596,34 @@ def test_a_new_claim_needs_consuls_word_of_now() -> None:
     assert outcome(decision) == (Verdict.KEEP, Reason.NO_CATALOG)
 
 
-def test_one_sentinel_with_newer_news_ends_a_claim() -> None:
-    """It takes a majority to publish, but one word of a newer epoch to doubt."""
-    decision = decide(facts(master(), (*sentinels("", ""), sentinel("s3", "b", 6)), holds("a", 5)), POLICY)
-    assert outcome(decision) == (Verdict.NONE, Reason.OUTVOTED)
+def test_one_sentinel_with_newer_news_silences_nobody() -> None:
+    """It may be forged, or cut off with a failover of its own: a majority's word stands, and so does a claim that Consul confirms."""
+    ahead = sentinel("s3", "b", 999_999)
+    decision = decide(facts(master(), (*sentinels("a", "a"), ahead), holds("a", 5)), POLICY)
+    assert (outcome(decision), decision.claim) == ((Verdict.MASTER, Reason.NAMED), Claim(5, 0, "a"))
+    alone = decide(facts(master(), (*sentinels("", ""), ahead), holds("a", 5)), POLICY)
+    assert outcome(alone) == (Verdict.MASTER, Reason.CONFIRMED)
+
+
+@pytest.mark.parametrize("heard", [sentinels("b", "b", "", epoch=6), sentinels("b", "b", "a", epoch=5)])
+def test_a_master_that_a_majority_has_replaced_gives_way_for_a_moment_and_then_withdraws(
+    heard: tuple[Sentinel, ...],
+) -> None:
+    """So that the new claim evicts the old one in one step; where it does not come, DNS names nobody rather than this node."""
+    outvoted = facts(master(), heard, holds("a", 5))
+    first = decide(outvoted, POLICY)
+    assert (outcome(first), first.until) == ((Verdict.KEEP, Reason.GIVING_WAY), NOW + GIVING_WAY)
+    later = replace(outvoted, now=NOW + GIVING_WAY - 0.01, memory=first.memory)
+    assert decide(later, POLICY).until == first.until, "one moment, not one after the other"
+    end = decide(replace(later, now=NOW + GIVING_WAY), POLICY)
+    assert outcome(end) == (Verdict.NONE, Reason.OUTVOTED)
+    assert end.memory.outvoted == float("inf")
+
+
+def test_a_majority_that_has_moved_on_need_not_agree() -> None:
+    """Two Sentinels with newer epochs name two other nodes: none of them stands by this one."""
+    split = (sentinel("s1", "b", 6), sentinel("s2", "c", 7), sentinel("s3", "a", 5))
+    assert decide(facts(master(), split, holds("a", 5)), POLICY).reason is Reason.GIVING_WAY
 
 
 # Rule 7: without any Sentinel the incumbent wins
@@ -840,6 +875,7 @@ all_facts = st.builds(
         st.none() | st.builds(Claim, st.integers(NO_EPOCH, 7), st.integers(0, 2), st.sampled_from("ab"), earlies),
         times | st.just(float("-inf")),
         st.integers(-1, 3),
+        times | st.just(float("inf")),
     ),
 )
 policies = st.builds(Policy, mode=st.sampled_from(SentinelMode))
@@ -941,7 +977,7 @@ def test_a_claim_of_an_epoch_has_its_backing(known: Facts, mode: SentinelMode) -
         fresh = [s for s in known.sentinels if s.votes and known.now - s.at <= SENTINEL_LIFE]
         assert len(fresh) >= majority(known.known)
         assert decision.claim
-        assert decision.claim.epoch == max(s.epoch for s in fresh)
+        assert decision.claim.epoch == reached((s.epoch for s in fresh), majority(known.known))
 
 
 @st.composite
