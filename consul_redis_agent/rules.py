@@ -567,6 +567,8 @@ class _Master:
             # A claim that is new must be held against the claims of now, not against those of before a cut, which the
             # own Consul agent goes on to show.
             return _keep(self.facts, Reason.NO_CATALOG, f"Redis is a master, and {sentence}; Consul is out of reach.")
+        if self.own is None and reason is not Reason.CONFIRMED:  # a new claim's lease begins with what the servers said
+            self.confirmed = max(self.confirmed, asked)
         put_down = self.own is None and any(h.entry.put_down and claim.order <= h.claim.order for h in self.mine)
         if put_down and 0 <= self.facts.now - self.facts.put_down < PATIENCE:
             return _keep(self.facts, Reason.PUT_DOWN, f"Redis is a master, and {sentence}; its claim was put down.")

@@ -10,6 +10,7 @@ when it was asked.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import inf
@@ -23,9 +24,13 @@ from consul_redis_agent.entries import CHECK_SUFFIX, SEAL_SUFFIX, TOMBSTONE_SUFF
 from consul_redis_agent.errors import ConsulError, ConsulUnreachable
 from consul_redis_agent.facts import Catalog, Entry
 
+log = logging.getLogger(__name__)
+
 BACKOFF = wait_exponential_jitter(multiplier=0.02, exp_base=3, max=0.25, jitter=0.05)
 SELDOM = 30.0
 """Seconds between two reads on which no claim rests: they find out that the servers are out of reach."""
+DEAF = 1.0
+"""Seconds for which a blocking query that was refused is not put again."""
 NODE_CHECK = "serfHealth"
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
@@ -62,6 +67,8 @@ class CatalogWatch:
         self._again = asyncio.Event()
         self._reading: asyncio.Task[Answer] | None = None
         self._alarm: asyncio.Task[Answer] | None = None
+        self._deaf_until = -inf
+        """The alarm was refused: until then it is not set again."""
         self._index = 0
 
     def look_again(self) -> None:
@@ -138,6 +145,9 @@ class CatalogWatch:
     async def _await_change(self) -> None:
         """Wait for the alarm until the next read is due."""
         self._again.clear()
+        if clock() < self._deaf_until:
+            await set_within(self._again, max(0.0, min(self._due, self._deaf_until) - clock()))
+            return
         if self._alarm is None:
             self._alarm = asyncio.create_task(self._ring())
             self._alarm.add_done_callback(lambda _: self._again.set())
@@ -145,7 +155,14 @@ class CatalogWatch:
             await set_within(self._again, max(0.0, self._due - clock()))
         if self._alarm.done():
             alarm, self._alarm = self._alarm, None
-            index, answer = alarm.result()
+            try:
+                index, answer = alarm.result()
+            except ConsulUnreachable:
+                raise
+            except ConsulError as error:  # such as a token that was deleted: what it means, a read tells
+                log.debug("the blocking query on %r failed: %s", self.service, error)
+                self._deaf_until, self._due = clock() + DEAF, -inf
+                return
             if not index:  # it went backwards: a view that was never filled, or servers restored from a snapshot
                 self._due = -inf
             elif self._show(index, answer):

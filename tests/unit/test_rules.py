@@ -640,6 +640,8 @@ def test_without_sentinel_the_first_master_writes_its_claim_down_and_is_then_pub
     then = decide(facts(master(), (), STANDS), OFF)
     assert outcome(then) == (Verdict.MASTER, Reason.INCUMBENT)
     assert first.claim == then.claim == Claim(NO_EPOCH, 0, "a")
+    shown = facts(master(), (), replace(STANDS, passing=True), confirmation=Catalog(NOW - 0.5, 1, (STANDS,)))
+    assert decide(replace(shown, memory=then.memory), OFF).verdict is Verdict.MASTER, "its lease has begun"
 
 
 def test_of_two_that_begin_at_once_the_one_that_was_written_down_first_passes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -162,14 +163,22 @@ async def test_an_alarm_of_before_a_change_is_not_believed_after_the_read_that_s
         assert watch.fact.entries[0].address == "10.0.0.2"
 
 
-async def test_an_alarm_that_fails_has_the_servers_asked() -> None:
-    """Consul answers some of them with 500 while it is cut off."""
+async def test_an_alarm_that_is_refused_is_no_error_while_the_servers_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its token may have been deleted after the next one was in use; it is set again after a moment, not without pause."""
+    monkeypatch.setattr(catalog, "DEAF", 0.05)
     consul = QuietConsul()
-    async with watching(consul):
-        consul.read.clear()
+    async with watching(consul) as (watch, _):
         consul.fails = True
-        consul.changed.set()
-        await consul.read.wait()
+        for _ in range(3):
+            consul.read.clear()
+            consul.changed.set()
+            await consul.read.wait()
+            assert (watch.error, watch.lost) == ("", 0)
+        pauses = [b - a for (a, *_), (b, *_) in pairwise(consul.reads[1:])]
+        assert min(pauses[1:]) > 0.04, "no hurry"
+        consul.fails = False
+        consul.waiting.clear()
+        await consul.waiting.wait()
 
 
 async def test_more_names_than_turns_are_watched_one_after_another() -> None:
