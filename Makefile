@@ -1,13 +1,15 @@
 # Every target sets up what it needs first (tests/setup), inside this folder; a second run downloads nothing.
-export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.servers/bin:$(PATH):/usr/sbin:/sbin
+# Each takes another Consul than the one on PATH or the one that was set up: make test CONSUL=/path/to/consul
+export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.servers/bin:/usr/sbin:/sbin
 
 .PHONY: demo test chaos bench lint setup
 
 demo: setup
 	@consul-redis-agent demo
 
-test: setup
-	@pytest
+test:
+	@tests/setup older
+	@tests/run
 
 # Every fault on real servers, and random mixes of them: make chaos RUNS=3 SEED=7 FAULTS="host lost" JSON=figures.json
 chaos: setup

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import redirect_stderr
 from io import StringIO
@@ -10,14 +12,53 @@ from pathlib import Path
 
 import pytest
 
-from consul_redis_agent.fleet import Fleet, may_build_networks
+from consul_redis_agent.fleet import Fleet, MissingProgram, may_build_networks
+from consul_redis_agent.fleet.process import program
 
-_SERVERS = Path(__file__).parent.parent / ".servers" / "bin"
+_ROOT = Path(__file__).parent.parent
+_SERVERS = _ROOT / ".servers"
 
 
 def pytest_configure() -> None:
-    """Let a plain ``pytest`` find the servers that tests/setup fetched."""
-    os.environ["PATH"] = os.pathsep.join([str(_SERVERS), os.environ["PATH"], "/usr/sbin", "/sbin"])
+    """Let a plain ``pytest`` find the servers that tests/setup has made or fetched, behind those of PATH."""
+    os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], str(_SERVERS / "bin"), "/usr/sbin", "/sbin"])
+    if chosen := os.environ.get("CONSUL"):
+        os.environ["CONSUL"] = str(Path(chosen).absolute())  # some tests start programs in other folders
+        try:
+            program("consul")
+        except MissingProgram as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+def pytest_report_header() -> str:
+    """Say which servers the tests run on."""
+    return ", ".join([_server("consul", "version"), _server("redis-server", "--version")])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say why it was not the newer Consul that the tests ran on, where tests/setup could not build it."""
+    why = _SERVERS / "why-not-newer"
+    if why.exists() and _path("consul").is_relative_to(_SERVERS) and not os.environ.get("CONSUL"):
+        terminalreporter.write_line(why.read_text().strip())
+
+
+def _path(name: str) -> Path:
+    """Where a program is, with links followed; empty where it is not."""
+    try:
+        return Path(program(name)).resolve()
+    except MissingProgram:
+        return Path()
+
+
+def _server(name: str, argument: str) -> str:
+    """A program's name, version and path."""
+    path = _path(name)
+    if path == Path():
+        return f"no {name}"
+    said = subprocess.run([program(name), argument], capture_output=True, text=True, check=False).stdout
+    version = re.search(r"\bv=?(\d+[.\d]*)", said)
+    where = path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else path
+    return f"{name} {version[1] if version else 'of unknown version'} ({where})"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

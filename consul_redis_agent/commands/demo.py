@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
@@ -39,7 +40,7 @@ from consul_redis_agent.server import fetch
 
 NAME = "redis.service.consul"
 PROGRAMS = {
-    "consul": "Consul 1.8 or newer from the site of its maker, HashiCorp",
+    "consul": "Consul 1.8 or newer from the site of its maker, HashiCorp (or name one in the variable CONSUL)",
     "redis-server": "redis-server or valkey-server of your system",
     "redis-sentinel": "redis-sentinel or valkey-sentinel of your system",
     "setpriv": "util-linux of your system",
@@ -269,7 +270,9 @@ def _votes(agent: AgentNode) -> int:
 def _is_there(name: str) -> bool:
     try:
         program(name)
-    except MissingProgram:
+    except MissingProgram as error:
+        if name == "consul" and os.environ.get("CONSUL"):  # PATH was not asked
+            raise LocalError(str(error)) from error
         return False
     return True
 

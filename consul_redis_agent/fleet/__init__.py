@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .agent_node import AgentNode
-from .consul_node import ConsulNode
+from .consul_node import ConsulNode, consul_streams, consul_version
 from .fleet import Fleet
 from .hosts import Host, NetworkHost, may_build_networks
 from .process import MissingProgram, Process, ProcessDied
@@ -26,6 +26,8 @@ __all__ = [
     "Seen",
     "SentinelNode",
     "Witness",
+    "consul_streams",
+    "consul_version",
     "may_build_networks",
     "until",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
+import re
 import shutil
 import socket
+import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +18,7 @@ from consul_redis_agent.facts import Address
 
 from . import srv
 from .hosts import Host
-from .process import Process
+from .process import Process, program
 
 _ANONYMOUS = "00000000-0000-0000-0000-000000000002"
 _READ_ONLY = 'node_prefix "" { policy = "read" } service_prefix "" { policy = "read" }'
@@ -23,6 +26,31 @@ _READ_ONLY = 'node_prefix "" { policy = "read" } service_prefix "" { policy = "r
 
 class ConsulError(OSError):
     """Consul answered with an error status; the message has the status and the body."""
+
+
+Version = tuple[int, int, int]
+
+
+def consul_version() -> Version:
+    """Return the version of the Consul that fleets run. Raises MissingProgram, or OSError when it does not run."""
+    return _version(Path(program("consul")).resolve())
+
+
+def consul_streams() -> bool:
+    """Whether a blocking query is answered from the Consul agent's own streamed view, not by the servers.
+
+    So since 1.10, unless ``use_streaming_backend`` is off in the agent's configuration. Raises as above.
+    """
+    return consul_version() >= (1, 10, 0)
+
+
+@functools.cache
+def _version(path: Path) -> Version:
+    said = subprocess.run([path, "version"], capture_output=True, text=True, check=False)
+    found = re.match(r"Consul v(\d+)\.(\d+)\.(\d+)", said.stdout)
+    if found is None:
+        raise OSError(f"`{path} version` does not say which Consul it is: {(said.stdout + said.stderr).strip()[:200]}")
+    return int(found[1]), int(found[2]), int(found[3])
 
 
 class ConsulNode(Process):
@@ -52,6 +80,7 @@ class ConsulNode(Process):
         self.data = folder / name
         self.bootstrap_token = bootstrap_token
         self._may_read = bootstrap_token is None
+        version = consul_version()
         settings: dict[str, Any] = {
             "node_name": name,
             "node_id": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),  # the same after its data is lost
@@ -68,6 +97,8 @@ class ConsulNode(Process):
                 "server": host.port(8300),
                 "serf_wan": -1,
                 "grpc": -1,
+                # An older Consul refuses a key that it does not know, a newer one would take the port for each node.
+                **({"grpc_tls": -1} if version >= (1, 14, 0) else {}),
             },
             "retry_join": [str(member) for member in join],
             "retry_interval": "250ms",
@@ -76,10 +107,11 @@ class ConsulNode(Process):
         if servers:
             settings |= {"server": True, "bootstrap_expect": servers}
         if bootstrap_token:
+            first = "initial_management" if version >= (1, 11, 0) else "master"
             settings["acl"] = {
                 "enabled": True,
                 "default_policy": "deny",
-                "tokens": {"master": bootstrap_token, "agent": bootstrap_token},
+                "tokens": {first: bootstrap_token, "agent": bootstrap_token},
             }
         config.write_text(json.dumps(settings | dict(extra or {}), indent=1))
 

@@ -24,7 +24,14 @@ class ProcessDied(AssertionError):
 
 
 def program(name: str) -> str:
-    """Return the path of a program on PATH; Valkey's stands in for Redis'. Raises :class:`MissingProgram`."""
+    """Return the path of a program on PATH; Valkey's stands in for Redis'. Raises :class:`MissingProgram`.
+
+    The environment variable ``CONSUL`` names another Consul than that of PATH.
+    """
+    if name == "consul" and (chosen := os.environ.get("CONSUL")):
+        if found := shutil.which(str(Path(chosen).absolute())):  # absolute: a process starts in a folder of its own
+            return found
+        raise MissingProgram(f"CONSUL={chosen} in the environment names no program that can be run")
     path = shutil.which(name) or shutil.which(_SAME_AS.get(name, name))
     if path is None:
         raise MissingProgram(f"{name} is not on PATH; `make demo` and `make test` fetch it or say where it comes from")

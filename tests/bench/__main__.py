@@ -26,7 +26,7 @@ SERVERS = Path(__file__).parents[2] / ".servers" / "bin"
 def main() -> int:
     """Measure the parts that are asked for; the JSON is written after each of them."""
     options = parsed()
-    os.environ["PATH"] = os.pathsep.join([str(SERVERS), os.environ["PATH"], "/usr/sbin", "/sbin"])
+    os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], str(SERVERS), "/usr/sbin", "/sbin"])
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     record: Record = {"machine": machine()}
     for part in options.only:

@@ -14,6 +14,8 @@ from consul_redis_agent.consul_http import TransactionConflict
 from consul_redis_agent.errors import ConsulDenied, ConsulUnknown, ConsulUnreachable
 from consul_redis_agent.fleet import ConsulNode, Fleet, until
 
+pytestmark = pytest.mark.main_path
+
 RULES = 'service "redis" { policy = "write" } service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }'
 
 
@@ -33,6 +35,10 @@ async def api(consul: ConsulNode) -> AsyncIterator[ConsulAPI]:
     yield api
     for service_id in await api.services():
         await api.deregister(service_id)
+    async with asyncio.timeout(10):  # the catalog follows; the next test must not take these for its own
+        index, entries = await api.health("redis")
+        while entries:
+            index, entries = await api.health("redis", index, 5)
     await api.close()
 
 

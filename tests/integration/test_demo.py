@@ -68,6 +68,7 @@ def shell(command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.main_path
 @pytest.mark.slow
 @pytest.mark.timeout(200 * SCALE)
 def test_demo_shows_dns_follow_the_master_and_never_name_two(folder: Path) -> None:
@@ -111,9 +112,18 @@ def test_demo_without_its_programs_names_them_in_one_line(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Whoever lacks Consul and Redis learns what to install, before anything is started."""
-    env = os.environ | {"TMPDIR": str(folder), "PATH": str(tmp_path_factory.mktemp("empty"))}
+    env = os.environ | {"TMPDIR": str(folder), "PATH": str(tmp_path_factory.mktemp("empty")), "CONSUL": ""}
     done = subprocess.run([str(PROGRAM), "demo"], capture_output=True, text=True, check=False, env=env, timeout=30)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     for name in ("consul", "redis-server", "redis-sentinel", "install"):
         assert name in done.stderr
+
+
+def test_demo_refuses_a_consul_that_is_none(folder: Path) -> None:
+    """Whoever names another Consul by the variable CONSUL, and misspells it, is told so."""
+    env = os.environ | {"TMPDIR": str(folder), "CONSUL": str(folder / "no-consul")}
+    done = subprocess.run([str(PROGRAM), "demo"], capture_output=True, text=True, check=False, env=env, timeout=30)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert f"CONSUL={folder / 'no-consul'}" in done.stderr

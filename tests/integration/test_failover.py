@@ -29,6 +29,7 @@ def witness(shared_fleet: Fleet, watched: Witness) -> Witness:
     return watched
 
 
+@pytest.mark.main_path
 def test_a_planned_failover(
     shared_fleet: Fleet, witness: Witness, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
@@ -71,6 +72,7 @@ def test_the_failover_command_hands_over_and_back(shared_fleet: Fleet, witness: 
     witness.assert_never_two(since=began)
 
 
+@pytest.mark.main_path
 def test_a_killed_master_and_its_return(
     shared_fleet: Fleet, witness: Witness, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
@@ -93,4 +95,30 @@ def test_a_killed_master_and_its_return(
     assert [role for at, role in witness.roles(old) if at > returned] == ["master", "slave"], "it was no danger"
     assert_steady(witness, new, since=returned)
     witness.assert_never_two()
+    wait_for_catalog(fleet.consuls[0], master(new), *(replica(node) for node in fleet.nodes if node is not new))
+
+
+@pytest.mark.main_path
+@pytest.mark.netns
+def test_a_lost_host_and_its_return(isolated_fleet: Fleet) -> None:
+    """A power cut takes the master's host with its Sentinel, Consul agent and agent: DNS names the promoted node.
+
+    The host comes back with what it had on its disks. Watched until Sentinel has made a replica of the old master.
+    """
+    fleet = isolated_fleet
+    fleet.populate(failover_timeout=3000)
+    witness, old = start_agents(fleet), fleet.nodes[0]
+    fleet.lose(old.host)
+    new = fleet.wait_for_master(other_than=old)
+    witness.wait_for(new, within=10)
+
+    returned = time.monotonic()
+    fleet.bring_back(old.host)
+    for process in fleet.on(old.host):
+        process.wait_ready(within=20)
+    until(lambda: old.follows(new), within=30, what="the old master follows the new one")
+    witness.watch(1)
+    assert "master" in [role for at, role in witness.roles(old) if at > returned], "it was no danger"
+    witness.assert_never_two()
+    witness.assert_never_none(since=returned)
     wait_for_catalog(fleet.consuls[0], master(new), *(replica(node) for node in fleet.nodes if node is not new))

@@ -108,6 +108,7 @@ def rules(name: str) -> str:
     return POLICY.read_text().replace('"redis', f'"{name}')
 
 
+@pytest.mark.main_path
 def test_the_example_policy_is_enough(guarded: Fleet) -> None:
     """With it, unchanged, a whole failover goes by, in one step each: never two, never none, nothing refused."""
     consul = guarded.consuls[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -20,9 +21,12 @@ from consul_redis_agent.fleet import (
     Process,
     ProcessDied,
     Witness,
+    consul_streams,
+    consul_version,
     until,
 )
 from consul_redis_agent.fleet.consul_node import ConsulError
+from consul_redis_agent.fleet.process import program
 
 ONE, TWO = Address("127.0.0.1", 1), Address("127.0.0.1", 2)
 
@@ -86,6 +90,51 @@ def test_a_missing_program_is_named(fleet: Fleet) -> None:
     """A program that is not on PATH is a clear error before anything starts."""
     with pytest.raises(MissingProgram, match="no-such-program is not on PATH"):
         Process("p", ["no-such-program"], host=fleet.host("h"), folder=fleet.folder).launch()
+
+
+def consul_that_says(text: str, folder: Path) -> Path:
+    path = folder / "consul"
+    path.write_text(f"#!/bin/sh\necho '{text}'\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_variable_consul_beats_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CONSUL in the environment names the program, also by a path from here; empty it says nothing."""
+    path = consul_that_says("Consul v1.15.0-dev", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for given in (str(path), "consul", "./consul"):
+        monkeypatch.setenv("CONSUL", given)
+        assert program("consul") == str(path)
+    assert consul_version() == (1, 15, 0)
+    assert consul_streams()
+    monkeypatch.setenv("CONSUL", "")
+    assert program("consul") != str(path)
+
+
+def test_a_consul_that_does_not_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong CONSUL is a clear error, whatever is on PATH, and so is a program that is no Consul."""
+    path = consul_that_says("Hello", tmp_path)
+    monkeypatch.setenv("CONSUL", str(path))
+    with pytest.raises(OSError, match="consul version` does not say which Consul it is: Hello"):
+        consul_version()
+    path.chmod(0o644)
+    with pytest.raises(MissingProgram, match=f"CONSUL={path} in the environment names no program that can be run"):
+        program("consul")
+
+
+@pytest.mark.parametrize("version", ["1.8.7", "1.10.12", "1.11.0", "1.13.9", "1.14.11"])
+def test_consul_is_configured_in_the_words_of_its_version(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """An older Consul refuses keys that it does not know; a newer one would share a port and warn of old names."""
+    monkeypatch.setenv("CONSUL", str(consul_that_says(f"Consul v{version}", tmp_path)))
+    ConsulNode("c", host=fleet.host("h"), folder=fleet.folder, servers=1, bootstrap_token="secret")
+    settings = json.loads((fleet.folder / "c.json").read_text())
+    assert ("grpc_tls" in settings["ports"]) == (version == "1.14.11")
+    assert ("initial_management" in settings["acl"]["tokens"]) == (version in ("1.11.0", "1.13.9", "1.14.11"))
+    assert ("master" in settings["acl"]["tokens"]) == (version in ("1.8.7", "1.10.12"))
+    assert consul_streams() == (version != "1.8.7")
 
 
 def test_until_says_what_did_not_happen() -> None:

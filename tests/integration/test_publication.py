@@ -11,6 +11,8 @@ from consul_redis_agent.fleet import Fleet, Host, until
 
 from .support import instances, master, replica, start_agents, wait_for_catalog
 
+pytestmark = pytest.mark.main_path
+
 PIPELINE = r"""
 redis-cli -h $(dig @127.0.0.1 -p 8600 redis.service.consul SRV | sed -n '/ADDITIONAL SECTION/{n;p}' | awk '{print $5}') \
           -p $(dig @127.0.0.1 -p 8600 redis.service.consul SRV | sed -n '/NSWER SECTION/{n;p}' | awk '{print $7}') get name
