@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +15,16 @@ from consul_redis_agent.facts import Address
 from consul_redis_agent.fleet import AgentNode, ConsulNode, Fleet, Process, RedisNode, SentinelNode, until
 from consul_redis_agent.fleet.hosts import Host
 
-from .authority import Death, Elections, Event, Role, Selected, Tenure, tenures
+from .authority import NAMES, REFUSES, Death, Event, Gone, Named, Role, Selected, Tenure, Voice, tenures
 from .ear import Ear, Heard
 from .history import History, spans
 from .pressure import Pressure
+from .reach import Reach
 
 FAILOVER_TIMEOUT = 5000
 """Milliseconds of Sentinel's failover-timeout: after twice that, a failover whose leader died is tried again."""
+SETTINGS = {"down-after-milliseconds": "1000", "failover-timeout": str(FAILOVER_TIMEOUT), "quorum": "2"}
+"""What a fault may set otherwise at a Sentinel."""
 HASTE = ("TILT-PERIOD", "1", "INFO-PERIOD", "1000", "PUBLISH-PERIOD", "200")
 USUAL = ("TILT-PERIOD", "30000", "INFO-PERIOD", "10000", "PUBLISH-PERIOD", "2000")
 """Milliseconds of Sentinel's own periods, to clean up soon and for everything that is judged."""
@@ -29,11 +33,14 @@ OTHERS = (
     "-sdown",
     "+odown",
     "+new-epoch",
+    "+promoted-slave",
     "+switch-master",
     "+convert-to-slave",
     "+tilt",
     "-tilt",
     "-failover",
+    NAMES,
+    REFUSES,
 )
 
 
@@ -63,7 +70,9 @@ class Arena:
         self.blind: list[tuple[float, float]] = []
         """When Consul's server replayed its log after a start: its DNS answers then with every state in it."""
         self._deaths: list[Death] = []
-        self._named: list[Selected] = []
+        self._ends: list[Gone] = []
+        self._named: list[Named] = []
+        self.reach = Reach(fleet.sentinels, fleet.nodes)
         self.ear = Ear(fleet.sentinels)
         self.witness = fleet.witness()
         self.pressure = Pressure()
@@ -127,16 +136,32 @@ class Arena:
 
     def tenures(self) -> list[Tenure]:
         """Everybody's time of authority since the beginning."""
-        return tenures(self._events(), self.first.announced, self.started)
+        now = time.monotonic()
+        return tenures(self._events(), self.first.announced, self.started, now)
 
     def _events(self) -> Iterator[Event]:
-        elections = {sentinel.name: Elections() for sentinel in self.sentinels}
+        hosts = {sentinel.name: sentinel.host for sentinel in self.sentinels}
+        voices = {name: Voice(name) for name in hosts}
+        yield from (Named(self.started, name, self.first.announced) for name in hosts)
         for heard in list(self.ear.heard):
-            yield from elections[heard.sentinel].heed(heard.at, heard.channel, heard.text)
+            for event in voices[heard.sentinel].heed(heard.at, heard.channel, heard.text):
+                if not isinstance(event, Gone) or self.reach.had_power(hosts[event.sentinel], event.at):
+                    yield event
         for node in self.nodes:
             yield from (Role(at, node.announced, role) for at, role in self.witness.roles(node))
+        yield from self.reach.changes
         yield from self._deaths
+        yield from self._ends
         yield from self._named
+
+    def selection(self, since: float) -> tuple[SentinelNode, Selected] | None:
+        """The last selection after a moment, and the Sentinel that led."""
+        for heard in reversed(self.events(["+selected-slave"], since=since)):
+            sentinel = next(s for s in self.sentinels if s.name == heard.sentinel)
+            for event in Voice(sentinel.name).heed(heard.at, heard.channel, heard.text):
+                assert isinstance(event, Selected)
+                return sentinel, event
+        return None
 
     @property
     def holder(self) -> RedisNode | None:
@@ -180,11 +205,12 @@ class Arena:
         lines = [(at, f"--- {text}") for at, text in self.marks]
         lines += [(seen.at, f"DNS names {_names(seen.answers)}") for seen in self.witness.history]
         lines += [(at, f"{n.name} {n.host.address} says {r}") for n in self.nodes for at, r in self.witness.roles(n)]
-        for heard in self.events(["+", "-"], since=since):
+        for heard in self.events(["+", "-", NAMES, REFUSES], since=since):
             if heard.channel.startswith(OTHERS) or "selected-slave" in heard.channel or "elected" in heard.channel:
                 lines.append((heard.at, f"{heard.sentinel} {heard.channel} {heard.text}"))
         for tenure in self.tenures():
-            lines.append((tenure.start, f"AUTHORITY {tenure.node}{' by promotion' if tenure.promoted else ''}"))
+            how = " by promotion" if tenure.promoted else ""
+            lines.append((tenure.start, f"AUTHORITY {tenure.node}{how}{', early to its end' if tenure.early else ''}"))
             if tenure.loss:
                 lines.append((tenure.end, f"{tenure.node} has lost authority by {tenure.loss}"))
         lines += [(start, f"not seen for {(stop - start) * 1000:.0f} ms") for start, stop in self.witness.gaps()]
@@ -206,6 +232,9 @@ class Arena:
         """SIGKILL one process."""
         with self.doing(f"kill {process.name}") as began:
             process.kill()
+            if isinstance(process, SentinelNode) and self.reach.had_power(process.host, began):
+                self._ends.append(Gone(began, process.name))
+            self.reach.go_on(process, began)
         return began
 
     def start(self, process: Process) -> None:
@@ -219,33 +248,54 @@ class Arena:
 
     def pause(self, process: Process) -> None:
         """SIGSTOP one process."""
-        with self.doing(f"pause {process.name}"):
+        with self.doing(f"pause {process.name}") as began:
             process.pause()
+            self.reach.stop(process, began)
 
     def resume(self, process: Process) -> None:
         """SIGCONT one process."""
         with self.doing(f"resume {process.name}"):
             process.resume()
+            self.reach.go_on(process, time.monotonic())
 
     def lose(self, host: Host) -> None:
         """End a whole host as a power cut does."""
-        with self.doing(f"lose {host.name}"):
+        with self.doing(f"lose {host.name}") as began:
+            self.reach.unplug(host, began)
+            self.fleet.lose(host)
+
+    def switch_off(self, host: Host) -> None:
+        """End a whole host as its operator does: every process is asked to end and does, then the cable is taken out."""
+        with self.doing(f"switch off {host.name}"):
+            running = [process for process in self.fleet.on(host) if process.alive]
+            for process in running:
+                process.signal(signal.SIGTERM)  # once: at a second one Consul leaves without a word
+            # Redis first, since its end is one of the moments that are judged; Consul takes its time.
+            for process in sorted(running, key=lambda p: not isinstance(p, RedisNode)):
+                self.until(partial(has_ended, process), f"{process.name} ends")
+                if isinstance(process, RedisNode):
+                    self._deaths.append(Death(time.monotonic(), process.announced))
+            self.reach.unplug(host, time.monotonic())
             self.fleet.lose(host)
 
     def bring_back(self, host: Host) -> None:
         """Start a lost host again, with the files it had."""
         with self.doing(f"bring back {host.name}"):
             self.fleet.bring_back(host)
+            self.reach.plug_in(host, time.monotonic())
 
     def isolate(self, process: Process, *, but: Sequence[Process] = ()) -> None:
         """Cut the host of a process off from every other, but for those of ``but``."""
-        with self.doing(f"cut off {process.host.name}" + "".join(f", but from {b.host.name}" for b in but)):
+        with self.doing(f"cut off {process.host.name}" + "".join(f", but from {b.host.name}" for b in but)) as began:
             self.fleet.isolate(process, but=but)
+            kept = {process.host, *(other.host for other in but)}
+            self.reach.cut(process.host, {other.host for other in self.fleet.processes} - kept, began)
 
     def heal(self) -> None:
         """Undo every cut."""
         with self.doing("heal the network"):
             self.fleet.heal()
+            self.reach.heal(time.monotonic())
 
     def ask(self, server: RedisNode | SentinelNode, *command: str) -> object:
         """Send a command to a Redis node or a Sentinel."""
@@ -260,6 +310,10 @@ class Arena:
         self.marks.append((time.monotonic(), f"watch for {seconds:g} s: {what}"))
         self.witness.watch(seconds)
 
+    def let_pass(self, seconds: float, since: float) -> None:
+        """Go on at a moment that is so much later than another, to the millisecond; at once if it has passed."""
+        time.sleep(max(0.0, since + seconds - time.monotonic()))
+
     def until(self, condition: Callable[[], object], what: str, *, within: float = 30) -> None:
         """Wait for an event outside. Raises NotInTime."""
         until(lambda: bool(condition()), within=within, what=what)
@@ -267,6 +321,30 @@ class Arena:
     def wait_for_failover(self, old: RedisNode, *, within: float = 45) -> RedisNode:
         """Wait until another node has authority."""
         self.until(lambda: self.holder not in (None, old), f"another node than {old.name} is promoted", within=within)
+        return self.master
+
+    def wait_for_promotion(self, since: float, *, within: float = 45) -> tuple[SentinelNode, RedisNode, float]:
+        """Wait until a node that was selected after a moment turns master: the leader, the node, and when."""
+
+        def promoted() -> tuple[SentinelNode, RedisNode, float] | None:
+            if found := self.selection(since):
+                leader, selected = found
+                node = self.node_at(selected.node)
+                if at := self.witness.promoted_at(node, since=selected.at):
+                    return leader, node, at
+            return None
+
+        found = until(promoted, within=within, what="a node that a leader has selected turns master")
+        assert found is not None
+        return found
+
+    def wait_for_agreement(self, *, within: float = 90) -> RedisNode:
+        """Wait until all Sentinels that run name the node that has authority, and return it."""
+
+        def agreed() -> bool:
+            return all(s.names() == self.master.announced for s in self.sentinels if s.alive)
+
+        self.until(agreed, "all Sentinels name the node that has authority", within=within)
         return self.master
 
     def wait_until_follows(self, node: RedisNode, *, within: float = 60) -> None:
@@ -313,6 +391,7 @@ class Arena:
 
     def _clean(self) -> None:
         self.fleet.heal()
+        self.reach.mend(time.monotonic())
         for process in self.fleet.processes:
             if process.alive:
                 process.resume()
@@ -324,8 +403,11 @@ class Arena:
                 process.launch()
         for process in self.fleet.processes:
             process.wait_ready(within=20)
+        for node in self.nodes:
+            set_priority(node, "100")
         for sentinel in self.sentinels:
             sentinel.ask("SENTINEL", "DEBUG", *HASTE)
+            sentinel.ask("SENTINEL", "SET", "mymaster", *(word for pair in SETTINGS.items() for word in pair))
         master = self.fleet.wait_for_master(within=60)
         self._notice(master)
         for node in self.nodes:
@@ -347,8 +429,19 @@ class Arena:
     def _notice(self, master: RedisNode) -> None:
         """Take over what all Sentinels say, should the ear have missed a selection while one of them started."""
         if self.holder is not master:
-            epoch = int(self.sentinels[0].master()["config-epoch"])
-            self._named.append(Selected(time.monotonic(), epoch, master.announced))
+            now = time.monotonic()
+            self._named += [Named(now, sentinel.name, master.announced) for sentinel in self.sentinels]
+
+
+def has_ended(process: Process) -> bool:
+    return not process.alive
+
+
+def set_priority(node: RedisNode, priority: str) -> None:
+    """Set the replica-priority, also in its file; 0 is never chosen for promotion."""
+    if node.ask("CONFIG", "GET", "replica-priority")[1] != priority:
+        node.ask("CONFIG", "SET", "replica-priority", priority)
+        node.ask("CONFIG", "REWRITE")
 
 
 def made_to_follow(node: RedisNode, master: RedisNode) -> bool:

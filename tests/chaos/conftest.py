@@ -19,7 +19,7 @@ class Arenas:
     def __init__(self) -> None:
         self._arena: Arena | None = None
 
-    def take(self, seed: int) -> Arena:
+    def take(self, seed: int | str) -> Arena:
         """The arena, clean, with its source of chance set."""
         if self._arena and self._arena.broken:
             self.close()

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 
 from consul_redis_agent.fleet import SentinelNode
 
+from .authority import NAMES, REFUSES
+
 _EVENT = re.compile(rb"\*4\r\n\$8\r\npmessage\r\n\$1\r\n\*\r\n\$\d+\r\n([^\r]*)\r\n\$\d+\r\n([^\r]*)\r\n")
+_NAMED = re.compile(rb"\*2\r\n\$\d+\r\n([^\r]*)\r\n\$\d+\r\n(\d+)\r\n")
+"""The answer to GET-MASTER-ADDR-BY-NAME, which comes first on each connection."""
 _AGAIN = 0.01
 """Seconds between two attempts to reach a Sentinel that does not run."""
 
@@ -28,12 +32,19 @@ class Heard:
 
 
 class Ear:
-    """A thread that keeps ``heard``, oldest first, until :meth:`close`."""
+    """A thread that keeps ``heard``, oldest first, until :meth:`close`.
+
+    Beside the events it notes under ``NAMES`` whom a Sentinel names each time that it was connected to, and under
+    ``REFUSES`` that nothing listens where one ran before: what happened in between has no event.
+    """
 
     def __init__(self, sentinels: Sequence[SentinelNode]) -> None:
         self.heard: list[Heard] = []
         self._sentinels = sentinels
         self._over = threading.Event()
+        self._links: dict[str, socket.socket] = {}
+        self._rest: dict[str, bytes] = {}
+        self._ran: set[str] = set()
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -43,38 +54,46 @@ class Ear:
         self._thread.join()
 
     def _listen(self) -> None:
-        links: dict[str, socket.socket] = {}
-        rest: dict[str, bytes] = {}
         while not self._over.is_set():
             for sentinel in self._sentinels:
-                if sentinel.name not in links and (link := _subscribed(sentinel)):
-                    links[sentinel.name], rest[sentinel.name] = link, b""
-            ready, *_ = select.select([*links.values()], [], [], 0.1 if len(links) == len(self._sentinels) else _AGAIN)
-            for name, link in [*links.items()]:
+                if sentinel.name not in self._links:
+                    self._connect(sentinel)
+            links = [*self._links.values()]
+            ready, *_ = select.select(links, [], [], 0.1 if len(links) == len(self._sentinels) else _AGAIN)
+            for name, link in [*self._links.items()]:
                 if link in ready:
                     try:
                         text = link.recv(65536)
                     except OSError:
                         text = b""
                     if not text:
-                        links.pop(name).close()
-                    rest[name] = self._take(name, rest[name] + text)
-        for link in links.values():
+                        self._links.pop(name).close()
+                    self._rest[name] = self._take(name, self._rest[name] + text)
+        for link in self._links.values():
             link.close()
+
+    def _connect(self, sentinel: SentinelNode) -> None:
+        name = sentinel.name
+        try:
+            with sentinel.host.inside():
+                link = socket.create_connection(sentinel.address, timeout=0.1)
+            link.sendall(f"SENTINEL GET-MASTER-ADDR-BY-NAME {sentinel.master_name}\r\nPSUBSCRIBE *\r\n".encode())
+        except ConnectionRefusedError:
+            if name in self._ran:
+                self._ran.discard(name)
+                self.heard.append(Heard(time.monotonic(), name, REFUSES, ""))
+        except OSError:
+            pass
+        else:
+            self._links[name], self._rest[name] = link, b""
+            self._ran.add(name)
 
     def _take(self, name: str, text: bytes) -> bytes:
         now, end = time.monotonic(), 0
-        for found in _EVENT.finditer(text):
+        if found := _NAMED.match(text):
+            end = found.end()
+            self.heard.append(Heard(now, name, NAMES, f"{found[1].decode()} {found[2].decode()}"))
+        for found in _EVENT.finditer(text, end):
             end = found.end()
             self.heard.append(Heard(now, name, found[1].decode(), found[2].decode()))
         return text[end:]
-
-
-def _subscribed(sentinel: SentinelNode) -> socket.socket | None:
-    try:
-        with sentinel.host.inside():
-            link = socket.create_connection(sentinel.address, timeout=0.1)
-        link.sendall(b"PSUBSCRIBE *\r\n")
-    except OSError:
-        return None
-    return link

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 
 import redis
 
-from consul_redis_agent.fleet import SCALE
+from consul_redis_agent.fleet import SCALE, RedisNode
 
+from .application import Application, writing
 from .arena import Arena
 from .faults import Fault
 from .judge import R, Verdict, judge
+from .writes import Writes
 
 STAYS = 0.5
 """Seconds for which the right answer is watched after ``R``."""
@@ -22,12 +25,18 @@ def run(arena: Arena, fault: Fault) -> tuple[Verdict, str]:
     """Do it, wait until all servers are well, judge, clean up. The second value is the story, for a failure."""
     since = time.monotonic()
     starts = {process: len(process.log()) for process in (*arena.fleet.agents, *arena.fleet.consuls)}
-    failed = _step(arena, lambda: _do(arena, fault))
-    healed = arena.well_since or time.monotonic()
-    if not failed:
-        arena.witness.watch(STAYS if arena.names_holder() else R * SCALE + STAYS)
-    end = arena.witness.up_to
-    verdict = judge(arena.history(), fault.expects, since=since, until=end, healed=healed)
+    writes: dict[str, Writes] = {}
+    with ExitStack() as stack:
+        application = stack.enter_context(writing(arena.fleet)) if fault.writes else None
+        failed = _step(arena, lambda: _do(arena, fault))
+        healed = arena.well_since or time.monotonic()
+        if not failed:
+            arena.witness.watch(STAYS if arena.names_holder() else R * SCALE + STAYS)
+        end = arena.witness.up_to
+        if application and not failed:
+            failed = _step(arena, lambda: writes.update(_written(application, arena.master)))
+    history = replace(arena.history(), writes=writes)
+    verdict = judge(history, fault.expects, since=since, until=end, healed=healed)
     if not failed:
         failed = _step(arena, arena.clean)
         if two := arena.witness.seconds_of_two(since=end):
@@ -45,6 +54,13 @@ def _do(arena: Arena, fault: Fault) -> None:
         pass
     fault.does(arena)
     arena.wait_until_well()
+
+
+def _written(application: Application, master: RedisNode) -> Mapping[str, Writes]:
+    application.stop()
+    writes = application.writes(master)
+    application.forget(master)
+    return writes
 
 
 def _step(arena: Arena, act: Callable[[], None]) -> list[str]:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from consul_redis_agent.commands import status
 from consul_redis_agent.fleet import Process, RedisNode, SentinelNode
 from consul_redis_agent.fleet.hosts import Host
 
-from .arena import Arena
-from .authority import Loss
-from .judge import Empty, Expectation
+from .arena import HASTE, SETTINGS, USUAL, Arena, set_priority
+from .authority import LIMIT, SILENCE, Loss
+from .judge import FALL, Empty, Expectation
 
 TTL = 10.0
 """Seconds of ``service.ttl``, at its default."""
@@ -40,18 +41,26 @@ class Fault:
     does: Callable[[Arena], None]
     expects: Expectation = field(default_factory=Expectation)
     ci: bool = False
+    writes: bool = False
+    """Applications write meanwhile, and what they lose is judged and shown."""
 
 
 FAULTS: list[Fault] = []
 
 
 def fault(
-    *, ci: bool = False, moves: bool | None = True, empty: Empty = Empty.HEADLESS, late: dict[Loss, float] | None = None
+    *,
+    ci: bool = False,
+    moves: bool | None = True,
+    empty: Empty = Empty.HEADLESS,
+    late: dict[Loss, float] | None = None,
+    writes: bool = False,
 ) -> Callable[[Callable[[Arena], None]], Callable[[Arena], None]]:
     """Enter a function into the list, under its own name, with what must be seen."""
 
     def enter(does: Callable[[Arena], None]) -> Callable[[Arena], None]:
-        FAULTS.append(Fault(does.__name__.replace("_", " "), does, Expectation(moves, empty, late or {}), ci))
+        expects = Expectation(moves, empty, late or {})
+        FAULTS.append(Fault(does.__name__.replace("_", " "), does, expects, ci, writes))
         return does
 
     return enter
@@ -272,16 +281,12 @@ def _leader_crashes(arena: Arena, when: str) -> None:
         if sentinel.alive:
             arena.ask(sentinel, "SENTINEL", "SIMULATE-FAILURE", "help")  # clears the flag
     arena.wait_for_failover(old, within=90)
-    arena.until(lambda: _all_name(arena, arena.master), "the Sentinels left agree with the promotion", within=90)
+    arena.wait_for_agreement()
     for sentinel in arena.sentinels:
         if not sentinel.alive:
             arena.start(sentinel)
     arena.start(old)
     until_old_follows(arena, old)
-
-
-def _all_name(arena: Arena, node: RedisNode) -> bool:
-    return all(s.names() == node.announced for s in arena.sentinels if s.alive)
 
 
 @fault(ci=True)
@@ -332,6 +337,218 @@ def sentinel_remove_and_monitor(arena: Arena) -> None:
     arena.watch(NOTICED, "the name goes")
 
 
+# --- Early publication: the elected leader's word, before a majority's ------------------------------------------------
+
+CHANCE = 2.0
+"""Seconds after the promotion in which a leader is lost at random: the majority follows after some 0.9."""
+FOLLOWED = SILENCE + FALL + 1.0
+"""Seconds in which all that follows from the loss of a leader is to be seen."""
+
+
+@contextmanager
+def setting(arena: Arena, sentinels: list[SentinelNode], key: str, value: str) -> Iterator[None]:
+    """These Sentinels have another setting in the block."""
+    for sentinel in sentinels:
+        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", key, value)
+    yield
+    for sentinel in sentinels:
+        arena.until(sentinel.is_ready, f"{sentinel.name} answers")
+        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", key, SETTINGS[key])
+
+
+@contextmanager
+def elected(arena: Arena, leader: SentinelNode) -> Iterator[None]:
+    """A failover that begins in the block is led by this Sentinel: it notices first, and asks nobody whether it is so."""
+    others = [sentinel for sentinel in arena.sentinels if sentinel is not leader]
+    with setting(arena, [leader], "quorum", "1"), setting(arena, others, "down-after-milliseconds", "3000"):
+        yield
+
+
+@contextmanager
+def passed_over(arena: Arena, node: RedisNode) -> Iterator[None]:
+    """No Sentinel promotes this node in the block."""
+    set_priority(node, "0")
+    for sentinel in arena.sentinels:
+        sentinel.ask("SENTINEL", "DEBUG", *HASTE)
+    arena.until(lambda: all(_priority(s, node) == "0" for s in arena.sentinels), "the Sentinels have read the priority")
+    for sentinel in arena.sentinels:
+        sentinel.ask("SENTINEL", "DEBUG", *USUAL)
+    yield
+    set_priority(node, "100")
+
+
+def _priority(sentinel: SentinelNode, node: RedisNode) -> str:
+    return next(r["slave-priority"] for r in sentinel.replicas() if (r["ip"], int(r["port"])) == node.announced)
+
+
+def until_all_follow(arena: Arena) -> None:
+    """Wait until the Sentinels agree and every node follows the one that they name, and look on a little longer."""
+    arena.wait_for_agreement()
+    arena.wait_until_well()
+    for node in arena.nodes:
+        arena.wait_until_follows(node)
+    arena.watch(1, "nobody comes back")
+
+
+@fault(writes=True)
+def old_host_switched_off_in_order_as_soon_as_dns_has_moved(arena: Arena) -> None:
+    """As a maintenance script does it. The leader's end is heard of; nobody else has heard of the promotion."""
+    _maintenance(arena, arena.switch_off)
+
+
+@fault(writes=True)
+def old_host_loses_its_power_as_soon_as_dns_has_moved(arena: Arena) -> None:
+    """The same, and the leader falls silent."""
+    _maintenance(arena, arena.lose)
+
+
+def _maintenance(arena: Arena, end: Callable[[Host], None]) -> None:
+    old = arena.master
+    with setting(arena, arena.sentinels, "down-after-milliseconds", "5000"):
+        arena.ask(arena.sentinel(old), "SENTINEL", "FAILOVER", "mymaster")
+        arena.until(lambda: arena.witness.answers and not arena.names(old), "DNS names the new master")
+        arena.let_pass(0.05, since=arena.witness.history[-1].at)
+        end(old.host)
+        arena.wait_for_agreement()
+        arena.bring_back(old.host)
+    until_old_follows(arena, old)
+
+
+@fault(writes=True)
+def leader_killed_ten_milliseconds_after_the_promotion(arena: Arena) -> None:
+    """All else lives, and most Sentinels name the old master: DNS goes back to it."""
+    since = arena.witness.up_to
+    leader = arena.random.choice(arena.sentinels)
+    arena.ask(leader, "SENTINEL", "FAILOVER", "mymaster")
+    *_, promoted = arena.wait_for_promotion(since)
+    arena.let_pass(0.01, since=promoted)
+    with killed(arena, leader):
+        arena.watch(FOLLOWED, "DNS does not go back")
+    until_all_follow(arena)
+
+
+Harm = Callable[[Arena, SentinelNode], AbstractContextManager[None]]
+
+
+@fault(writes=True)
+def leader_killed_soon_after_a_planned_promotion(arena: Arena) -> None:
+    _leader_lost_in_a_planned_failover(arena, killed)
+
+
+@fault(writes=True)
+def leader_frozen_soon_after_a_planned_promotion(arena: Arena) -> None:
+    _leader_lost_in_a_planned_failover(arena, paused)
+
+
+@fault(writes=True)
+def leader_cut_off_soon_after_a_planned_promotion(arena: Arena) -> None:
+    _leader_lost_in_a_planned_failover(arena, cut_off)
+
+
+@fault(writes=True)
+def leader_killed_soon_after_the_promotion_for_a_dead_master(arena: Arena) -> None:
+    _leader_lost_after_a_death(arena, killed)
+
+
+@fault(writes=True)
+def leader_frozen_soon_after_the_promotion_for_a_dead_master(arena: Arena) -> None:
+    _leader_lost_after_a_death(arena, paused)
+
+
+@fault(writes=True)
+def leader_cut_off_soon_after_the_promotion_for_a_dead_master(arena: Arena) -> None:
+    _leader_lost_after_a_death(arena, cut_off)
+
+
+@fault(writes=True)
+def nobody_follows_a_promotion_in_time(arena: Arena) -> None:
+    """The leader lives, but alone: what it says is worth five seconds. The others follow when they are back."""
+    since = arena.witness.up_to
+    leader, one, other = arena.random.sample(arena.sentinels, 3)
+    arena.ask(leader, "SENTINEL", "FAILOVER", "mymaster")
+    arena.wait_for_promotion(since)
+    with killed(arena, one), killed(arena, other):
+        arena.watch(LIMIT + FALL + 1, "the promoted name stays")
+    until_all_follow(arena)
+
+
+def _leader_lost_in_a_planned_failover(arena: Arena, harm: Harm) -> None:
+    since = arena.witness.up_to
+    with _leader(arena, harm) as leader:
+        arena.ask(leader, "SENTINEL", "FAILOVER", "mymaster")
+        with _soon_after_the_promotion(arena, since, harm, leader):
+            arena.watch(FOLLOWED, "DNS does not go back")
+        until_all_follow(arena)
+
+
+def _leader_lost_after_a_death(arena: Arena, harm: Harm) -> None:
+    """The others try again after twice the failover-timeout."""
+    old, since = arena.master, arena.witness.up_to
+    with _leader(arena, harm) as leader:
+        with elected(arena, leader):
+            arena.kill(old)
+            arena.until(lambda: arena.selection(since), "the leader selects a node")
+        with _soon_after_the_promotion(arena, since, harm, leader):
+            arena.watch(FOLLOWED, "the promoted name stays")
+            arena.until(lambda: _agreed_without(arena, leader), "the other Sentinels agree", within=60)
+        arena.start(old)
+        until_all_follow(arena)
+
+
+@contextmanager
+def _leader(arena: Arena, harm: Harm) -> Iterator[SentinelNode]:
+    """Who is to lead. One that will be cut off stands on a host whose node is neither the old nor the new master."""
+    if harm is not cut_off:
+        yield arena.random.choice(arena.sentinels)
+        return
+    spare = arena.random.choice(arena.replicas())
+    with passed_over(arena, spare):
+        yield arena.sentinel(spare)
+
+
+@contextmanager
+def _soon_after_the_promotion(arena: Arena, since: float, harm: Harm, leader: SentinelNode) -> Iterator[None]:
+    by, _, promoted = arena.wait_for_promotion(since)
+    assert by is leader, f"{by.name} leads, not {leader.name}"
+    arena.let_pass(arena.random.choice((0.01, arena.random.uniform(0, CHANCE))), since=promoted)
+    with harm(arena, leader):
+        yield
+
+
+def _agreed_without(arena: Arena, leader: SentinelNode) -> bool:
+    return all(s.names() == arena.master.announced for s in arena.sentinels if s is not leader)
+
+
+@fault(moves=False, empty=Empty.NEVER, writes=True)
+def failover_given_up_after_the_selection(arena: Arena) -> None:
+    """The chosen node is stopped before it hears of its promotion, and turns master when nobody wants it any more."""
+    since = arena.witness.up_to
+    arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "FAILOVER", "mymaster")
+    arena.until(lambda: arena.selection(since), "a node is selected")
+    if found := arena.selection(since):
+        chosen = arena.node_at(found[1].node)
+        with paused(arena, chosen):
+            arena.until(lambda: arena.events(["-failover-abort"], since=since), "the leader gives up")
+        arena.until(lambda: chosen.role() == "master", "the chosen node has heard of its promotion")
+        arena.watch(2, "it is named")
+    until_all_follow(arena)
+
+
+@fault(writes=True)
+def failover_given_up_after_the_promotion(arena: Arena) -> None:
+    """The promoted node is stopped before its leader sees that it has turned master."""
+    since = arena.witness.up_to
+    leader = arena.random.choice(arena.sentinels)
+    with setting(arena, [leader], "failover-timeout", "3000"):  # sooner than the early publication is over by itself
+        arena.ask(leader, "SENTINEL", "FAILOVER", "mymaster")
+        _, new, promoted = arena.wait_for_promotion(since)
+        arena.let_pass(0.05, since=promoted)
+        with paused(arena, new):
+            arena.until(lambda: arena.events(["-failover-abort", "+switch-master"], since=since), "the leader gives up")
+            arena.watch(FALL, "the promoted name stays")
+        until_all_follow(arena)
+
+
 # --- Network ----------------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +576,23 @@ def master_cut_off_from_everything_and_healed_after_the_ttl(arena: Arena) -> Non
         arena.wait_for_failover(old)
         arena.watch(TTL + 5, "the new name goes")
     until_old_follows(arena, old)
+
+
+@fault()
+def master_cut_off_from_everything_for_a_minute(arena: Arena) -> None:
+    """Its Consul agent, if it streams, answers from its own view all that time; our agent there withdraws all the same."""
+    old = arena.master
+    with cut_off(arena, old):
+        arena.wait_for_failover(old)
+        arena.until(lambda: _publishes_nobody(arena, old), "the agent that is cut off withdraws", within=TTL + 3)
+        for _ in range(48):
+            arena.watch(1, "it claims again")
+            assert _publishes_nobody(arena, old), "the agent that is cut off has published its node again"
+    until_old_follows(arena, old)
+
+
+def _publishes_nobody(arena: Arena, node: RedisNode) -> bool:
+    return all(entry["decision"] == "none" for entry in status.ask(arena.agent(node).socket)["nodes"])
 
 
 @fault(moves=False, empty=Empty.NEVER)

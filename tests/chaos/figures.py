@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from pathlib import Path
 from statistics import median
@@ -23,8 +24,11 @@ HEAD = (
     "gone ms",
     "worst",
     "> D",
+    "back ms",
+    "worst",
     "resolution ms",
 )
+WRITERS = ("fault", "writer", "runs", "written", "lost", "worst", "lost over s", "gap s", "worst s")
 
 
 class Figures:
@@ -50,6 +54,7 @@ class Figures:
         for name, verdicts in self.verdicts.items():
             exact = [x * 1000 for v in verdicts for x in v.exact if isfinite(x)]
             gone = [x * 1000 for v in verdicts for x in v.gone]
+            back = [x * 1000 for v in verdicts for x in v.back if isfinite(x)]
             rows.append(
                 {
                     "fault": name,
@@ -63,29 +68,53 @@ class Figures:
                     "gone_ms": median(gone) if gone else None,
                     "gone_worst_ms": max(gone, default=None),
                     "over_d": sum(v.over_d for v in verdicts),
+                    "back_ms": median(back) if back else None,
+                    "back_worst_ms": max(back, default=None),
                     "resolution_ms": max(v.resolution for v in verdicts) * 1000,
                     "problems": sorted({p for v in verdicts for p in v.problems}),
+                    "writers": [*_writers(verdicts)],
                 }
             )
         return rows
 
     def table(self) -> str:
         """For people."""
-        lines: list[tuple[str, ...]] = [HEAD]
-        for row in self.rows():
-            values = [v for k, v in row.items() if k != "problems"]
-            lines.append(tuple(_cell(key, value) for key, value in zip(HEAD, values, strict=True)))
-        widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
-        return "\n".join(
-            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-            for line in lines
-        )
+        rows = self.rows()
+        text = _table(HEAD, ([v for k, v in row.items() if k not in ("problems", "writers")] for row in rows))
+        writers = [[row["fault"], *writer.values()] for row in rows for writer in row["writers"]]
+        return f"{text}\n\n{_table(WRITERS, writers)}" if writers else text
 
     def write(self) -> None:
         """For programs."""
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(json.dumps(self.rows(), indent=1) + "\n")
+
+
+def _writers(verdicts: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
+    """A row a writer: the median and worst of what one run lost, and of its longest time between two writes."""
+    for writer in dict.fromkeys(writer for verdict in verdicts for writer in verdict.writes):
+        runs = [verdict.writes[writer] for verdict in verdicts if writer in verdict.writes]
+        lost, gaps = [len(run.lost) for run in runs], [run.gap for run in runs]
+        yield {
+            "writer": writer,
+            "runs": len(runs),
+            "written": sum(len(run.acknowledged) for run in runs),
+            "lost": median(lost),
+            "lost_worst": max(lost),
+            "lost_over_s": max(run.lost_over for run in runs),
+            "gap_s": median(gaps),
+            "gap_worst_s": max(gaps),
+        }
+
+
+def _table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    lines = [[*head], *([_cell(key, value) for key, value in zip(head, row, strict=True)] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    )
 
 
 def _cell(key: str, value: object) -> str:

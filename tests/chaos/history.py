@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from consul_redis_agent.facts import Address
 from consul_redis_agent.fleet import Witness
 
 from .authority import Tenure
+from .writes import Writes
 
 Names = frozenset[Address]
 
@@ -35,6 +36,8 @@ class History:
     tenures: Sequence[Tenure]
     stalled: Callable[[float, float], float] = lambda start, stop: 0.0
     """For how many seconds between two moments something runnable had to wait for a CPU."""
+    writes: Mapping[str, Writes] = field(default_factory=dict)
+    """What each writer of the application wrote, where there was one."""
 
     def between(self, since: float, until: float) -> Iterator[Span]:
         """The spans, cut to a window."""

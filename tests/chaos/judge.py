@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
@@ -11,8 +11,9 @@ from math import inf
 from consul_redis_agent.facts import Address
 from consul_redis_agent.fleet import SCALE
 
-from .authority import Loss, Tenure
+from .authority import FALLS, ROLE_PERIOD, Loss, Tenure
 from .history import History
+from .writes import Writes, unexcused
 
 D = 0.020
 """Seconds for which a node may be named after it lost authority, where its agent, or the new master's, runs. What is
@@ -22,8 +23,8 @@ SURE = 10 * D
 is asserted; time that the machine had no CPU for, or that the witness did not see, does not count."""
 R = 3.0
 """Seconds after healing until exactly the right node is named."""
-ROLE_PERIOD = 0.010
-"""Seconds by which the witness may see a role late: it asks every 5 ms."""
+FALL = 1.0
+"""Seconds for which a node may be named after an early tenure fell, instead of ``SURE``."""
 
 
 class Empty(Enum):
@@ -46,7 +47,7 @@ class Expectation:
 
     def bound(self, loss: Loss) -> float:
         """For how many seconds after such a loss the old name may stay."""
-        return self.late.get(loss, SURE) * SCALE
+        return self.late.get(loss, FALL if loss in FALLS else SURE) * SCALE
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,13 @@ class Verdict:
     """Promotion by Sentinel → DNS names exactly that node; infinite if the next promotion came first."""
     gone: tuple[float, ...]
     """Authority lost → DNS names the node no more."""
+    back: tuple[float, ...]
+    """An early tenure of another node fell → DNS names exactly the node that has authority again."""
     over_d: int
-    """How many of these took longer than D, though nothing excuses it."""
+    """How many in ``gone`` took longer than D, though nothing excuses it."""
     resolution: float
     problems: tuple[str, ...]
+    writes: Mapping[str, Writes] = field(default_factory=dict)
 
 
 def judge(history: History, expectation: Expectation, *, since: float, until: float, healed: float) -> Verdict:
@@ -105,6 +109,7 @@ def judge(history: History, expectation: Expectation, *, since: float, until: fl
         if span.names != frozenset({final.node}):
             named = "gives no answer" if span.names is None else f"names {sorted(map(str, span.names))}"
             problems.append(f"L: {span.start - healed:.1f} s after healing DNS {named}, not {final.node}")
+    problems += _writes(history, expectation)
     moved = [str(b.node) for a, b in pairwise(tenures) if a.node != b.node and since <= b.start <= until]
     if expectation.moves is not None and expectation.moves != bool(moved):
         problems.append(f"H: authority {f'moved to {moved}' if moved else 'did not move'}")
@@ -114,9 +119,11 @@ def judge(history: History, expectation: Expectation, *, since: float, until: fl
         wrong=sum(name.stop - name.start for name in stale),
         exact=tuple(_exact(history, t) for t in begun if t.promoted),
         gone=tuple(_gone(history, t) for t in lost),
-        over_d=sum(_gone(history, t) > D for t in lost if t.loss not in expectation.late),
+        back=tuple(_exact(history, t) for t in begun if t.returned),
+        over_d=sum(_gone(history, t) > D for t in lost if t.loss not in {*expectation.late, *FALLS}),
         resolution=max([b - a for a, b in history.gaps if a >= since and b <= until], default=0.02),
         problems=tuple(problems),
+        writes=history.writes,
     )
 
 
@@ -151,17 +158,28 @@ def _empty(history: History, expectation: Expectation, since: float, healed: flo
     if expectation.empty is Empty.ALLOWED:
         return
     excuses = [] if expectation.empty is Empty.NEVER else [*_vacancies(history), *_silences(history)]
+    joined = _joined((start - ROLE_PERIOD, stop + R * SCALE) for start, stop in excuses)
     for span in history.between(since, healed):
-        excused = any(a - ROLE_PERIOD <= span.start and span.stop <= b + R * SCALE for a, b in excuses)
+        excused = any(start <= span.start and span.stop <= stop for start, stop in joined)
         if span.names == frozenset() and not excused:
             yield f"H: DNS named nobody for {(span.stop - span.start) * 1000:.1f} ms while a master answered"
 
 
+def _joined(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    joined: list[tuple[float, float]] = []
+    for start, stop in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], stop))
+        else:
+            joined.append((start, stop))
+    return joined
+
+
 def _vacancies(history: History) -> Iterator[tuple[float, float]]:
-    """When nobody had authority."""
+    """When nobody had authority, or it moved; who has it again may have it before the other one has lost it."""
     starts = [t.start for t in history.tenures[1:]]
     for tenure, following in zip(history.tenures, [*starts, inf], strict=True):
-        yield tenure.end, following
+        yield min(tenure.end, following), max(tenure.end, following)
 
 
 def _silences(history: History) -> Iterator[tuple[float, float]]:
@@ -172,6 +190,14 @@ def _silences(history: History) -> Iterator[tuple[float, float]]:
         for (at, role), (following, _) in zip(roles, [*roles[1:], (inf, None)], strict=True):
             if role is None and following > tenure.start and at < tenure.end:
                 yield at, min(following, successor)
+
+
+def _writes(history: History, expectation: Expectation) -> Iterator[str]:
+    """What who asks DNS each time has lost, beside what the asynchronous replication and a fallen master explain."""
+    if each := history.writes.get("each"):
+        lost = unexcused(each.lost, history.tenures, expectation.bound)
+        if lost:
+            yield f"A: {len(lost)} acknowledged writes of who asks DNS each time are lost, over {lost[-1] - lost[0]:.3f} s"
 
 
 def _exact(history: History, tenure: Tenure) -> float:

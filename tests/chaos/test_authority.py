@@ -4,22 +4,61 @@ from __future__ import annotations
 
 from math import inf
 
+import pytest
+
 from consul_redis_agent.facts import Address
 
-from .authority import Death, Elections, Event, Loss, Role, Selected, Tenure
+from .authority import (
+    LIMIT,
+    LOOK,
+    NAMES,
+    REFUSES,
+    SILENCE,
+    Back,
+    Death,
+    Event,
+    GaveUp,
+    Gone,
+    Loss,
+    Named,
+    Role,
+    Selected,
+    Tenure,
+    Unheard,
+    Voice,
+)
 from .authority import tenures as tenures_of
 
 A, B, C = (Address(f"10.0.0.{n}", 6379) for n in (1, 2, 3))
-BEGIN = [Role(0, A, "master"), Role(0, B, "slave"), Role(0, C, "slave")]
+ALL = frozenset({A, B, C})
+S1, S2, S3 = SENTINELS = ("sentinel1", "sentinel2", "sentinel3")
+BEGIN: list[Event] = [
+    Role(0, A, "master"),
+    Role(0, B, "slave"),
+    Role(0, C, "slave"),
+    *(Named(0, s, A) for s in SENTINELS),
+]
+PROMOTED = (Selected(1.9, 1, B, S1), Role(2, B, "master"))
+"""Sentinel 1 leads a failover from A to B, and A lives on."""
 
 
-def tenures(*events: Event) -> list[Tenure]:
-    return tenures_of([*BEGIN, *events], A, 0)
+def tenures(*events: Event, now: float = -inf) -> list[Tenure]:
+    return tenures_of([*BEGIN, *events], A, 0, now)
+
+
+def early(end: float, loss: Loss | None, *, since: float = 2) -> Tenure:
+    """The tenure of B that no majority has followed."""
+    return Tenure(B, since, end, loss, promoted=True, early=True)
+
+
+def follow(at: float, node: Address, *sentinels: str) -> list[Event]:
+    """These Sentinels name a node from a moment on."""
+    return [Named(at, sentinel, node) for sentinel in sentinels]
 
 
 def test_a_selected_node_gains_authority_when_it_turns_master() -> None:
     """Not when it is selected; and at that moment the old one loses it, though it still says master."""
-    events = (Selected(1, 1, B), Role(2, B, "master"), Role(12, A, "slave"))
+    events = (Selected(1, 1, B, S1), Role(2, B, "master"), *follow(3, B, S1, S2), Role(12, A, "slave"))
     assert tenures(*events) == [Tenure(A, 0, 2, Loss.PROMOTION), Tenure(B, 2, promoted=True)]
 
 
@@ -27,22 +66,28 @@ def test_a_role_of_master_alone_gives_no_right() -> None:
     """REPLICAOF NO ONE by hand, and an old master that returns, change nothing."""
     by_hand = (Role(1, B, "master"), Role(9, B, "slave"))
     assert tenures(*by_hand) == [Tenure(A, 0)]
-    back = (Death(1, A), Role(1, A, None), Selected(2, 1, B), Role(3, B, "master"), Role(4, A, "master"))
-    assert tenures(*back) == [Tenure(A, 0, 1, Loss.DEATH), Tenure(B, 3, promoted=True)]
+    back = (Death(1, A), Role(1, A, None), Selected(2, 1, B, S1), Role(3, B, "master"), Role(4, A, "master"))
+    assert tenures(*back) == [Tenure(A, 0, 1, Loss.DEATH), early(inf, None, since=3)]
 
 
 def test_a_selection_of_an_older_epoch_counts_no_more() -> None:
     """A leader that was stopped and goes on later promotes somebody whom nobody follows."""
-    events = (Selected(1, 2, B), Role(2, B, "master"), Selected(3, 1, C), Role(4, C, "master"))
-    assert tenures(*events)[-1] == Tenure(B, 2, inf, None, promoted=True)
+    events = (Selected(1, 2, B, S1), Role(2, B, "master"), Selected(3, 1, C, S2), Role(4, C, "master"))
+    assert tenures(*events)[-1] == early(inf, None)
 
 
 def test_of_two_selections_of_one_epoch_the_first_counts_while_it_lives() -> None:
     """SENTINEL FAILOVER at two Sentinels asks nobody, and gives both the same epoch."""
-    both = (Selected(1, 2, B), Role(2, B, "master"), Selected(3, 2, C), Role(4, C, "master"))
-    assert tenures(*both)[-1] == Tenure(B, 2, promoted=True)
+    both = (Selected(1, 2, B, S1), Role(2, B, "master"), Selected(3, 2, C, S2), Role(4, C, "master"))
+    assert tenures(*both)[-1] == early(inf, None)
     died = (*both[:2], Death(2.5, B), *both[2:])
-    assert tenures(*died)[-1] == Tenure(C, 4, promoted=True)
+    assert tenures(*died)[-1] == Tenure(C, 4, promoted=True, early=True)
+
+
+def test_of_two_selections_of_one_epoch_the_one_that_a_majority_follows_counts() -> None:
+    """It beats the early one, though that came first."""
+    events = (*PROMOTED, Selected(2.5, 1, C, S2), Role(3, C, "master"), *follow(3.5, C, S2, S3))
+    assert tenures(*events)[1:] == [early(3.5, Loss.PROMOTION), Tenure(C, 3.5)]
 
 
 def test_a_process_that_returns_without_a_promotion_has_authority_again() -> None:
@@ -67,15 +112,150 @@ def test_silence_takes_nothing_away() -> None:
     assert tenures(Role(1, A, None), Role(5, A, "master")) == [Tenure(A, 0)]
 
 
-def test_who_is_master_already_gains_authority_when_it_is_selected() -> None:
-    """No change of role is to be waited for then."""
-    events = (Role(1, B, "master"), Selected(2, 1, B))
-    assert tenures(*events)[-1] == Tenure(B, 2, promoted=True)
+def test_who_is_master_already_gains_authority_when_a_majority_names_it() -> None:
+    """Nobody has seen it turn, so the selection alone proves nothing; the former one has it until then."""
+    events = (Role(1, B, "master"), Selected(2, 1, B, S1), Named(3, S1, B))
+    assert tenures(*events) == [Tenure(A, 0)]
+    assert tenures(*events, Named(3.1, S2, B)) == [Tenure(A, 0, 3.1, Loss.PROMOTION), Tenure(B, 3.1)]
+
+
+# --- An early tenure, which falls with its leader ---------------------------------------------------------------------
+
+
+def test_a_leader_that_dies_takes_early_authority_with_it() -> None:
+    """At that moment; and who says master and is named by a majority has it again."""
+    found = tenures(*PROMOTED, Gone(2.01, S1), now=60)
+    assert found == [
+        Tenure(A, 0, 2, Loss.PROMOTION),
+        early(2.01, Loss.LEADER),
+        Tenure(A, 2.01, returned=True),
+    ]
+
+
+@pytest.mark.parametrize("role", [None, "slave"])
+def test_a_former_master_that_does_not_say_master_does_not_get_it_back(role: str | None) -> None:
+    """Nobody has it then; and it does as soon as it says so, since a majority still names it."""
+    events = (*PROMOTED, Role(2.005, A, role), Gone(2.01, S1))
+    assert tenures(*events, now=60)[1:] == [early(2.01, Loss.LEADER)]
+    again = tenures(*events, Role(4, A, "master"), now=60)
+    assert again[1:] == [early(2.01, Loss.LEADER), Tenure(A, 4, returned=True)]
+
+
+def test_a_former_master_that_a_majority_names_no_more_does_not_get_it_back() -> None:
+    """One of three has died before, and the leader now: one Sentinel is no majority."""
+    assert tenures(*PROMOTED, Gone(2.005, S3), Gone(2.01, S1), now=60)[1:] == [early(2.01, Loss.LEADER)]
+
+
+def test_a_majority_makes_an_early_tenure_a_lasting_one() -> None:
+    """Then neither the loss of the leader, nor time, takes it away."""
+    followed = (*PROMOTED, Named(2.9, S1, B), Named(3, S2, B))
+    for end in (Gone(3.1, S1), Unheard(3.1, S1, ALL), GaveUp(3.1, S1)):
+        assert tenures(*followed, end, now=60)[-1] == Tenure(B, 2, promoted=True)
+    assert tenures(*PROMOTED, Named(2.9, S1, B), Gone(2.95, S1))[-1] == Tenure(A, 2.95, returned=True)
+
+
+def test_a_sentinel_that_is_not_heard_helps_to_no_majority() -> None:
+    """It is dead, or cut off from the node that it names."""
+    for lost in (Gone(2.1, S2), Unheard(2.1, S2, frozenset({B}))):
+        found = tenures(*PROMOTED, Named(2.05, S2, B), lost, Named(2.9, S1, B), now=4)
+        assert found[-1] == early(inf, None)
+    elsewhere = Unheard(2.1, S2, frozenset({A, C}))
+    assert tenures(*PROMOTED, Named(2.05, S2, B), elsewhere, Named(2.9, S1, B), now=4)[-1].early is False
+
+
+def test_a_majority_that_follows_after_all_gives_authority_back() -> None:
+    """A leader that is started again names the promoted node, as its file says, and the others follow it."""
+    events = (*PROMOTED, Named(2.9, S1, B), Gone(2.95, S1), Back(9, S1), Named(9, S1, B), Named(9.5, S2, B))
+    assert tenures(*events, now=60)[1:] == [
+        early(2.95, Loss.LEADER),
+        Tenure(A, 2.95, 9.5, Loss.PROMOTION, returned=True),
+        Tenure(B, 9.5),
+    ]
+
+
+def test_a_silent_leader_is_lost_after_two_seconds() -> None:
+    """An agent may have begun to count at its last answer, so the next one may be named a little sooner."""
+    for node in (ALL, frozenset({B})):
+        found = tenures(*PROMOTED, Unheard(2.5, S1, node), now=60)
+        assert found[1:] == [
+            early(2.5 + SILENCE, Loss.LEADER),
+            Tenure(A, 2.5 + SILENCE - LOOK, returned=True),
+        ]
+
+
+def test_a_leader_that_is_silent_for_a_moment_or_to_others_is_not_lost() -> None:
+    """It counts who cannot hear it: the promoted node's host."""
+    moment = (Unheard(2.5, S1, ALL), Unheard(3.9, S1, frozenset()))
+    assert tenures(*PROMOTED, *moment, now=2 + LIMIT - 0.1)[-1] == early(inf, None)
+    others = Unheard(2.5, S1, frozenset({A, C}))
+    assert tenures(*PROMOTED, others, now=2 + LIMIT - 0.1)[-1] == early(inf, None)
+
+
+def test_a_leader_that_gives_up_ends_early_authority() -> None:
+    """Only the one that led to it."""
+    assert tenures(*PROMOTED, GaveUp(4, S1))[1:] == [early(4, Loss.ABORT), Tenure(A, 4, returned=True)]
+    assert tenures(*PROMOTED, GaveUp(4, S2))[1:] == [early(inf, None)]
+
+
+def test_early_authority_ends_by_itself() -> None:
+    """After five seconds without a majority."""
+    assert tenures(*PROMOTED, now=2 + LIMIT - 0.01)[-1] == early(inf, None)
+    assert tenures(*PROMOTED, now=60)[1:] == [early(2 + LIMIT, Loss.LIMIT), Tenure(A, 2 + LIMIT, returned=True)]
+
+
+def test_what_falls_blocks_no_later_promotion() -> None:
+    """The others have heard nothing of its epoch and take the same one."""
+    fell = (*PROMOTED, Gone(2.01, S1))
+    later = (Selected(20, 1, C, S2), Role(20.1, C, "master"), *follow(21, C, S2, S3))
+    assert tenures(*fell, *later)[-2:] == [
+        Tenure(A, 2.01, 20.1, Loss.PROMOTION, returned=True),
+        Tenure(C, 20.1, promoted=True),
+    ]
+
+
+def test_a_promoted_node_that_dies_early_gives_authority_back() -> None:
+    """And has none when it is back, unless a majority names it."""
+    events = (*PROMOTED, Death(2.5, B), Role(2.5, B, None), Role(3, B, "master"))
+    assert tenures(*events, now=60)[1:] == [early(2.5, Loss.DEATH), Tenure(A, 2.5)]
+
+
+def test_a_second_leader_that_selects_the_same_node_prolongs_nothing() -> None:
+    """The claim rests on the first one; with the second a majority follows."""
+    second = Selected(4, 2, B, S2)
+    assert tenures(*PROMOTED, second, now=60)[1] == early(2 + LIMIT, Loss.LIMIT)
+    assert tenures(*PROMOTED, second, Gone(4.5, S1))[1] == early(4.5, Loss.LEADER)
+    followed = tenures(*PROMOTED, second, Gone(4.5, S1), *follow(5, B, S2, S3))
+    assert followed[2:] == [Tenure(A, 4.5, 5, Loss.PROMOTION, returned=True), Tenure(B, 5)]
+
+
+# --- A leader that is lost before the node turns master ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", [Gone(1.95, S1), Unheard(1.95, S1, ALL), GaveUp(1.95, S1)])
+def test_who_turns_master_when_its_leader_cannot_be_asked_has_no_authority(lost: Event) -> None:
+    """The command was on its way, or was read late by a node that had been stopped."""
+    assert tenures(*PROMOTED, lost, now=60) == [Tenure(A, 0)]
+
+
+def test_a_promotion_that_is_seen_after_the_end_of_the_leader_was_before_it() -> None:
+    """The witness sees a role up to its period late."""
+    assert tenures(*PROMOTED, Gone(1.995, S1))[1:] == [early(2, Loss.LEADER), Tenure(A, 2, returned=True)]
+
+
+def test_a_leader_that_is_heard_again_soon_promotes_after_all() -> None:
+    """But not one that was stopped for so long that it is in TILT, or another process."""
+    silent = (*PROMOTED, Unheard(1.95, S1, ALL))
+    assert tenures(*silent, Unheard(3, S1, frozenset()))[-1] == early(inf, None, since=3)
+    assert tenures(*silent, Unheard(5, S1, frozenset())) == [Tenure(A, 0)]
+    assert tenures(*PROMOTED[:1], Gone(1.95, S1), Back(1.96, S1), PROMOTED[1]) == [Tenure(A, 0)]
+
+
+# --- What the events of a Sentinel say --------------------------------------------------------------------------------
 
 
 def test_a_selection_carries_the_epoch_of_its_own_election() -> None:
     """An epoch that becomes known after the election began belongs to another one."""
-    elections = Elections()
+    voice = Voice(S1)
     found = [
         selected
         for at, (channel, text) in enumerate(
@@ -86,6 +266,23 @@ def test_a_selection_carries_the_epoch_of_its_own_election() -> None:
                 ("+selected-slave", "slave 10.0.0.2:6379 10.0.0.2 6379 @ mymaster 10.0.0.1 6379"),
             ]
         )
-        for selected in elections.heed(at, channel, text)
+        for selected in voice.heed(at, channel, text)
     ]
-    assert found == [Selected(3, 3, B)]
+    assert found == [Selected(3, 3, B, S1)]
+
+
+@pytest.mark.parametrize(
+    ("channel", "text", "said"),
+    [
+        ("+promoted-slave", "slave 10.0.0.2:6379 10.0.0.2 6379 @ mymaster 10.0.0.1 6379", [Named(1, S1, B)]),
+        ("+switch-master", "mymaster 10.0.0.1 6379 10.0.0.2 6379", [Named(1, S1, B)]),
+        ("+monitor", "master mymaster 10.0.0.2 6379 quorum 2", [Named(1, S1, B)]),
+        ("-failover-abort-slave-timeout", "master mymaster 10.0.0.1 6379", [GaveUp(1, S1)]),
+        (NAMES, "10.0.0.2 6379", [Back(1, S1), Named(1, S1, B)]),
+        (REFUSES, "", [Gone(1, S1)]),
+        ("+sdown", "slave 10.0.0.2:6379 10.0.0.2 6379 @ mymaster 10.0.0.1 6379", []),
+    ],
+)
+def test_what_each_event_says(channel: str, text: str, said: list[Event]) -> None:
+    """As sentinel.c prints them."""
+    assert [*Voice(S1).heed(1, channel, text)] == said

@@ -22,7 +22,7 @@ if OPTIONS.faults:
     @pytest.mark.parametrize("fault", OPTIONS.faults, ids=lambda fault: fault.name.replace(" ", "-"))
     def test_fault(fault: Fault, number: int, arenas: Arenas, figures: Figures) -> None:
         """Never two names, never one without authority, the right one once all is well, and nothing that should not be."""
-        arena = arenas.take(OPTIONS.seed + number)
+        arena = arenas.take(f"{OPTIONS.seed + number} {fault.name}")
         verdict, story = run(arena, fault)
         figures.note(fault.name, verdict, story)
         assert not verdict.problems, story

@@ -12,10 +12,17 @@ from consul_redis_agent.fleet import SCALE, Seen, Witness
 from .authority import Loss, Tenure
 from .history import History, Span
 from .history import spans as seen_spans
-from .judge import SURE, D, Empty, Expectation, R, Verdict, judge
+from .judge import FALL, SURE, D, Empty, Expectation, R, Verdict, judge
+from .writes import Writes
 
 A, B = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379)
 MOVED = [Tenure(A, 0, 10, Loss.PROMOTION), Tenure(B, 10, promoted=True)]
+FELL = [
+    Tenure(A, 0, 10, Loss.PROMOTION),
+    Tenure(B, 10, 11, Loss.LEADER, promoted=True, early=True),
+    Tenure(A, 11, returned=True),
+]
+"""B was promoted, its leader was lost before a majority followed, and A has authority again."""
 DIED = [Tenure(A, 0, 10, Loss.DEATH), Tenure(B, 12, promoted=True)]
 LATE = SURE * SCALE + 0.1
 HEALED = 15.0
@@ -27,11 +34,13 @@ def verdict(
     tenures: list[Tenure],
     expectation: Expectation | None = None,
     roles: dict[Address, list[tuple[float, str | None]]] | None = None,
+    writes: dict[str, Writes] | None = None,
 ) -> Verdict:
     """Judge a history of DNS, each answer from its moment on, from 1 to the end, healed at 15."""
     ends = [*(at for at, _ in answers[1:]), END]
     spans = [Span(at, end, frozenset(named)) for (at, named), end in zip(answers, ends, strict=True)]
-    history = History(spans, [], roles or {A: [(0, "master")], B: [(0, "slave")]}, tenures)
+    says = roles or {A: [(0, "master")], B: [(0, "slave")]}
+    history = History(spans, [], says, tenures, writes=writes or {})
     return judge(history, expectation or Expectation(), since=1, until=END, healed=HEALED)
 
 
@@ -79,6 +88,66 @@ def test_an_old_name_that_comes_back_is_found() -> None:
     expectation = Expectation(late=dict.fromkeys(Loss, 100.0))
     found = verdict((0, (A,)), (10.01, (B,)), (12, (A,)), (12.1, (B,)), tenures=MOVED, expectation=expectation)
     assert any("went back" in p for p in found.problems)
+
+
+def test_an_early_name_may_stay_for_a_second_after_its_leader_and_no_longer() -> None:
+    """And the one before it may come back: its authority is the newer one now."""
+    found = verdict((0, (A,)), (10.01, (B,)), (11.4, (A,)), tenures=FELL)
+    assert found.problems == ()
+    assert [*found.back] == pytest.approx([0.4])
+    assert found.over_d == 0
+    late = verdict((0, (A,)), (10.01, (B,)), (11.1 + FALL * SCALE, (A,)), tenures=FELL)
+    assert [p[:2] for p in late.problems] == ["S2"]
+    stays = verdict((0, (A,)), (10.01, (B,)), tenures=FELL)
+    assert {p[:2] for p in stays.problems} == {"S2", "L:"}
+
+
+def test_an_early_name_that_comes_back_without_a_majority_is_found() -> None:
+    """H, and it is well with one."""
+    answers = (0, (A,)), (10.01, (B,)), (11.4, (A,)), (11.6, (B,))
+    assert any("went back" in p for p in verdict(*answers, tenures=FELL).problems)
+    followed = [*FELL[:2], Tenure(A, 11, 11.5, Loss.PROMOTION, returned=True), Tenure(B, 11.5)]
+    assert verdict(*answers, tenures=followed).problems == ()
+
+
+def test_nobody_may_be_named_for_a_moment_while_authority_goes_back() -> None:
+    """No longer than ``R``; and where the former master is dead, until there is another one."""
+    moment = (0, (A,)), (10.01, (B,)), (11.2, ()), (11.7, (A,))
+    assert verdict(*moment, tenures=FELL).problems == ()
+    long = (0, (A,)), (10.01, (B,)), (11.2, ()), (11.3 + R * SCALE, (A,))
+    assert any("named nobody" in p for p in verdict(*long, tenures=FELL).problems)
+    dead = [Tenure(A, 0, 2, Loss.DEATH), *FELL[1:2], Tenure(B, 14.5)]
+    assert verdict((0, (A,)), (2.01, ()), (10.01, (B,)), (11.2, ()), (14.6, (B,)), tenures=dead).problems == ()
+
+
+def test_who_has_authority_again_may_be_named_before_the_other_one_has_lost_it() -> None:
+    """Silence is counted from either end."""
+    overlapping = [FELL[0], FELL[1], Tenure(A, 10.5, returned=True)]
+    assert verdict((0, (A,)), (10.01, (B,)), (10.6, ()), (10.7, (A,)), tenures=overlapping).problems == ()
+
+
+def test_a_lost_write_needs_an_excuse() -> None:
+    """A: it was acknowledged near a move, or by a node whose authority did not last. Who keeps a connection has no promise."""
+    answers = (0, (A,)), (10.01, (B,)), (11.4, (A,))
+
+    def lost(*moments: float, writer: str = "each") -> bool:
+        written = {writer: Writes([*enumerate(moments)], there=())}
+        return any(p.startswith("A: ") for p in verdict(*answers, tenures=FELL, writes=written).problems)
+
+    assert not lost(9.9, 10.5, 11.1)
+    assert lost(9)
+    assert lost(11.5 + FALL * SCALE)
+    assert not lost(9, 14, writer="kept")
+    there = {"each": Writes([(1, 9.0), (2, 14.0)], there={1, 2})}
+    assert verdict(*answers, tenures=FELL, writes=there).problems == ()
+
+
+def test_what_writers_lose_is_counted() -> None:
+    """How much, over how long, and the longest time without a write."""
+    writes = Writes([(1, 1.0), (2, 1.5), (4, 3.0), (5, 3.5), (6, 3.6)], there=[1, 5])
+    assert (writes.lost, writes.gap) == ([1.5, 3.0, 3.6], 1.5)
+    assert writes.lost_over == pytest.approx(2.1)
+    assert (Writes([], []).lost_over, Writes([], []).gap) == (0, 0)
 
 
 def test_nobody_named_is_well_only_while_nobody_answers() -> None:

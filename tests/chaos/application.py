@@ -1,0 +1,74 @@
+"""The application as a witness: writers as a process of the fleet, and what the master of the end holds of their writes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from consul_redis_agent.fleet import ConsulNode, Fleet, Process, RedisNode, SentinelNode, srv
+
+from .writes import Writes
+
+EVERY = 0.005
+"""Seconds between two writes of one writer."""
+WRITERS = ("kept", "each", "sentinel")
+_PROGRAM = Path(__file__).with_name("writers.py")
+_numbers = itertools.count(1)
+
+
+class Application(Process):
+    """``writers.py`` on the host of ``consul``; each process writes to lists of its own."""
+
+    def __init__(self, name: str, *, folder: Path, consul: ConsulNode, sentinels: list[SentinelNode]) -> None:
+        path = folder / f"{name}.json"
+        super().__init__(name, [sys.executable, "-I", str(_PROGRAM), str(path)], host=consul.host, folder=folder)
+        self._keys = {writer: f"{name}:{writer}" for writer in WRITERS}
+        spec = {
+            "dns": consul.dns,
+            "question": srv.question("redis.service.consul.").hex(),
+            "sentinels": [sentinel.address for sentinel in sentinels],
+            "master_name": sentinels[0].master_name,
+            "every": EVERY,
+            "keys": self._keys,
+        }
+        path.write_text(json.dumps(spec))
+
+    def is_ready(self) -> bool:
+        """Whether each writer has written."""
+        return all(self._acknowledged().values())
+
+    def writes(self, master: RedisNode) -> Mapping[str, Writes]:
+        """What each writer wrote, held against what a master has, after the end. Raises redis.RedisError."""
+        return {
+            writer: Writes(told, {int(entry) for entry in master.ask("LRANGE", self._keys[writer], "0", "-1")})
+            for writer, told in self._acknowledged().items()
+        }
+
+    def forget(self, master: RedisNode) -> None:
+        """Delete what was written. Raises redis.RedisError."""
+        master.ask("DEL", *self._keys.values())
+
+    def _acknowledged(self) -> dict[str, list[tuple[int, float]]]:
+        told: dict[str, list[tuple[int, float]]] = {writer: [] for writer in WRITERS}
+        for line in self.log().splitlines(keepends=True):
+            if line.endswith("\n") and line.startswith("["):
+                writer, *new = json.loads(line)
+                told[writer] += [(int(number), float(at)) for number, at in new]
+        return told
+
+
+@contextmanager
+def writing(fleet: Fleet) -> Iterator[Application]:
+    """Have applications write from the beginning of the block to its end, or until they are stopped."""
+    name = f"application{next(_numbers)}"
+    application = Application(name, folder=fleet.folder, consul=fleet.consuls[0], sentinels=fleet.sentinels)
+    try:
+        yield fleet.add(application)
+    finally:
+        if application.alive:
+            application.kill()
+        fleet.processes.remove(application)
