@@ -107,6 +107,8 @@ async def _watch(name: str, server: Address) -> NoReturn:
             now = ",".join(dict.fromkeys(str(answer.address) for answer in answers)) or "none"
         except DnsError:
             now = "unanswered"
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError  # Ctrl-C: on Python 3.11, what dnspython awaits may swallow it
         if now != former:
             seen = time.monotonic()
             say(change(datetime.now().astimezone(), now, former, seen - since, for_eyes=is_terminal()))

@@ -268,8 +268,13 @@ def test_the_agent_outlives_redis_at_a_stop(master: Master) -> None:
     machine, witness, _ = master
     assert machine.systemctl("isolate", "default.target") == ""  # one transaction for all units, as a shutdown is
     witness.wait_for(within=3)
-    log = machine.agent_log()
-    assert re.search(r"master -> none: Redis does not answer.*\n(.*\n)*.* stops; on_stop", log), log
+
+    def has_told() -> bool:  # DNS knows before the last line is written
+        log = machine.agent_log()
+        assert re.search(r"master -> none: Redis does not answer.*\n(.*\n)*.* stops; on_stop", log), log
+        return True
+
+    until(has_told, within=5, what="the agent tells that it withdrew and then stopped")
 
 
 def test_redis_starts_at_boot_without_consul(booted: tuple[Fleet, Machine, ConsulNode]) -> None:
