@@ -356,13 +356,17 @@ class Arena:
         self.until(follows, f"{node.name} follows the master", within=within)
 
     def wait_until_well(self, *, within: float = 90) -> RedisNode:
-        """Wait until the servers are well: who has authority answers, its Consul is alive to the servers. Returns it."""
+        """Wait until the servers are well, and return who has authority.
+
+        It answers, no Sentinel holds it for down, and its Consul is alive to the servers.
+        """
 
         def well() -> bool:
             holder = self.holder
             return (
                 holder is not None
                 and holder.role() == "master"
+                and not any(holds_for_down(sentinel, holder) for sentinel in self.sentinels if sentinel.alive)
                 and self.agent(holder).alive
                 and self.consul(holder).is_ready()
                 and self._gossip_knows(holder)
@@ -403,7 +407,10 @@ class Arena:
                 process.launch()
         for process in self.fleet.processes:
             process.wait_ready(within=20)
+        for consul in self.fleet.consuls:
+            self.until(partial(sees_everybody, consul, self.fleet.consuls), f"{consul.name} sees every other one alive")
         for node in self.nodes:
+            self.until(partial(self._gossip_knows, node), f"Consul's servers hold the host of {node.name} for alive")
             set_priority(node, "100")
         for sentinel in self.sentinels:
             sentinel.ask("SENTINEL", "DEBUG", *HASTE)
@@ -431,6 +438,21 @@ class Arena:
         if self.holder is not master:
             now = time.monotonic()
             self._named += [Named(now, sentinel.name, master.announced) for sentinel in self.sentinels]
+
+
+def sees_everybody(consul: ConsulNode, everybody: Sequence[ConsulNode]) -> bool:
+    """Whether a Consul agent's gossip has all others alive; it is told of those that it gave up, which it tries every 30 s."""
+    alive = {member["Name"] for member in consul.get("/v1/agent/members") if member["Status"] == 1}
+    away = [other for other in everybody if other.name not in alive]
+    for other in away:
+        consul.put(f"/v1/agent/join/{other.lan}")
+    return not away
+
+
+def holds_for_down(sentinel: SentinelNode, master: RedisNode) -> bool:
+    """Whether a Sentinel that has this node as its master cannot reach it: after a cut it takes some seconds to try again."""
+    fields = sentinel.master()
+    return (fields["ip"], int(fields["port"])) == master.announced and "s_down" in fields["flags"].split(",")
 
 
 def has_ended(process: Process) -> bool:

@@ -12,7 +12,7 @@ A node **gains authority** when its ROLE turns to master
 A tenure that began by promotion is **early** until a majority of the Sentinels names the node. Its leader does when it
 has seen the node's new role (``+promoted-slave``: ``sentinelGetCurrentMasterAddress`` gives the promoted node from then
 on), the others when the leader's hello has told them (``+switch-master``, from ``sentinelProcessHelloMessage``), and a
-Sentinel that starts names what its file says. One that is not heard on the node's host does not count.
+Sentinel that starts names what its file says. One that is not heard on the node's host, or is in TILT, does not count.
 
 A node **loses authority** at the first of these moments
 
@@ -20,7 +20,7 @@ A node **loses authority** at the first of these moments
 - DEMOTION: its own ROLE turns to slave;
 - DEATH: its process ends;
 - LEADER, while it is early: its leader's process ends, so that connections are refused, or the node's host has heard
-  nothing of it for ``SILENCE``, because it is stopped, cut off, or without power;
+  nothing of it for ``SILENCE``, because it is stopped, cut off, without power, or in TILT, when it has no vote;
 - ABORT, while it is early: its leader gives the failover up (``-failover-abort-…``, ``sentinelAbortFailover``);
 - LIMIT, while it is early: ``LIMIT`` is over.
 
@@ -116,6 +116,15 @@ class Back:
 
 
 @dataclass(frozen=True, slots=True)
+class Tilt:
+    """A Sentinel's clock has jumped, as after a stop of more than 2 s: until it is over it has no vote."""
+
+    at: float
+    sentinel: str
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Unheard:
     """From now on the hosts of these nodes, and no others, hear nothing of a Sentinel, though nothing was closed."""
 
@@ -141,7 +150,7 @@ class Death:
     node: Address
 
 
-Event = Selected | GaveUp | Named | Gone | Back | Unheard | Role | Death
+Event = Selected | GaveUp | Named | Gone | Back | Tilt | Unheard | Role | Death
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +201,7 @@ class _Timeline:
         self._named: Address | None = None
         """Whom a majority has named last."""
         self._gone: dict[str, float] = {}
+        self._tilted: dict[str, float] = {}
         self._unheard: dict[str, dict[Address, float]] = {}
 
     def take(self, event: Event) -> None:
@@ -212,15 +222,18 @@ class _Timeline:
                     self._end(at, Loss.LEADER)
             case Back(_, sentinel):
                 self._gone.pop(sentinel, None)
+                self._tilted.pop(sentinel, None)
                 self._drop_selection_of(sentinel)
+            case Tilt(at, sentinel, over):
+                if over:
+                    self._tilted.pop(sentinel, None)
+                else:
+                    self._tilted.setdefault(sentinel, at)
             case Unheard(at, sentinel, nodes):
                 before = self._unheard.get(sentinel, {})
                 self._unheard[sentinel] = {node: before.get(node, at) for node in nodes}
                 if self._selected and self._selected.leader == sentinel:
-                    if at - before.get(self._selected.node, at) > SILENCE:
-                        self._selected = None  # it is in TILT, or has given up
-                    else:
-                        self._turn(at, self._selected.node)
+                    self._turn(at, self._selected.node)
             case Death(at, node):
                 self._roles[node] = None
                 if self._holds(node):
@@ -242,7 +255,7 @@ class _Timeline:
         if self._early is None:
             return
         over = self.done[-1].start + LIMIT
-        silent = self._unheard.get(self._early.leader, {}).get(self.done[-1].node, inf) + SILENCE
+        silent = self._silent_since(self._early.leader, self.done[-1].node) + SILENCE
         if silent - LOOK <= min(now, over):
             self._end(silent, Loss.LEADER)
             self._follow_majority(silent - LOOK)
@@ -262,8 +275,7 @@ class _Timeline:
         selected = self._selected
         if selected is None or self._roles.get(node) != "master" or self._turned[node] < selected.at:
             return
-        lost = self._gone.get(selected.leader, self._unheard.get(selected.leader, {}).get(node, inf))
-        if lost + ROLE_PERIOD < at:
+        if min(self._gone.get(selected.leader, inf), self._silent_since(selected.leader, node)) + ROLE_PERIOD < at:
             return
         self._promote(selected, at)
         if self._early and self._early.leader == selected.leader and selected.leader in self._gone:
@@ -299,9 +311,13 @@ class _Timeline:
         heard = Counter(
             node
             for sentinel, node in self._words.items()
-            if sentinel not in self._gone and node not in self._unheard.get(sentinel, {})
+            if sentinel not in self._gone and self._silent_since(sentinel, node) == inf
         )
         return next((node for node, count in heard.items() if count > len(self._words) / 2), None)
+
+    def _silent_since(self, sentinel: str, node: Address) -> float:
+        """Since when a node's host has heard nothing of a Sentinel that counts; inf: it does."""
+        return min(self._tilted.get(sentinel, inf), self._unheard.get(sentinel, {}).get(node, inf))
 
     def _drop_selection_of(self, leader: str) -> None:
         if self._selected and self._selected.leader == leader:
@@ -343,6 +359,8 @@ class Voice:
                 yield Named(at, self._sentinel, _address(words[3:5]))
             case "-failover-abort-not-elected" | "-failover-abort-no-good-slave" | "-failover-abort-slave-timeout":
                 yield GaveUp(at, self._sentinel)
+            case "+tilt" | "-tilt":
+                yield Tilt(at, self._sentinel, over=channel == "-tilt")
             case _ if channel == NAMES:
                 yield Back(at, self._sentinel)
                 yield Named(at, self._sentinel, _address(words))

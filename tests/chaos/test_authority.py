@@ -24,6 +24,7 @@ from .authority import (
     Role,
     Selected,
     Tenure,
+    Tilt,
     Unheard,
     Voice,
 )
@@ -163,6 +164,14 @@ def test_a_sentinel_that_is_not_heard_helps_to_no_majority() -> None:
     assert tenures(*PROMOTED, Named(2.05, S2, B), elsewhere, Named(2.9, S1, B), now=4)[-1].early is False
 
 
+def test_a_sentinel_in_tilt_has_no_vote() -> None:
+    """Neither for a majority, nor as a leader, though it answers."""
+    tilt = Tilt(2.1, S1, over=False)
+    assert tenures(*PROMOTED, tilt, now=60)[1] == early(2.1 + SILENCE, Loss.LEADER)
+    assert tenures(*PROMOTED, tilt, *follow(2.9, B, S1, S2), now=3)[-1] == early(inf, None)
+    assert tenures(*PROMOTED, tilt, *follow(2.9, B, S1, S2), Tilt(3, S1, over=True))[-1].early is False
+
+
 def test_a_majority_that_follows_after_all_gives_authority_back() -> None:
     """A leader that is started again names the promoted node, as its file says, and the others follow it."""
     events = (*PROMOTED, Named(2.9, S1, B), Gone(2.95, S1), Back(9, S1), Named(9, S1, B), Named(9.5, S2, B))
@@ -242,11 +251,11 @@ def test_a_promotion_that_is_seen_after_the_end_of_the_leader_was_before_it() ->
     assert tenures(*PROMOTED, Gone(1.995, S1))[1:] == [early(2, Loss.LEADER), Tenure(A, 2, returned=True)]
 
 
-def test_a_leader_that_is_heard_again_soon_promotes_after_all() -> None:
+def test_a_leader_that_is_heard_again_promotes_after_all() -> None:
     """But not one that was stopped for so long that it is in TILT, or another process."""
     silent = (*PROMOTED, Unheard(1.95, S1, ALL))
-    assert tenures(*silent, Unheard(3, S1, frozenset()))[-1] == early(inf, None, since=3)
-    assert tenures(*silent, Unheard(5, S1, frozenset())) == [Tenure(A, 0)]
+    assert tenures(*silent, Unheard(5, S1, frozenset()))[-1] == early(inf, None, since=5)
+    assert tenures(*silent, Tilt(5, S1, over=False), Unheard(5.1, S1, frozenset())) == [Tenure(A, 0)]
     assert tenures(*PROMOTED[:1], Gone(1.95, S1), Back(1.96, S1), PROMOTED[1]) == [Tenure(A, 0)]
 
 
@@ -280,6 +289,8 @@ def test_a_selection_carries_the_epoch_of_its_own_election() -> None:
         ("-failover-abort-slave-timeout", "master mymaster 10.0.0.1 6379", [GaveUp(1, S1)]),
         (NAMES, "10.0.0.2 6379", [Back(1, S1), Named(1, S1, B)]),
         (REFUSES, "", [Gone(1, S1)]),
+        ("+tilt", "#tilt mode entered", [Tilt(1, S1, over=False)]),
+        ("-tilt", "#tilt mode exited", [Tilt(1, S1, over=True)]),
         ("+sdown", "slave 10.0.0.2:6379 10.0.0.2 6379 @ mymaster 10.0.0.1 6379", []),
     ],
 )
