@@ -3,11 +3,10 @@
  1. A node is published as master only while its own INFO says ``role:master``, it is not loading, and it answers.
  2. And only while Sentinel stands behind it: a majority of the known Sentinels name it, at the newest epoch that a
     majority has reached. One in TILT, out of reach or behind that epoch has no vote; one that is ahead silences nobody.
-    Or, early, before the others know: a Sentinel that was elected leader at an
-    epoch newer than every claim has selected it, it was seen to turn from replica to master, and that Sentinel says so
-    still when it is asked after the turn. Such a claim says that it is early and since when. It stands until a majority
-    follows, 5 s at most. It falls with its leader: refused, silent for 2 s, or giving up. Then it comes back only
-    with a majority.
+    Or, early, before the others know: a Sentinel that was elected leader at an epoch newer than every claim has selected
+    it, it was seen to turn from replica to master, and that Sentinel says so still when it is asked after the turn.
+    Such a claim says that it is early and since when. It stands until a majority follows, 5 s at most, and falls with
+    its leader: refused, silent for 2 s, or giving up. Then it comes back only with a majority.
  3. The newest epoch wins: a master that sees a live claim with a newer epoch withdraws at once; at the same epoch a
     majority's claim beats an early one. An early claim that was seen for more than its 5 s is nobody's: the node that a
     majority names evicts it.
