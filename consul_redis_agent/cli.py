@@ -195,9 +195,6 @@ def _items(text: str) -> list[str]:
 
 
 def _help(key: Key) -> str:
-    default = (
-        ""
-        if key.default in (INHERITED, "", [])
-        else f" (default: {str(key.default).lower() if isinstance(key.default, bool) else key.default})"
-    )
+    shown = str(key.default).lower() if isinstance(key.default, bool) else key.default
+    default = "" if key.default in (INHERITED, "", []) else f" (default: {shown})"
     return (key.doc.rstrip(".") + default).replace("%", "%%")

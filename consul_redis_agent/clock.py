@@ -32,6 +32,12 @@ def until_tick(period: float, phase: float = 0.0) -> float:
     return period - (clock() - _SPREAD - phase) % period
 
 
+def cancelling() -> bool:
+    """Whether the running task is to end, also where something that it awaited has swallowed that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def set_within(event: asyncio.Event, seconds: float) -> None:
     """Wait until ``event`` is set, by others or, after that time, by this."""
     alarm = asyncio.get_running_loop().call_later(seconds, event.set)  # asyncio.timeout() costs three times as much

@@ -40,7 +40,6 @@ from consul_redis_agent.facts import (
     Node,
     Peer,
     Role,
-    Selection,
     Sentinel,
     Silence,
 )
@@ -256,12 +255,6 @@ def leader(facts: Facts, node: Node) -> Sentinel | None:
     return max(leaders, key=lambda s: s.selection.epoch if s.selection else NO_EPOCH, default=None)
 
 
-def selection(facts: Facts, node: Node) -> Selection | None:
-    """With what that Sentinel has selected the own node."""
-    found = leader(facts, node)
-    return found.selection if found else None
-
-
 def _fresh(sentinel: Sentinel, facts: Facts) -> bool:
     return sentinel.votes and facts.now - sentinel.at <= SENTINEL_LIFE
 
@@ -390,9 +383,8 @@ class _Master:
         if found.at < max(node.turned, self.facts.now - LEADER_SILENCE):
             why = f"Redis has turned master; {found.address}, elected at epoch {chosen.epoch}, is asked whether it stands by it."
             return replace(_keep(self.facts, Reason.ASKING_LEADER, why), leader=found.id)
-        since = floor(self.facts.now * 1000) / 1000  # as Meta holds it
-        claim = Claim(chosen.epoch, 0, node.run_id, Early(since, self.facts.boot, found.id))
-        return self._publish_early(claim, since, found.at)
+        early = Early(floor(self.facts.now * 1000) / 1000, self.facts.boot, found.id)  # milliseconds, as Meta holds it
+        return self._publish_early(Claim(chosen.epoch, 0, node.run_id, early), early, found.at)
 
     def _stays_early(self, claim: Claim, early: Early, top: int, named: Address | None) -> Decision:
         """An own early claim for which no majority stands yet."""
@@ -420,14 +412,13 @@ class _Master:
             return self._spend(claim, Reason.NEWER_CLAIM, "the own early claim was evicted")
         if named and top >= claim.epoch:
             return self._spend(claim, Reason.OUTVOTED, f"the Sentinels name {named} at epoch {top}", ask=named)
-        return self._publish_early(claim, early.since, heard)
+        return self._publish_early(claim, early, heard)
 
-    def _publish_early(self, claim: Claim, since: float, heard: float) -> Decision:
+    def _publish_early(self, claim: Claim, early: Early, heard: float) -> Decision:
         sentence = f"the leader elected at epoch {claim.epoch} has selected this node, and it has turned master"
         decision = self._publish(Reason.SELECTED, claim, sentence)
-        until = min(since + EARLY_TERM, heard + LEADER_SILENCE) if decision.verdict is Verdict.MASTER else inf
-        held = replace(decision.memory, heard=heard)
-        return replace(decision, leader=claim.early.leader if claim.early else "", until=until, memory=held)
+        until = min(early.since + EARLY_TERM, heard + LEADER_SILENCE) if decision.verdict is Verdict.MASTER else inf
+        return replace(decision, leader=early.leader, until=until, memory=replace(decision.memory, heard=heard))
 
     def _spend(self, claim: Claim, reason: Reason, sentence: str, *, ask: Address | None = None) -> Decision:
         """Withdraw an early claim: it comes back only with a majority."""

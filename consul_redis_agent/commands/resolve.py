@@ -8,6 +8,7 @@ import time
 from datetime import datetime
 from typing import NoReturn
 
+from consul_redis_agent.clock import cancelling
 from consul_redis_agent.commands import load_config
 from consul_redis_agent.commands.lookup import Answer, DnsError, srv
 from consul_redis_agent.commands.screen import Level, is_terminal, say
@@ -107,7 +108,7 @@ async def _watch(name: str, server: Address) -> NoReturn:
             now = ",".join(dict.fromkeys(str(answer.address) for answer in answers)) or "none"
         except DnsError:
             now = "unanswered"
-        if (task := asyncio.current_task()) and task.cancelling():
+        if cancelling():
             raise asyncio.CancelledError  # Ctrl-C: on Python 3.11, what dnspython awaits may swallow it
         if now != former:
             seen = time.monotonic()

@@ -18,7 +18,7 @@ from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
 
-from consul_redis_agent.clock import clock, set_within
+from consul_redis_agent.clock import cancelling, clock, set_within
 from consul_redis_agent.consul_api import ConsulAPI
 from consul_redis_agent.entries import CHECK_SUFFIX, SEAL_SUFFIX, TOMBSTONE_SUFFIX
 from consul_redis_agent.errors import ConsulError, ConsulUnreachable
@@ -123,7 +123,7 @@ class CatalogWatch:
             try:
                 index, answer = await self._reading
             except asyncio.CancelledError:
-                if self._reading.cancelled() and not _cancelling():
+                if self._reading.cancelled() and not cancelling():
                     continue  # look_again() has cut the question short
                 self._reading.cancel()
                 raise
@@ -230,8 +230,3 @@ def entry(answer: Mapping[str, Any]) -> Entry:
         maintenance=NODE_MAINTENANCE in status or SERVICE_MAINTENANCE + service["ID"] in status,
         created=service.get("CreateIndex", 0),
     )
-
-
-def _cancelling() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -813,8 +813,9 @@ class Agent:
         seen = {self.naming.service: self._catalog.fact} if self._catalog.fact else {}
         target = Target(self.world.engine.now, wanted(decision, self.naming, self.address, NAME), decision.evict, seen)
         self.publisher.want(target)
-        if isinstance(facts.node, Node) and (chosen := rules.selection(facts, facts.node)) and chosen != self._selected:
-            self._selected, self._show_anyway = chosen, True
+        found = rules.leader(facts, facts.node) if isinstance(facts.node, Node) else None
+        if found and found.selection != self._selected:
+            self._selected, self._show_anyway = found.selection, True
             self.look()
             self._catalog.hurry(0.0)
 
