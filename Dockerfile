@@ -29,6 +29,6 @@ ENV PATH=/opt/consul-redis-agent/bin:$PATH RUNTIME_DIRECTORY=/run/consul-redis-a
 USER 10001:10001
 STOPSIGNAL SIGTERM
 # Healthy means that decisions are being finished: not that Redis, Sentinel or Consul are well, which no restart mends.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=15s CMD ["python", "-c", "from pathlib import Path; from consul_redis_agent.server import fetch; print(fetch(Path('/run/consul-redis-agent/status.sock'), '/healthz', 2).decode())"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=15s CMD ["python", "-c", "from pathlib import Path; from consul_redis_agent.tell.server import fetch; print(fetch(Path('/run/consul-redis-agent/status.sock'), '/healthz', 2).decode())"]
 ENTRYPOINT ["consul-redis-agent"]
 CMD ["run"]

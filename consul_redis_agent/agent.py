@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 from consul_redis_agent import __version__
 from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config
-from consul_redis_agent.consul_api import ConsulAPI, TokenSource
+from consul_redis_agent.consul.api import ConsulAPI, TokenSource
+from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.errors import ConfigError, LocalError
-from consul_redis_agent.identity import is_loopback
 from consul_redis_agent.node import NodeAgent, naming
-from consul_redis_agent.notify import Notifier
-from consul_redis_agent.server import Server
+from consul_redis_agent.tell.notify import Notifier
+from consul_redis_agent.tell.server import Server
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.lookout import sentinel_link
@@ -205,7 +205,7 @@ class Agent:
         return (False, f"no decision lately for {', '.join(late)}") if late else (True, self._line())
 
     def _metrics(self) -> bytes:
-        from consul_redis_agent.metrics import renderer
+        from consul_redis_agent.tell.metrics import renderer
 
         return renderer(self.snapshot)()
 

@@ -14,18 +14,13 @@ from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
 
-from consul_redis_agent import identity
-from consul_redis_agent.claim import MASTER_NAME, Claim
 from consul_redis_agent.clock import Pulse, clock, set_within, until_tick
 from consul_redis_agent.config import Config, RedisConfig
-from consul_redis_agent.consul_api import ConsulAPI
-from consul_redis_agent.entries import Mode, Naming, wanted
-from consul_redis_agent.errors import ConsulError, ConsulUnknown
-from consul_redis_agent.facts import NOTHING, Address, Facts, Node, Role, Selection, Sentinel, Silence
-from consul_redis_agent.plan import is_own
-from consul_redis_agent.publisher import BACKOFF, Publisher
-from consul_redis_agent.registry import Registry, Target
-from consul_redis_agent.rules import (
+from consul_redis_agent.consul.api import ConsulAPI
+from consul_redis_agent.decide import identity
+from consul_redis_agent.decide.claim import MASTER_NAME, Claim
+from consul_redis_agent.decide.facts import NOTHING, Address, Facts, Node, Role, Selection, Sentinel, Silence
+from consul_redis_agent.decide.rules import (
     Decision,
     Policy,
     Reason,
@@ -37,6 +32,11 @@ from consul_redis_agent.rules import (
     leader,
     without_address,
 )
+from consul_redis_agent.errors import ConsulError, ConsulUnknown
+from consul_redis_agent.publish.entries import Mode, Naming, wanted
+from consul_redis_agent.publish.plan import is_own
+from consul_redis_agent.publish.publisher import BACKOFF, Publisher
+from consul_redis_agent.publish.registry import Registry, Target
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.lookout import Lookout, where

@@ -8,7 +8,6 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from consul_redis_agent.claim import MARKER, MASTER_NAME
 from consul_redis_agent.commands import load_config
 from consul_redis_agent.commands.check_consul import ConsulView, look_at_consul
 from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
@@ -18,11 +17,12 @@ from consul_redis_agent.commands.resolve import judge_answers, name_of
 from consul_redis_agent.commands.screen import Finding, Level, show
 from consul_redis_agent.commands.survey import Survey, survey
 from consul_redis_agent.config import Config, RedisConfig, read_secret
+from consul_redis_agent.decide.claim import MARKER, MASTER_NAME
+from consul_redis_agent.decide.facts import Address, Entry, Role
+from consul_redis_agent.decide.identity import address_at_sentinel, is_loopback
+from consul_redis_agent.decide.rules import foreign
 from consul_redis_agent.errors import LocalError
-from consul_redis_agent.facts import Address, Entry, Role
-from consul_redis_agent.identity import address_at_sentinel, is_loopback
-from consul_redis_agent.plan import is_own
-from consul_redis_agent.rules import foreign
+from consul_redis_agent.publish.plan import is_own
 from consul_redis_agent.watch.lookout import redis_link, where
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from consul_redis_agent.agent import address_towards
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.config import Config
-from consul_redis_agent.consul_api import ConsulAPI, TokenSource
-from consul_redis_agent.consul_http import Consul
-from consul_redis_agent.entries import Naming
+from consul_redis_agent.consul.api import ConsulAPI, TokenSource
+from consul_redis_agent.consul.http import Consul
+from consul_redis_agent.decide.facts import Entry
 from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnreachable, LocalError
-from consul_redis_agent.facts import Entry
 from consul_redis_agent.node import naming
-from consul_redis_agent.registry import Registry
+from consul_redis_agent.publish.entries import Naming
+from consul_redis_agent.publish.registry import Registry
 from consul_redis_agent.watch.catalog import entry
 
 PROBE = "consul-redis-agent-check"

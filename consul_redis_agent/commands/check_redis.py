@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError
 from consul_redis_agent.clock import clock
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.config import RedisConfig
-from consul_redis_agent.facts import Address, Node, Role
+from consul_redis_agent.decide.facts import Address, Node, Role
 from consul_redis_agent.watch.link import NOBODY, Unanswered
 from consul_redis_agent.watch.lookout import redis_link, where
 from consul_redis_agent.watch.redis_node import node, parse_announce, parse_info

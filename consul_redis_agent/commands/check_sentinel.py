@@ -11,7 +11,7 @@ from consul_redis_agent.commands.check_redis import explain_login
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import Config
-from consul_redis_agent.facts import Sentinel
+from consul_redis_agent.decide.facts import Sentinel
 from consul_redis_agent.watch.link import Unanswered
 from consul_redis_agent.watch.lookout import sentinel_link
 

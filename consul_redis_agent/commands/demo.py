@@ -22,8 +22,8 @@ import redis
 
 from consul_redis_agent.commands.lookup import srv
 from consul_redis_agent.commands.stage import Stage
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import LocalError
-from consul_redis_agent.facts import Address
 from consul_redis_agent.fleet import (
     SCALE,
     AgentNode,
@@ -36,7 +36,7 @@ from consul_redis_agent.fleet import (
     until,
 )
 from consul_redis_agent.fleet.process import program
-from consul_redis_agent.server import fetch
+from consul_redis_agent.tell.server import fetch
 
 NAME = "redis.service.consul"
 PROGRAMS = {

@@ -7,14 +7,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from consul_redis_agent.claim import MARKER, NODE
 from consul_redis_agent.commands import load_config, socket_path
 from consul_redis_agent.commands.screen import say
 from consul_redis_agent.commands.status import ask
 from consul_redis_agent.config import Config
-from consul_redis_agent.consul_api import ConsulAPI, TokenSource
+from consul_redis_agent.consul.api import ConsulAPI, TokenSource
+from consul_redis_agent.decide.claim import MARKER, NODE
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConsulUnknown, LocalError
-from consul_redis_agent.facts import Address
 from consul_redis_agent.watch.lookout import where
 
 

@@ -16,8 +16,8 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import RemoteError
-from consul_redis_agent.facts import Address
 
 if TYPE_CHECKING:
     from dns.rdtypes.IN.SRV import SRV

@@ -15,7 +15,7 @@ from consul_redis_agent.commands.screen import Level, is_terminal, say
 from consul_redis_agent.commands.survey import Survey, look_at_node, survey
 from consul_redis_agent.commands.truth import Judgement, Looks, describe, judge
 from consul_redis_agent.config import Config, RedisConfig
-from consul_redis_agent.facts import Address, Node
+from consul_redis_agent.decide.facts import Address, Node
 from consul_redis_agent.watch.link import Unanswered
 from consul_redis_agent.watch.lookout import redis_link
 

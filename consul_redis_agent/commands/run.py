@@ -12,8 +12,8 @@ from consul_redis_agent.config import Config
 def main(args: argparse.Namespace) -> int:
     """Run until a signal ends it."""
     load_config(args)
-    from consul_redis_agent import logs
     from consul_redis_agent.agent import Agent
+    from consul_redis_agent.tell import logs
 
     def load() -> Config:
         config = load_config(args)

@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
 
 def ask(socket: Path) -> Snapshot:
     """The running agent's own account. Raises LocalError if no agent answers there."""
-    from consul_redis_agent.server import fetch
+    from consul_redis_agent.tell.server import fetch
 
     try:
         snapshot = json.loads(fetch(socket, "/status", TIMEOUT))

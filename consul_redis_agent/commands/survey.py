@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.config import Config, RedisConfig
-from consul_redis_agent.facts import Address, Node, Role, Sentinel
-from consul_redis_agent.rules import known_sentinels, majority
+from consul_redis_agent.decide.facts import Address, Node, Role, Sentinel
+from consul_redis_agent.decide.rules import known_sentinels, majority
 from consul_redis_agent.watch.discovery import SEARCH_TIME
 from consul_redis_agent.watch.link import Link, Unanswered
 from consul_redis_agent.watch.lookout import sentinel_link

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from consul_redis_agent.commands.lookup import Answer
 from consul_redis_agent.commands.survey import Survey
-from consul_redis_agent.facts import Address, Node, Role
+from consul_redis_agent.decide.facts import Address, Node, Role
 
 Looks = Mapping[Address, "Node | str"]
 """What each node that DNS names says of itself, or why it said nothing."""

@@ -25,8 +25,8 @@ from consul_redis_agent.config.shape import (
     SentinelConfig,
     ServiceConfig,
 )
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConfigError
-from consul_redis_agent.facts import Address
 
 _BARE = re.compile(r"[A-Za-z0-9_-]{1,80}", re.ASCII)
 _PLACE = re.compile(r"(.*) \(at (.*)\)", re.DOTALL)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from consul_redis_agent.config.secret import Secret
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 
 
 @dataclass(frozen=True, slots=True)

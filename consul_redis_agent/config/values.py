@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from consul_redis_agent.config.durations import format_duration, parse_duration
 from consul_redis_agent.config.secret import Secret
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 
 T = TypeVar("T")
 Reader = Callable[[object], T]

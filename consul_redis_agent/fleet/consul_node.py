@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 
 from . import srv
 from .hosts import Host

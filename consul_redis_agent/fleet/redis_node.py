@@ -10,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 
 from .hosts import Host
 from .process import Process

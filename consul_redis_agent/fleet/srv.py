@@ -6,7 +6,7 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 
 
 def question(name: str) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 
 from . import sampler, srv
 from .consul_node import ConsulNode

@@ -19,10 +19,10 @@ from typing import Any
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
 
 from consul_redis_agent.clock import cancelling, clock, set_within
-from consul_redis_agent.consul_api import ConsulAPI
-from consul_redis_agent.entries import CHECK_SUFFIX, SEAL_SUFFIX, TOMBSTONE_SUFFIX
+from consul_redis_agent.consul.api import ConsulAPI
+from consul_redis_agent.decide.facts import Catalog, Entry
 from consul_redis_agent.errors import ConsulError, ConsulUnreachable
-from consul_redis_agent.facts import Catalog, Entry
+from consul_redis_agent.publish.entries import CHECK_SUFFIX, SEAL_SUFFIX, TOMBSTONE_SUFFIX
 
 log = logging.getLogger(__name__)
 

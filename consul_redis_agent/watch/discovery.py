@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from consul_redis_agent.clock import clock, until_tick
-from consul_redis_agent.facts import Address, Node, Role, Sentinel
+from consul_redis_agent.decide.facts import Address, Node, Role, Sentinel
 from consul_redis_agent.watch.link import Link, Unanswered
 from consul_redis_agent.watch.sentinels import HELLO, SentinelWatch, hello
 

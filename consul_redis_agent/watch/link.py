@@ -25,7 +25,7 @@ from redis.exceptions import RedisError as LibraryError
 from consul_redis_agent.errors import RedisDenied, RedisError, SentinelDenied, SentinelError
 
 if TYPE_CHECKING:
-    from consul_redis_agent.facts import Address
+    from consul_redis_agent.decide.facts import Address
 
 ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of one answer. INFO has some 6 KiB, SENTINEL REPLICAS some 0.8 KiB a replica."""

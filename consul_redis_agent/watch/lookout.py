@@ -11,13 +11,13 @@ from functools import cache
 from math import inf
 from pathlib import Path
 
-from consul_redis_agent import identity
-from consul_redis_agent.claim import NO_EPOCH, Claim
 from consul_redis_agent.clock import boot, clock
 from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_secret
+from consul_redis_agent.decide import identity
+from consul_redis_agent.decide.claim import NO_EPOCH, Claim
+from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Memory, Node, Peer, Sentinel
+from consul_redis_agent.decide.rules import Decision, Reason, SentinelMode, group, known_sentinels
 from consul_redis_agent.errors import LocalError
-from consul_redis_agent.facts import Address, Catalog, Entry, Facts, Memory, Node, Peer, Sentinel
-from consul_redis_agent.rules import Decision, Reason, SentinelMode, group, known_sentinels
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
 from consul_redis_agent.watch.link import Link, Unanswered

@@ -16,7 +16,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from tenacity import wait_exponential_jitter
 
 from consul_redis_agent.clock import clock
-from consul_redis_agent.facts import Address, Node, Peer, Role, Silence, whole
+from consul_redis_agent.decide.facts import Address, Node, Peer, Role, Silence, whole
 from consul_redis_agent.watch.link import Link, Unanswered
 from consul_redis_agent.watch.looks import Looks
 

@@ -19,7 +19,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_never, wait_exponential_jitter
 
 from consul_redis_agent.clock import clock, until_tick
-from consul_redis_agent.facts import Address, Selection, Sentinel, whole
+from consul_redis_agent.decide.facts import Address, Selection, Sentinel, whole
 from consul_redis_agent.watch.link import Link, Unanswered
 from consul_redis_agent.watch.looks import Looks
 

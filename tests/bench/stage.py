@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import SCALE, Fleet, RedisNode, Witness, may_build_networks, until
 from tests.chaos.arena import HASTE, USUAL, in_tilt, is_settled, made_to_follow
 from tests.chaos.ear import Ear

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Self
 
 from consul_redis_agent.commands import status
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import AgentNode, ConsulNode, Fleet, Process, RedisNode, SentinelNode, until
 from consul_redis_agent.fleet.hosts import Host
 

@@ -42,7 +42,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 
 SILENCE = 2.0
 """Seconds without a word of the leader that count as its loss."""

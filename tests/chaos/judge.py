@@ -8,7 +8,7 @@ from enum import Enum
 from itertools import pairwise
 from math import inf
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import SCALE
 
 from .authority import FALLS, ROLE_PERIOD, Loss, Tenure

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from math import inf
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import Process, RedisNode, SentinelNode
 from consul_redis_agent.fleet.hosts import Host
 

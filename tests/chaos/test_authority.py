@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 
 from .authority import (
     LIMIT,

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import RedisNode, SentinelNode
 from consul_redis_agent.fleet.hosts import LoopbackHost
 

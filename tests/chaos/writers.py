@@ -28,7 +28,7 @@ from typing import Any, Final
 import redis
 from redis.sentinel import Sentinel
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import srv
 
 REPORT: Final = 0.05

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 
 from .catalog import COMPARED_CHECK, COMPARED_SERVICE, Catalog, Key, a_check, a_service, checks_of, definition, same
 from .decoding import CATALOG_REGISTRATION, INDEXES, REGISTRATION, TRANSACTION, UPDATE, Json, Refused, decode, parse

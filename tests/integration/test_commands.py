@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from consul_redis_agent.claim import FORMAT, MARKER, NODE, Claim
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.claim import FORMAT, MARKER, NODE, Claim
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import SCALE, ConsulNode, Fleet, RedisNode, until
 
 TOKEN = "11111111-2222-3333-4444-555555555555"

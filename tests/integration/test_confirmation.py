@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from consul_redis_agent.commands import status
+from consul_redis_agent.decide.rules import Reason
 from consul_redis_agent.fleet import AgentNode, Fleet, consul_streams, until
-from consul_redis_agent.rules import Reason
 
 TTL = 3
 MORE = f'[service]\nttl = "{TTL}s"\n[sentinel]\nmode = "off"\n'

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from consul_redis_agent.consul_api import ConsulAPI
-from consul_redis_agent.consul_http import TransactionConflict
+from consul_redis_agent.consul.api import ConsulAPI
+from consul_redis_agent.consul.http import TransactionConflict
 from consul_redis_agent.errors import ConsulDenied, ConsulUnknown, ConsulUnreachable
 from consul_redis_agent.fleet import ConsulNode, Fleet, until
 

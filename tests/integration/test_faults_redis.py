@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import ConsulNode, Fleet, RedisNode, until
 
 from .faults import Stage, TcpFake, paused, stage_of

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import ConsulNode, Fleet, Witness, until
 
 from .support import (

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from consul_redis_agent.claim import Claim
-from consul_redis_agent.consul_api import ConsulAPI
-from consul_redis_agent.entries import Mode, Naming, Wanted, wanted
-from consul_redis_agent.facts import Address
+from consul_redis_agent.consul.api import ConsulAPI
+from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.decide.facts import Address
+from consul_redis_agent.decide.rules import Decision, Reason, Verdict
 from consul_redis_agent.fleet import ConsulNode, Fleet, until
-from consul_redis_agent.plan import Transact
-from consul_redis_agent.registry import Registry
-from consul_redis_agent.rules import Decision, Reason, Verdict
+from consul_redis_agent.publish.entries import Mode, Naming, Wanted, wanted
+from consul_redis_agent.publish.plan import Transact
+from consul_redis_agent.publish.registry import Registry
 
 NODE = Address("127.0.0.1", 6379)
 NAMING = Naming(

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import Fleet, consul_streams, consul_version
 from tests.doubles.strict_consul import Servers, StrictConsul
 

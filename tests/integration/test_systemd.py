@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import SCALE, ConsulNode, Fleet, Host, Process, Witness, may_build_networks, until
 from consul_redis_agent.fleet.process import program
 

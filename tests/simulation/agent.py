@@ -10,19 +10,10 @@ from math import inf
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from consul_redis_agent import rules
-from consul_redis_agent.claim import Claim
 from consul_redis_agent.clock import STOPPED
-from consul_redis_agent.entries import Mode, Naming, wanted
-from consul_redis_agent.errors import (
-    ConsulConflict,
-    ConsulError,
-    ConsulMisused,
-    ConsulUnknown,
-    ConsulUnreachable,
-    StaleDecision,
-)
-from consul_redis_agent.facts import (
+from consul_redis_agent.decide import rules
+from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.decide.facts import (
     NOTHING,
     Address,
     Catalog,
@@ -35,9 +26,18 @@ from consul_redis_agent.facts import (
     Sentinel,
     Silence,
 )
-from consul_redis_agent.publisher import ATTEMPTS, Publisher
-from consul_redis_agent.registry import Registry, Target
-from consul_redis_agent.rules import Decision, Policy, Verdict
+from consul_redis_agent.decide.rules import Decision, Policy, Verdict
+from consul_redis_agent.errors import (
+    ConsulConflict,
+    ConsulError,
+    ConsulMisused,
+    ConsulUnknown,
+    ConsulUnreachable,
+    StaleDecision,
+)
+from consul_redis_agent.publish.entries import Mode, Naming, wanted
+from consul_redis_agent.publish.publisher import ATTEMPTS, Publisher
+from consul_redis_agent.publish.registry import Registry, Target
 from consul_redis_agent.watch.catalog import SELDOM
 from consul_redis_agent.watch.link import NOBODY
 from consul_redis_agent.watch.lookout import CONFIRMATIONS

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from consul_redis_agent.claim import Claim
-from consul_redis_agent.facts import Entry
+from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.decide.facts import Entry
 from consul_redis_agent.watch.catalog import entry
 
 if TYPE_CHECKING:

@@ -31,9 +31,9 @@ from math import inf
 from random import Random
 from types import MappingProxyType
 
-from consul_redis_agent import rules
-from consul_redis_agent.claim import EARLY_TERM, FORMAT, MARKER, MASTER_NAME, PUT_DOWN, TOMBSTONES, Claim
-from consul_redis_agent.facts import (
+from consul_redis_agent.decide import rules
+from consul_redis_agent.decide.claim import EARLY_TERM, FORMAT, MARKER, MASTER_NAME, PUT_DOWN, TOMBSTONES, Claim
+from consul_redis_agent.decide.facts import (
     NOTHING,
     Address,
     Catalog,
@@ -47,7 +47,7 @@ from consul_redis_agent.facts import (
     Sentinel,
     Silence,
 )
-from consul_redis_agent.rules import Decision, Policy, Reason, Verdict
+from consul_redis_agent.decide.rules import Decision, Policy, Reason, Verdict
 
 HOSTS = range(3)
 NEED = 2

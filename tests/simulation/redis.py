@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from consul_redis_agent.facts import Address, Role
+from consul_redis_agent.decide.facts import Address, Role
 
 if TYPE_CHECKING:
     from .world import World

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from consul_redis_agent import rules
-from consul_redis_agent.claim import Claim
+from consul_redis_agent.decide import rules
+from consul_redis_agent.decide.claim import Claim
 
 from .quick import Model, Violation
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from consul_redis_agent import entries, plan, registry, rules, transaction
-from consul_redis_agent.claim import EARLY_SINCE, Claim, Early
-from consul_redis_agent.entries import Mode
-from consul_redis_agent.facts import Selection
-from consul_redis_agent.rules import Decision, Policy
+from consul_redis_agent.decide import rules
+from consul_redis_agent.decide.claim import EARLY_SINCE, Claim, Early
+from consul_redis_agent.decide.facts import Selection
+from consul_redis_agent.decide.rules import Decision, Policy
+from consul_redis_agent.publish import entries, plan, registry, transaction
+from consul_redis_agent.publish.entries import Mode
 from consul_redis_agent.watch.sentinels import Failovers
 
 from . import agent as shell

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from consul_redis_agent import publisher, registry
-from consul_redis_agent.entries import Mode
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
+from consul_redis_agent.publish import publisher, registry
+from consul_redis_agent.publish.entries import Mode
 from consul_redis_agent.watch.sentinels import Failovers
 
 from .agent import POLICY, Agent

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_redis_agent.claim import EARLY_SINCE, EPOCH, NO_EPOCH, RUN_ID, TURN, Claim, Early
+from consul_redis_agent.decide.claim import EARLY_SINCE, EPOCH, NO_EPOCH, RUN_ID, TURN, Claim, Early
 
 earlies = st.builds(
     Early,

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from consul_redis_agent.claim import MARKER, MASTER_NAME
 from consul_redis_agent.commands.check import _foreign
 from consul_redis_agent.commands.check_redis import explain_login
 from consul_redis_agent.commands.screen import Finding, Level, show
-from consul_redis_agent.facts import Entry
+from consul_redis_agent.decide.claim import MARKER, MASTER_NAME
+from consul_redis_agent.decide.facts import Entry
 
 LONG = Finding(Level.FAIL, "token", "the token may not write the service 'redis' " * 4, "give it a policy " * 6)
 FINDINGS = [Finding(Level.OK, "redis 127.0.0.1:6379", "says master [x]"), Finding(Level.WARN, "dns", "slow"), LONG]

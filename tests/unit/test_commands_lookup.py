@@ -19,7 +19,7 @@ import pytest
 from consul_redis_agent.commands.lookup import Answer, DnsError, srv
 from consul_redis_agent.commands.resolve import name_of, question
 from consul_redis_agent.config import load
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 
 NAME = "redis.service.consul"
 SRV = dns.rrset.from_text(NAME + ".", 7, "IN", "SRV", "1 1 6379 host1.node.consul.")

@@ -8,7 +8,7 @@ from consul_redis_agent.commands.check_sentinel import _one, _together, sentinel
 from consul_redis_agent.commands.screen import Level
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import load
-from consul_redis_agent.facts import Address, Sentinel
+from consul_redis_agent.decide.facts import Address, Sentinel
 
 A, B = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379)
 AT = [Address(f"10.0.1.{number}", 26379) for number in range(3)]

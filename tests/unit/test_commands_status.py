@@ -15,7 +15,7 @@ import pytest
 from consul_redis_agent import cli
 from consul_redis_agent.commands import status
 from consul_redis_agent.commands.status import ago, is_well, lines
-from consul_redis_agent.server import Server
+from consul_redis_agent.tell.server import Server
 
 SNAPSHOT: dict[str, Any] = {
     "version": "1.2.3",

@@ -10,7 +10,7 @@ from consul_redis_agent.commands.lookup import Answer
 from consul_redis_agent.commands.resolve import change
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.commands.truth import Judgement, judge
-from consul_redis_agent.facts import Address, Node, Role, Sentinel
+from consul_redis_agent.decide.facts import Address, Node, Role, Sentinel
 
 A, B = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379)
 MASTER = Node(0, "run-a", Role.MASTER)

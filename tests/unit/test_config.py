@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from consul_redis_agent.config import Config, Secret, format_duration, load, parse_duration, read_secret, values
 from consul_redis_agent.config.schema import KEYS, TABLES
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConfigError, LocalError
-from consul_redis_agent.facts import Address
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "consul-redis-agent.toml"
 DEFAULTS = load(None, {}, {})

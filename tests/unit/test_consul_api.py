@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from consul_redis_agent import consul_api, consul_http
 from consul_redis_agent.config import ConsulConfig, Secret
-from consul_redis_agent.consul_api import ConsulAPI, TokenSource
-from consul_redis_agent.consul_http import Consul, TransactionConflict
+from consul_redis_agent.consul import api as consul_api
+from consul_redis_agent.consul import http as consul_http
+from consul_redis_agent.consul.api import ConsulAPI, TokenSource
+from consul_redis_agent.consul.http import Consul, TransactionConflict
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConsulDenied, ConsulError, ConsulUnknown, ConsulUnreachable, LocalError
-from consul_redis_agent.facts import Address
 from consul_redis_agent.text import plain
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_redis_agent.claim import Claim
-from consul_redis_agent.entries import SEAL_NOTES, SEAL_TTL, Mode, Naming, Wanted, wanted
-from consul_redis_agent.facts import Address
-from consul_redis_agent.rules import Decision, Reason, Verdict
+from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.decide.facts import Address
+from consul_redis_agent.decide.rules import Decision, Reason, Verdict
+from consul_redis_agent.publish.entries import SEAL_NOTES, SEAL_TTL, Mode, Naming, Wanted, wanted
 
 HERE = Address("10.0.0.5", 6379)
 NAMING = Naming(

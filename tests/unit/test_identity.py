@@ -7,8 +7,8 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_redis_agent.facts import Address, Sentinel
-from consul_redis_agent.identity import address_at_sentinel, address_to_publish, is_loopback, service_id
+from consul_redis_agent.decide.facts import Address, Sentinel
+from consul_redis_agent.decide.identity import address_at_sentinel, address_to_publish, is_loopback, service_id
 
 INSIDE, OUTSIDE = Address("172.17.0.2", 6379), Address("10.0.0.5", 26379)
 HERE = Address("10.0.0.5", 6379)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from consul_redis_agent import logs
 from consul_redis_agent.config import Secret
+from consul_redis_agent.tell import logs
 
 
 class Terminal(io.StringIO):

@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from consul_redis_agent.metrics import renderer
+from consul_redis_agent.tell.metrics import renderer
 
 NODE: dict[str, Any] = {
     "node": "127.0.0.1:6379",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_redis_agent.notify import Notifier
+from consul_redis_agent.tell.notify import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -8,11 +8,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_redis_agent import plan
-from consul_redis_agent.claim import Claim
-from consul_redis_agent.entries import CHECK_SUFFIX, SEAL_SUFFIX, Mode, Naming, Wanted, wanted
-from consul_redis_agent.facts import Address, Entry
-from consul_redis_agent.plan import (
+from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.decide.facts import Address, Entry
+from consul_redis_agent.decide.rules import Decision, Reason, Verdict
+from consul_redis_agent.publish import plan
+from consul_redis_agent.publish.entries import CHECK_SUFFIX, SEAL_SUFFIX, Mode, Naming, Wanted, wanted
+from consul_redis_agent.publish.plan import (
     Deregister,
     Register,
     Service,
@@ -26,7 +27,6 @@ from consul_redis_agent.plan import (
     settled,
     then,
 )
-from consul_redis_agent.rules import Decision, Reason, Verdict
 
 HERE = "host-a"
 AT = Address("10.0.0.5", 6379)

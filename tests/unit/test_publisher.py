@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from tenacity import wait_fixed
 
-from consul_redis_agent import publisher as module
+from consul_redis_agent.decide.facts import Catalog
 from consul_redis_agent.errors import ConsulConflict
-from consul_redis_agent.facts import Catalog
-from consul_redis_agent.publisher import Publisher
-from consul_redis_agent.registry import Target
+from consul_redis_agent.publish import publisher as module
+from consul_redis_agent.publish.publisher import Publisher
+from consul_redis_agent.publish.registry import Target
 
 
 def test_an_overdue_beat_does_not_make_the_loop_spin(monkeypatch: Any) -> None:

@@ -6,13 +6,13 @@ import asyncio
 from dataclasses import replace
 from typing import Any, cast
 
-from consul_redis_agent.claim import Claim, Early
 from consul_redis_agent.clock import clock
-from consul_redis_agent.consul_api import ConsulAPI
-from consul_redis_agent.entries import Mode, Naming, wanted
-from consul_redis_agent.facts import Address, Catalog, Entry
-from consul_redis_agent.registry import Registry, Target
-from consul_redis_agent.rules import Decision, Reason, Verdict
+from consul_redis_agent.consul.api import ConsulAPI
+from consul_redis_agent.decide.claim import Claim, Early
+from consul_redis_agent.decide.facts import Address, Catalog, Entry
+from consul_redis_agent.decide.rules import Decision, Reason, Verdict
+from consul_redis_agent.publish.entries import Mode, Naming, wanted
+from consul_redis_agent.publish.registry import Registry, Target
 
 NAMING = Naming(
     mode=Mode.SERVICES,

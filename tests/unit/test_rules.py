@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consul_redis_agent.claim import (
+from consul_redis_agent.decide.claim import (
     EARLY_TERM,
     MARKER,
     MASTER_NAME,
@@ -25,7 +25,7 @@ from consul_redis_agent.claim import (
     Claim,
     Early,
 )
-from consul_redis_agent.facts import (
+from consul_redis_agent.decide.facts import (
     Address,
     Catalog,
     Entry,
@@ -38,7 +38,7 @@ from consul_redis_agent.facts import (
     Sentinel,
     Silence,
 )
-from consul_redis_agent.rules import (
+from consul_redis_agent.decide.rules import (
     GIVING_WAY,
     LEADER_SILENCE,
     MISSES,

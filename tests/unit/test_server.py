@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from consul_redis_agent import server as module
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import LocalError
-from consul_redis_agent.facts import Address
-from consul_redis_agent.server import Server, fetch
+from consul_redis_agent.tell import server as module
+from consul_redis_agent.tell.server import Server, fetch
 
 
 class Agent:

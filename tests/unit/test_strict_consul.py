@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from consul_redis_agent.consul_api import ConsulAPI
+from consul_redis_agent.consul.api import ConsulAPI
 from tests.doubles.strict_consul import Request, Servers, StrictConsul
 
 ROLE = {"CheckID": "a:role", "Name": "role:master", "TTL": "10s", "Status": "passing"}

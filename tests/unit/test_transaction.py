@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from consul_redis_agent.claim import PUT_DOWN, TOMBSTONES, Claim
-from consul_redis_agent.entries import Mode, Naming, wanted
-from consul_redis_agent.facts import Address, Entry
-from consul_redis_agent.plan import Transact
-from consul_redis_agent.rules import Decision, Reason, Verdict
-from consul_redis_agent.transaction import LIMIT, Operation, transactions
+from consul_redis_agent.decide.claim import PUT_DOWN, TOMBSTONES, Claim
+from consul_redis_agent.decide.facts import Address, Entry
+from consul_redis_agent.decide.rules import Decision, Reason, Verdict
+from consul_redis_agent.publish.entries import Mode, Naming, wanted
+from consul_redis_agent.publish.plan import Transact
+from consul_redis_agent.publish.transaction import LIMIT, Operation, transactions
 
 NAMING = Naming(Mode.SERVICES, "redis", "redis-replica", 10.0, "redis://127.0.0.1:6379", "redis-6379", "replica-6379")
 DECISION = Decision(Verdict.MASTER, Reason.NAMED, "It is.", claim=Claim(5, 0, "abc"))

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.exceptions import ResponseError
 
-from consul_redis_agent.facts import Address
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.watch.link import ANSWER_LIMIT, Link, Unanswered
 
 

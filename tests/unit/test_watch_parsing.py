@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_redis_agent.facts import Address, Node, Role, Selection, Sentinel
-from consul_redis_agent.rules import known_sentinels
+from consul_redis_agent.decide.facts import Address, Node, Role, Selection, Sentinel
+from consul_redis_agent.decide.rules import known_sentinels
 from consul_redis_agent.watch import catalog
 from consul_redis_agent.watch.link import Unanswered
 from consul_redis_agent.watch.redis_node import node, parse_info

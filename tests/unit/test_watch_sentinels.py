@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from consul_redis_agent.clock import clock
-from consul_redis_agent.facts import Address, Selection
+from consul_redis_agent.decide.facts import Address, Selection
 from consul_redis_agent.watch.link import NOBODY, Link, Unanswered
 from consul_redis_agent.watch.sentinels import ATTENTION, PERIOD, SentinelWatch
 

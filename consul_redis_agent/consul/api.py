@@ -1,6 +1,6 @@
 """What this agent asks of Consul: few typed calls, each checked for shape.
 
-Everything that python-consul2 can say is said with its own endpoint methods; :mod:`~consul_redis_agent.consul_http`
+Everything that python-consul2 can say is said with its own endpoint methods; :mod:`~consul_redis_agent.consul.http`
 delivers. Dictionaries have the keys and the values of Consul's HTTP API.
 """
 # ruff: noqa: ASYNC109 - a passed deadline is an answer of its own here (ConsulUnreachable), not a cancellation
@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from consul_redis_agent.config import ConsulConfig, read_secret
-from consul_redis_agent.consul_http import CB, MAX_READS, Call, Consul
+from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul
 from consul_redis_agent.errors import ConsulError, LocalError
 from consul_redis_agent.text import plain
 

@@ -16,10 +16,10 @@ from math import inf
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from consul_redis_agent.clock import clock
+from consul_redis_agent.decide.facts import Catalog
 from consul_redis_agent.errors import ConsulConflict, ConsulError, ConsulUnknown, ConsulUnreachable, StaleDecision
-from consul_redis_agent.facts import Catalog
-from consul_redis_agent.plan import settled
-from consul_redis_agent.registry import Registry, Target
+from consul_redis_agent.publish.plan import settled
+from consul_redis_agent.publish.registry import Registry, Target
 from consul_redis_agent.watch.lookout import Lookout
 
 log = logging.getLogger(__name__)

@@ -28,6 +28,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import h11
 
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import (
     ConsulConflict,
     ConsulDenied,
@@ -36,7 +37,6 @@ from consul_redis_agent.errors import (
     ConsulUnknown,
     ConsulUnreachable,
 )
-from consul_redis_agent.facts import Address
 from consul_redis_agent.text import plain
 
 # The library imports requests for an HTTP client of its own, which is not used here: 6 MiB and a fifth of the start.

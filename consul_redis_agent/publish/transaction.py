@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from consul_redis_agent.claim import PUT_DOWN, TOMBSTONES
-from consul_redis_agent.entries import NOTES, TOMBSTONE_NAME, TOMBSTONE_SUFFIX
-from consul_redis_agent.facts import Entry
-from consul_redis_agent.plan import Transact
+from consul_redis_agent.decide.claim import PUT_DOWN, TOMBSTONES
+from consul_redis_agent.decide.facts import Entry
+from consul_redis_agent.publish.entries import NOTES, TOMBSTONE_NAME, TOMBSTONE_SUFFIX
+from consul_redis_agent.publish.plan import Transact
 
 Operation = dict[str, Any]
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
-from consul_redis_agent.claim import MARKER, NODE
-from consul_redis_agent.entries import CHECK_SUFFIX, Naming, Wanted
-from consul_redis_agent.facts import Address, Entry
+from consul_redis_agent.decide.claim import MARKER, NODE
+from consul_redis_agent.decide.facts import Address, Entry
+from consul_redis_agent.publish.entries import CHECK_SUFFIX, Naming, Wanted
 
 
 @dataclass(frozen=True, slots=True)

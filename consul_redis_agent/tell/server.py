@@ -19,8 +19,8 @@ from pathlib import Path
 
 import h11
 
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import LocalError
-from consul_redis_agent.facts import Address
 from consul_redis_agent.text import plain
 
 log = logging.getLogger(__name__)

@@ -29,8 +29,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import floor, inf
 
-from consul_redis_agent.claim import EARLY_TERM, MARKER, MASTER_NAME, NO_EPOCH, Claim, Early
-from consul_redis_agent.facts import (
+from consul_redis_agent.decide.claim import EARLY_TERM, MARKER, MASTER_NAME, NO_EPOCH, Claim, Early
+from consul_redis_agent.decide.facts import (
     NOTHING,
     Address,
     Catalog,

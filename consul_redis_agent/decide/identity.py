@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from consul_redis_agent.facts import Address, Sentinel
+from consul_redis_agent.decide.facts import Address, Sentinel
 
 
 def address_at_sentinel(run_id: str, sentinels: Iterable[Sentinel]) -> Address | None:

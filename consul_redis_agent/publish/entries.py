@@ -8,9 +8,9 @@ from enum import StrEnum
 from math import inf
 from typing import Any
 
-from consul_redis_agent.claim import EARLY_TERM, FORMAT, MARKER, MASTER_NAME, NODE
-from consul_redis_agent.facts import Address
-from consul_redis_agent.rules import Decision, Verdict
+from consul_redis_agent.decide.claim import EARLY_TERM, FORMAT, MARKER, MASTER_NAME, NODE
+from consul_redis_agent.decide.facts import Address
+from consul_redis_agent.decide.rules import Decision, Verdict
 
 NOTES = "kept by consul-redis-agent"
 OUTPUT = ""
@@ -33,7 +33,7 @@ SEAL_NOTES = "critical after this Consul agent has started again, until consul-r
 SEAL_TTL = "87600h"
 
 TOMBSTONE_SUFFIX = ":put-down-"
-"""The tombstones of service ``ID`` are ``ID:put-down-1`` and so on; see :data:`consul_redis_agent.claim.TOMBSTONES`."""
+"""The tombstones of service ``ID`` are ``ID:put-down-1`` and so on; see :data:`consul_redis_agent.decide.claim.TOMBSTONES`."""
 TOMBSTONE_NAME = "put down"
 
 

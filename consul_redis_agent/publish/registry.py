@@ -7,14 +7,14 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from consul_redis_agent import plan
-from consul_redis_agent.claim import NODE
 from consul_redis_agent.clock import clock
-from consul_redis_agent.consul_api import ConsulAPI
-from consul_redis_agent.entries import CHECK_SUFFIX, OUTPUT, SEAL_SUFFIX, Naming, Wanted
+from consul_redis_agent.consul.api import ConsulAPI
+from consul_redis_agent.decide.claim import NODE
+from consul_redis_agent.decide.facts import Catalog, Entry
 from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulUnknown, StaleDecision
-from consul_redis_agent.facts import Catalog, Entry
-from consul_redis_agent.transaction import evicted_checks, tombstones, transactions
+from consul_redis_agent.publish import plan
+from consul_redis_agent.publish.entries import CHECK_SUFFIX, OUTPUT, SEAL_SUFFIX, Naming, Wanted
+from consul_redis_agent.publish.transaction import evicted_checks, tombstones, transactions
 from consul_redis_agent.watch.catalog import SERVICE_MAINTENANCE
 from consul_redis_agent.watch.catalog import entry as read
 

@@ -1,7 +1,7 @@
 """Facts: what was seen outside, when, and nothing else.
 
 Every fact is immutable and carries ``at``, the monotonic second at which it was true at the latest. Watchers make
-facts; :mod:`~consul_redis_agent.rules` reads them. A fact is never corrected, only replaced by a newer one.
+facts; :mod:`~consul_redis_agent.decide.rules` reads them. A fact is never corrected, only replaced by a newer one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 from math import inf
 from typing import Any, NamedTuple
 
-from consul_redis_agent.claim import PUT_DOWN, TOMBSTONES, Claim
+from consul_redis_agent.decide.claim import PUT_DOWN, TOMBSTONES, Claim
 
 
 def whole(text: str, limit: int) -> int | None:
@@ -167,7 +167,7 @@ class Entry:
     created: int = 0
     """CreateIndex of the service: smaller came first."""
     seal: Mapping[str, Any] | None = None
-    """The seal as the catalog holds it; see :data:`consul_redis_agent.entries.SEAL_SUFFIX`."""
+    """The seal as the catalog holds it; see :data:`consul_redis_agent.publish.entries.SEAL_SUFFIX`."""
     tombstones: tuple[str, ...] = ()
     """Ids of the checks that a successor has added when it put this one down."""
 
