@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from consul_redis_agent import __version__
+from consul_redis_agent import __version__, state
 from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
 from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.errors import ConfigError, LocalError
 from consul_redis_agent.node import NodeAgent, naming
+from consul_redis_agent.publish.steps import Target
+from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
 from consul_redis_agent.tell.server import Server
+from consul_redis_agent.tell.snapshot import snapshot
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.lookout import sentinel_link
@@ -32,7 +35,7 @@ from consul_redis_agent.watch.lookout import sentinel_link
 log = logging.getLogger(__name__)
 
 DECIDED_WITHIN = 5.0
-"""Seconds since the last finished decision of every node, which is made once a second, that still count as well."""
+"""Seconds since the last finished decision of every node, which is made once a second, for the process to count as healthy."""
 ALARM = 60.0
 """Seconds that a blocking query waits for a change: nothing rests on its age."""
 SHARED = 5.0
@@ -42,7 +45,7 @@ TURNS = 64
 REPLICA_TURNS = 16
 """The same for names of replicas."""
 TICKS = 16
-"""Parts of a second over which many Redis nodes are spread, so that a change at one does not wait for looks at all."""
+"""Parts of a second over which many Redis nodes are spread, so that one node's change does not queue behind everybody's polls."""
 
 
 class Agent:
@@ -52,6 +55,9 @@ class Agent:
         self._load, self.socket_path = load, socket_path
         self.config = load()
         self.nodes: list[NodeAgent] = []
+        self.journals: dict[str, Journal] = {}
+        self._state = state.state_directory(os.environ)
+        self._kept: dict[str, tuple[str, bool]] = {}
         self.started = time.time()
         self.pulse = Pulse()
         self._notify = Notifier()
@@ -136,7 +142,7 @@ class Agent:
 
     @staticmethod
     async def _listen(listening: Awaitable[None], otherwise: str) -> None:
-        """Whoever wants to look on may do so; that it does not work stops nothing."""
+        """Status and metrics are optional: failing to listen is logged, not fatal."""
         try:
             await listening
         except LocalError as error:
@@ -151,12 +157,16 @@ class Agent:
                 config.sentinel.hosts, partial(sentinel_link, config.sentinel), self._wake_of_masters, tasks
             )
             self._lines = {}
-            self.nodes = [
-                NodeAgent(
-                    config, redis, api, sentinels, catalogs, seen_from, self.pulse, self._decided, i % TICKS / TICKS
+            self.nodes = []
+            for i, redis in enumerate(config.redis):
+                memory = state.load(self._state, naming(config, redis, seen_from).master_id)
+                told = self._decided, self._written
+                self.nodes.append(
+                    NodeAgent(
+                        config, redis, api, sentinels, catalogs, seen_from, self.pulse, memory, *told, i % TICKS / TICKS
+                    )
                 )
-                for i, redis in enumerate(config.redis)
-            ]
+            self.journals = {node.name: Journal(node) for node in self.nodes}
             for catalog in catalogs.values():
                 tasks.create_task(catalog.run())
             for node in self.nodes:
@@ -185,7 +195,9 @@ class Agent:
                 node.wake()
 
     def _decided(self, node: NodeAgent) -> None:
-        """A node has finished a decision: tell systemd, which ends a process that does not."""
+        """A node has finished a decision: tell people, and systemd, which ends a process that does not."""
+        self.journals[node.name].decided()
+        self._keep(node)
         if not self._ready and all(node.ready for node in self.nodes):
             self._ready = True
             self._notify.ready(self._line())
@@ -196,6 +208,19 @@ class Agent:
         if interval and clock() - self._watchdog_at > interval / 2 and self._healthy()[0]:
             self._watchdog_at = clock()
             self._notify.watchdog()
+
+    def _written(self, node: NodeAgent, target: Target, seconds: float) -> None:
+        self.journals[node.name].written(target, seconds)
+
+    def _keep(self, node: NodeAgent) -> None:
+        """Keep what a restart needs, where that has changed; beside the loop, since a disk may be slow."""
+        now = node.memory.group, node.memory.had_sentinel
+        if self._state and self._kept.get(node.name, ("", False)) != now:
+            self._kept[node.name] = now
+            saving = asyncio.get_running_loop().run_in_executor(
+                None, state.save, self._state, node.naming.master_id, node.memory
+            )
+            saving.add_done_callback(_say)
 
     def _line(self) -> str:
         return "; ".join(node.line for node in self.nodes)
@@ -215,8 +240,13 @@ class Agent:
             "version": __version__,
             "pid": os.getpid(),
             "started": self.started,
-            "nodes": [node.snapshot() for node in self.nodes],
+            "nodes": [snapshot(self.journals[node.name]) for node in self.nodes],
         }
+
+
+def _say(saving: asyncio.Future[None]) -> None:
+    if not saving.cancelled() and (error := saving.exception()):
+        log.warning("%s", error)
 
 
 def address_towards(url: str) -> str:

@@ -62,7 +62,12 @@ former answer, seconds; the last two are empty in the first line."""
 
 DEREGISTER_EPILOG = """\
 Only entries that consul-redis-agent made for the configured Redis nodes at this host's
-Consul agent are removed. Beside a running agent, which would put them back, it refuses."""
+Consul agent are removed, with what the agent has kept of their group. Beside a running
+agent, which would put them back, it refuses.
+
+With --dead, also the entries of hosts that are gone for good: all that consul-redis-agent
+made under the configured service names, for whichever group, on nodes that Consul holds
+for dead. Beside a running agent only these. A host that comes back puts its own entry back."""
 
 DEMO_EPILOG = """\
 Needs consul, redis-server and redis-sentinel on PATH, no root, and some 35 s. Everything
@@ -154,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     resolve.add_argument("--watch", action="store_true", help="keep asking; print each change with its time")
     deregister = command("deregister", "Take this host's entries out of Consul.", more=DEREGISTER_EPILOG)
     _add_socket(deregister)
+    deregister.add_argument("--dead", action="store_true", help="also the entries of hosts that Consul holds for dead")
     deregister.add_argument("--force", action="store_true", help="also beside a running agent, which puts them back")
     demo = command(
         "demo",

@@ -2,6 +2,8 @@
 
 run.py status.py resolve.py check.py deregister.py demo.py
 check_redis.py check_sentinel.py check_consul.py     what check asks of each
+check_entries.py   what it says of the entries in Consul   pure
+belonging.py   whose they are                              pure
 lookup.py   DNS, asked as an application would
 survey.py   one look at a Redis node and at all Sentinels
 truth.py    whether an answer of DNS is the one true master         pure

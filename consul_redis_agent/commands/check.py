@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from consul_redis_agent import state
 from consul_redis_agent.commands import load_config
+from consul_redis_agent.commands.belonging import belonging
 from consul_redis_agent.commands.check_consul import ConsulView, look_at_consul
+from consul_redis_agent.commands.check_entries import others_findings, own_findings
 from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
 from consul_redis_agent.commands.check_sentinel import sentinel_findings
 from consul_redis_agent.commands.lookup import DnsError, srv
@@ -17,12 +21,10 @@ from consul_redis_agent.commands.resolve import judge_answers, name_of
 from consul_redis_agent.commands.screen import Finding, Level, show
 from consul_redis_agent.commands.survey import Survey, survey
 from consul_redis_agent.config import Config, RedisConfig, read_secret
-from consul_redis_agent.decide.claim import MARKER, MASTER_NAME
-from consul_redis_agent.decide.facts import Address, Entry, Role
+from consul_redis_agent.consul.form import is_own
+from consul_redis_agent.decide.facts import Address, Role
 from consul_redis_agent.decide.identity import address_at_sentinel, is_loopback
-from consul_redis_agent.decide.rules import foreign
 from consul_redis_agent.errors import LocalError
-from consul_redis_agent.publish.plan import is_own
 from consul_redis_agent.watch.lookout import redis_link, where
 
 
@@ -134,61 +136,16 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
     if entries is None:
         return
     topic = f"entry {where(redis)}"
-    own = [e for e in entries if e.node == consul.here and is_own(e.meta, naming)]
-    for entry in own:
-        yield _mismatch(topic, redis, view, found, entry) or _own(topic, entry)
+    own = [e for e in entries if e.node == consul.here and is_own(e.meta, naming.node)]
+    yield from own_findings(topic, naming.service, view.node, found, own)
     if not own and view.node:
         told = "the agent registers it" if view.node.role is Role.MASTER or naming.replica else "a replica needs none"
         yield Finding(
             Level.OK, topic, f"Consul holds none yet; {told} (consul-redis-agent status says whether it runs)"
         )
-    for entry in foreign([e for e in entries if e.name == redis.service], found.master_name):
-        yield _foreign(entry)
-
-
-def _foreign(entry: Entry) -> Finding:
-    """An entry that is reported and never touched (rule 9)."""
-    what = f"{entry.id} on {entry.node} ({Address(entry.address, entry.port)}) is under the name {entry.name!r}"
-    if MARKER in entry.meta:
-        what += f" and belongs to another group ({entry.meta.get(MASTER_NAME)})"
-        mend = "give each group a service name of its own (redis.service)"
-    else:
-        what += " and was not made by this tool"
-        mend = f"on {entry.node}: consul services deregister -id={entry.id}"
-    if entry.visible:
-        return Finding(Level.FAIL, "catalog", f"{what}: DNS answers with it, whoever the master is", mend)
-    return Finding(Level.WARN, "catalog", f"{what}; DNS does not answer with it now", mend)
-
-
-def _mismatch(topic: str, redis: RedisConfig, view: RedisView, found: Survey, entry: Entry) -> Finding | None:
-    """What is wrong if the entry says something else about the mastership than the node and the Sentinels."""
-    node = view.node
-    if node is None or entry.name != redis.service or "role:" not in (says := str((entry.check or {}).get("Name"))):
-        return None
-    as_master, mend = says == "role:master", "is the agent running? see consul-redis-agent status"
-    named = node.role is Role.MASTER and found.names(Address(entry.address, entry.port), node.run_id)
-    if as_master and entry.visible and node.role is Role.REPLICA:
-        return Finding(
-            Level.FAIL, topic, f"DNS gives this node out as the master, but it is a replica ({entry.id})", mend
-        )
-    if as_master and named and not (entry.passing or entry.maintenance):
-        return Finding(Level.FAIL, topic, f"Sentinel names this node, but its entry is critical ({entry.id})", mend)
-    return None
-
-
-def _own(topic: str, entry: Entry) -> Finding:
-    what = f"{entry.name} at {Address(entry.address, entry.port)} ({entry.id} on {entry.node})"
-    if entry.maintenance:
-        mend = f"end it with: consul maint -disable -service={entry.id} (without -service for the whole node)"
-        return Finding(Level.WARN, topic, f"{what} is in maintenance, so DNS leaves it out", mend)
-    if not entry.node_alive:
-        return Finding(
-            Level.FAIL,
-            topic,
-            f"{what}: Consul's gossip holds {entry.node} for dead, so DNS leaves it out",
-            "let the Consul agents reach each other on their serf port (8301, TCP and UDP)",
-        )
-    return Finding(Level.OK, topic, f"{what} is {'in DNS' if entry.visible else 'critical, so not in DNS'}")
+    kept = state.load(state.state_directory(os.environ) or state.INSTALLED, naming.master_id)
+    whose = belonging(entries, naming, consul.here, found, view.node, kept)
+    yield from others_findings(naming.service, naming.replica, whose)
 
 
 async def _dns(

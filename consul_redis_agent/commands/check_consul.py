@@ -9,13 +9,13 @@ from consul_redis_agent.agent import address_towards
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.config import Config
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
+from consul_redis_agent.consul.form import read_entry
 from consul_redis_agent.consul.http import Consul
 from consul_redis_agent.decide.facts import Entry
 from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnreachable, LocalError
 from consul_redis_agent.node import naming
 from consul_redis_agent.publish.entries import Naming
-from consul_redis_agent.publish.registry import Registry
-from consul_redis_agent.watch.catalog import entry
+from consul_redis_agent.publish.writer import Writer
 
 PROBE = "consul-redis-agent-check"
 """Id of a service that does not exist."""
@@ -49,14 +49,14 @@ async def look_at_consul(config: Config) -> ConsulView:
             mend = "bring a majority of Consul's servers back; see consul operator raft list-peers"
             return ConsulView((Finding(Level.FAIL, topic, "reached, but its servers have no leader", mend),), names)
         findings.append(Finding(Level.OK, topic, f"reached; the servers' leader is {leader}"))
-        registry = Registry(api, next(iter(names.values())))
+        writer = Writer(api, next(iter(names.values())), ())
         services = list(dict.fromkeys(name for n in names.values() for name in (n.service, n.replica) if name))
         findings += [await _may_write(api, service, with_token=token() is not None) for service in services]
         findings += await _may_read(config, token)
-        await registry.find_here()
+        await writer.find_here()
         answers = [await api.health(service) for service in services]
-        entries = tuple(entry(one) for _, answer in answers for one in answer)
-        return ConsulView(tuple(findings), names, registry.here or "", entries)
+        entries = tuple(read_entry(one) for _, answer in answers for one in answer)
+        return ConsulView(tuple(findings), names, writer.here or "", entries)
     except ConsulUnreachable as error:
         findings.append(Finding(Level.FAIL, topic, str(error), "start the Consul agent, or correct consul.url"))
     except ConsulError as error:

@@ -11,7 +11,7 @@ from consul_redis_agent.commands.check_redis import explain_login
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import Config
-from consul_redis_agent.decide.facts import Sentinel
+from consul_redis_agent.decide.facts import Address, Sentinel
 from consul_redis_agent.watch.link import Unanswered
 from consul_redis_agent.watch.lookout import sentinel_link
 
@@ -41,7 +41,15 @@ async def sentinel_findings(config: Config, found: Survey, *, listened: bool) ->
     probes = await asyncio.gather(*(_probe(config, s, found.master_name) for s in found.sentinels))
     user = config.sentinel.username or "default"
     each = [_one(s, found, user, missing) for s, (_, missing) in zip(found.sentinels, probes, strict=True)]
-    return [*each, *_together(found, [quorum for quorum, _ in probes if quorum])]
+    quorums = [quorum for quorum, _ in probes if quorum]
+    return [*each, *_of_another_group(found, config.sentinel.hosts), *_together(found, quorums)]
+
+
+def _of_another_group(found: Survey, hosts: tuple[Address, ...]) -> Iterator[Finding]:
+    """Those that are to be taken out; whom only one of these knows goes with it."""
+    for other in [s for s in found.others if s.address in hosts] or found.others:
+        what = f"watches other nodes under the name {found.master_name!r}, and is not counted"
+        yield Finding(Level.FAIL, f"sentinel {other.address}", what, "take it out of sentinel.hosts")
 
 
 async def _probe(config: Config, sentinel: Sentinel, master_name: str) -> tuple[str, list[str]]:
@@ -86,6 +94,9 @@ def _one(sentinel: Sentinel, found: Survey, user: str, missing: list[str]) -> Fi
     if missing:
         mend = f"redis-cli -p {sentinel.address.port} ACL SETUSER {user} {' '.join(missing)}"
         return Finding(Level.FAIL, topic, f"{what}; the login may not PSUBSCRIBE, so failovers are seen late", mend)
+    if found.master and sentinel.epoch > found.epoch:
+        mend = "wait until its failover is over; if it stays, look at its log"
+        return Finding(Level.WARN, topic, f"{what}: ahead of the others, which have not followed", mend)
     if found.master and (sentinel.master != found.master or sentinel not in found.voters):
         mend = "it is cut off from the others, or has just started; if it stays, SENTINEL RESET there"
         return Finding(Level.WARN, topic, f"{what}: the others are ahead", mend)
@@ -102,8 +113,8 @@ def _together(found: Survey, quorums: list[str]) -> Iterator[Finding]:
         mend = "wait for the failover to end; if it does not, look at their logs"
         yield Finding(Level.FAIL, topic, f"no majority names one master: {names}", mend)
     else:
-        epoch = found.voters[0].epoch
-        yield Finding(Level.OK, topic, f"{count}; they name {found.master} as {found.master_name!r} at epoch {epoch}")
+        named = f"{found.master} as {found.master_name!r} at epoch {found.epoch}"
+        yield Finding(Level.OK, topic, f"{count}; they name {named}")
     bad = sorted({quorum for quorum in quorums if not quorum.startswith("OK")})
     for quorum in bad:
         mend = "bring the missing Sentinels back, or lower the quorum"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.decide.facts import Address, Node, Role, Sentinel
-from consul_redis_agent.decide.rules import known_sentinels, majority
+from consul_redis_agent.decide.identity import is_loopback
+from consul_redis_agent.decide.sentinels import known_sentinels, majority, of_group, reached
 from consul_redis_agent.watch.discovery import SEARCH_TIME
 from consul_redis_agent.watch.link import Link, Unanswered
-from consul_redis_agent.watch.lookout import sentinel_link
+from consul_redis_agent.watch.lookout import sentinel_link, where
 from consul_redis_agent.watch.redis_node import node, parse_info
 from consul_redis_agent.watch.sentinels import HELLO, SentinelWatch, hello
 
@@ -30,8 +31,11 @@ class Survey:
     master_name: str = ""
     """Empty where it was not found."""
     sentinels: tuple[Sentinel, ...] = ()
+    """Those of the group, in reach or not."""
     masters: Mapping[Address, Masters] = field(default_factory=dict)
     """By Sentinel: every master that it monitors, with address and run id."""
+    others: tuple[Sentinel, ...] = ()
+    """Those that watch other nodes under the same master name: not counted."""
 
     @property
     def known(self) -> int:
@@ -44,11 +48,14 @@ class Survey:
         return majority(self.known)
 
     @property
+    def epoch(self) -> int:
+        """The newest epoch that a majority has reached, as the agent counts; one that is ahead silences nobody."""
+        return reached((s.epoch for s in self.sentinels if s.votes), self.need)
+
+    @property
     def voters(self) -> tuple[Sentinel, ...]:
-        """Those whose word counts: in reach, not in TILT, of the newest epoch."""
-        able = [s for s in self.sentinels if s.votes]
-        newest = max((s.epoch for s in able), default=-1)
-        return tuple(s for s in able if s.epoch == newest)
+        """Those whose word counts: in reach, not in TILT, and not behind the majority."""
+        return tuple(s for s in self.sentinels if s.votes and s.epoch >= self.epoch)
 
     @property
     def master(self) -> Address | None:
@@ -105,7 +112,22 @@ async def survey(config: Config, redis: RedisConfig, listen: Iterable[Link], own
         ids = {fact.id for fact in facts.values()}
         peers = {address: run_id for fact in facts.values() for run_id, address in fact.peers.items()}
         asking = {address for address, run_id in peers.items() if address not in facts and run_id not in ids}
-    return Survey(name, tuple(sorted(facts.values(), key=lambda s: s.address)), masters)
+    return _sorted(name, facts.values(), masters, redis, own)
+
+
+def _sorted(
+    name: str, facts: Iterable[Sentinel], masters: Mapping[Address, Masters], redis: RedisConfig, own: Node | None
+) -> Survey:
+    """The Sentinels of the group that ``own`` is of, told from those of another one as the agent tells them."""
+    listed = {address: run_id for s in facts for run_id, address in s.peers.items()}
+    # One that does not tell its own id is known by it to the others, and must not be counted twice.
+    known = [replace(s, id=listed.get(s.address, s.id)) if s.id == str(s.address) else s for s in facts]
+    every = tuple(sorted(known, key=lambda s: s.address))
+    reached_at = where(redis)
+    usable = isinstance(reached_at, Address) and not is_loopback(reached_at.host)
+    me = frozenset(a for a in (redis.announce, reached_at if usable else None) if isinstance(a, Address))
+    ours = of_group(every, own.run_id if own else "", me)
+    return Survey(name, ours, masters, tuple(s for s in every if s not in ours))
 
 
 async def _look(config: Config, address: Address, name: str) -> tuple[Sentinel, Masters]:

@@ -244,7 +244,7 @@ def _build_node(node: _Settings, settings: dict[str, _Settings]) -> RedisConfig:
         password_file=None if by_password else node["password_file"].value,
         service=_inherit(node["service"], settings["service"]["name"]).value,
         replica=_inherit(node["replica"], settings["replica"]["name"]).value,
-        **{name: node[name].value for name in ("username", "master_name", "announce", "timeout")},
+        **{name: node[name].value for name in ("username", "master_name", "announce", "timeout", "patience")},
     )
 
 

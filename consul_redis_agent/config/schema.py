@@ -162,6 +162,13 @@ KEYS = (
     Key("redis", "service", INHERITED, values.service_name, "Takes the place of service.name for this node."),
     Key("redis", "replica", INHERITED, values.service_name_or_none, "Takes the place of replica.name for this node."),
     Key("redis", "timeout", "1s", values.duration("10ms", "1m"), "How long one command may take."),
+    Key(
+        "redis",
+        "patience",
+        "3s",
+        values.duration("0s", "1m"),
+        "Without Sentinel: how long a node that does not answer stays in DNS.",
+    ),
     _tls("redis", "ca_file"),
     _tls("redis", "cert_file"),
     _tls("redis", "key_file"),

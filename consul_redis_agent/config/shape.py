@@ -72,6 +72,7 @@ class RedisConfig:
     service: str
     replica: str
     timeout: float
+    patience: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Facts: what was seen outside, when, and nothing else.
 
-Every fact is immutable and carries ``at``, the monotonic second at which it was true at the latest. Watchers make
-facts; :mod:`~consul_redis_agent.decide.rules` reads them. A fact is never corrected, only replaced by a newer one.
+Every fact is immutable. Its ``at`` is the time, in seconds of :func:`consul_redis_agent.clock.clock`, at which it was
+asked for, unless said: it was true no earlier than that. Watchers make facts, the rules read them. A fact is never
+corrected, only replaced by a newer one.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from enum import StrEnum
 from math import inf
 from typing import Any, NamedTuple
 
-from consul_redis_agent.decide.claim import PUT_DOWN, TOMBSTONES, Claim
+from consul_redis_agent.decide.claim import Claim
 
 
 def whole(text: str, limit: int) -> int | None:
-    """A plain decimal number from 0 to ``limit``; None for all else, of which ``int`` takes or chokes on some."""
+    """A plain decimal number from 0 to ``limit``; otherwise None. ``int`` would accept some of those and choke on others."""
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(limit))):
         return None
     number = int(text)
@@ -55,6 +56,10 @@ class Role(StrEnum):
     REPLICA = "replica"
 
 
+Key = tuple[str, str]
+"""A Consul node and a service id on it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """The own Redis node answered INFO."""
@@ -82,18 +87,21 @@ class Silence:
     reason: str
     misses: int
     gone: bool = False
-    """Nothing listens at the address any more, so a second look would not tell more."""
+    """Nothing listens at the address any more, so there is no point in a second look."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another Redis node answered INFO: the one that holds, or is named for, what the own node wants."""
+    """What another Redis node said when it was asked: the one that holds the claim the own node wants, or that Sentinel
+    names in its place.
+    """
 
     at: float
     address: Address
-    role: Role
-    follows: Address | None
-    replication_id: str
+    role: Role | None
+    """None: it did not answer."""
+    follows: Address | None = None
+    replication_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,7 @@ class Selection:
     epoch: int
     run_id: str
     at: float = field(default=-inf, compare=False)
-    """When that was first seen: what the node said of itself before says nothing of the promotion."""
+    """When that was first seen: a role reported before this moment says nothing about the promotion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +139,9 @@ class Sentinel:
     """The other Sentinels that it knows, by run id."""
     selection: Selection | None = None
     down: bool = False
-    """It holds that master for down (``s_down`` or ``o_down``)."""
+    """It considers that master down (``s_down`` or ``o_down``)."""
     promoting: str | None = None
-    """Run id of the node that it is promoting in the place of that master, "" if it has not chosen yet; None if no failover
-    is in progress."""
+    """Run id of the node it is promoting; "" if it has not chosen yet; None if no failover is in progress."""
     promoting_since: float = -inf
     """Since when that failover has been seen."""
 
@@ -152,39 +159,48 @@ class Entry:
     """The Consul node, not the Redis node."""
     id: str
     name: str
-    address: str
-    port: int
+    address: Address
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
-    check: Mapping[str, Any] | None = None
-    """The role check as the catalog holds it, so that a transaction can write it back changed."""
+    marked: bool = False
+    """It carries the mark of this tool."""
+    claim: Claim | None = None
+    """The claim that it carries; without :attr:`says_master` the last claim of a node that is a replica now."""
+    says_master: bool = False
+    """Its role check is that of a master."""
+    group: str = ""
+    """The group id that it carries; "" where a former version wrote it."""
+    master_name: str = ""
     passing: bool = False
     """The role check passes, the seal is whole, and it has no tombstone."""
+    rises: bool = False
+    """True if it is passing, or if its Consul agent (unaware of the eviction) is about to make it pass again."""
+    evicted: bool = False
+    """A successor, not its own agent or an operator, set it critical."""
     node_alive: bool = True
     """Consul's gossip (serfHealth) holds the Consul node for alive."""
     maintenance: bool = False
     """An operator has put the service or its Consul node into maintenance."""
     created: int = 0
     """CreateIndex of the service: smaller came first."""
+    index: int | None = 0
+    """ModifyIndex of the role check, 0 where there is none; None: unknown since this agent wrote it."""
+    role_check: Mapping[str, Any] | None = None
+    """As the catalog holds it, so that a transaction can write it back changed."""
     seal: Mapping[str, Any] | None = None
-    """The seal as the catalog holds it; see :data:`consul_redis_agent.publish.entries.SEAL_SUFFIX`."""
+    """The same for the seal, the check that is critical after the Consul agent has restarted."""
     tombstones: tuple[str, ...] = ()
-    """Ids of the checks that a successor has added when it put this one down."""
+    """Ids of the checks that a successor added when it evicted this entry."""
 
     @property
-    def put_down(self) -> bool:
-        """Whether a successor has set it critical, rather than its own agent or somebody by hand."""
-        return not self.passing and (self.check or {}).get("Output") == PUT_DOWN
+    def key(self) -> Key:
+        """What tells it from every other entry."""
+        return self.node, self.id
 
     @property
-    def rises(self) -> bool:
-        """Whether it passes, or its Consul agent, which does not know that it was put down, is about to make it pass."""
-        role, seal = self.check or {}, self.seal or {}
-        if self.passing or not (self.tombstones or PUT_DOWN in (role.get("Output"), seal.get("Output"))):
-            return self.passing
-        whole = len(self.tombstones) == TOMBSTONES and seal.get("Status") == "critical"
-        # Critical for another reason: that is what its Consul agent holds, and goes on to hold.
-        return role.get("Status") == "passing" or (not whole and role.get("Output") == PUT_DOWN)
+    def live(self) -> bool:
+        """It shows a master, but for an operator's maintenance, which does not change who is master."""
+        return self.passing and self.node_alive and self.says_master
 
     @property
     def visible(self) -> bool:
@@ -197,64 +213,34 @@ class Catalog:
     """The entries under one service name."""
 
     at: float
-    """When the answer came. In :attr:`Facts.confirmation`: when it was asked for, so that it is true of no earlier time."""
+    """When the answer came. In :attr:`Facts.confirmation`: when it was asked for."""
     index: int
     entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What a decision hands on to the next one."""
-
-    confirmed: float = -inf
-    """When a majority of Sentinels or Consul's servers last confirmed the own claim."""
-    held: Claim | None = None
-    """The own claim, if it was published with Sentinel's backing and not withdrawn since."""
-    heard: float = -inf
-    """When the leader behind the own early claim last said that it promotes the own node."""
-    spent: int = -1
-    """The newest epoch at which an early claim was withdrawn: at this one only a majority brings a claim back."""
-    outvoted: float = inf
-    """Since when a majority of Sentinels has been seen to stand by another node than the own one, which holds a claim."""
-
-
-NOTHING = Memory()
-"""What a process remembers at its start."""
-
-
-@dataclass(frozen=True, slots=True)
 class Facts:
-    """All that one decision about one Redis node rests on."""
+    """All that one decision about one Redis node rests on, but for what is remembered."""
 
     now: float
     node: Node | Silence | None = None
     """None: not looked at yet."""
     me: frozenset[Address] = frozenset()
     """The addresses under which others may know the own node."""
+    address: Address | None = None
+    """The address to publish; None: none is known that other hosts could use."""
     sentinels: tuple[Sentinel, ...] = ()
-    known: int = 0
-    """How many Sentinels there are, in reach or not: the majority is more than half of these."""
+    watched: int = 0
+    """How many Sentinels are being watched, whether one of them has ever answered or not."""
     searching: bool = False
     """Sentinels are still being looked for, so their absence says nothing yet."""
     catalog: Catalog | None = None
     """What Consul showed last: its servers, or its agent on this host from its own view. None: nothing yet."""
     confirmation: Catalog | None = None
     """What the leader of Consul's servers answered last when it was asked by itself (``?consistent``)."""
-    own: tuple[str, str] = ("", "")
+    own: Key = ("", "")
     """Consul node (empty as long as it is not known) and service id of the own entry, whether it exists or not."""
     master_name: str = ""
     peer: Peer | None = None
-    memory: Memory = NOTHING
     boot: str = ""
     """:func:`consul_redis_agent.clock.boot`, by which an own early claim of an earlier run tells its age."""
-    early_since: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """Since when each early claim of another node has been seen, by Consul node and service id."""
-    put_down: float = inf
-    """Since when the own entry has been seen put down by a successor, -inf where that was an early claim; infinite while
-    it is not."""
-    newest_seen: int = -1
-    """The newest epoch of another node's live claim, early ones aside, that was seen lately."""
-    newest_seen_at: float = -inf
-    """When it was seen last."""
-    standing: float = inf
-    """Since when the own entry has been seen with a claim that does not pass; infinite while it is not."""

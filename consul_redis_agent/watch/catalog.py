@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -20,20 +20,17 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from consul_redis_agent.clock import cancelling, clock, set_within
 from consul_redis_agent.consul.api import ConsulAPI
-from consul_redis_agent.decide.facts import Catalog, Entry
+from consul_redis_agent.consul.form import read_entry
+from consul_redis_agent.decide.facts import Catalog
 from consul_redis_agent.errors import ConsulError, ConsulUnreachable
-from consul_redis_agent.publish.entries import CHECK_SUFFIX, SEAL_SUFFIX, TOMBSTONE_SUFFIX
 
 log = logging.getLogger(__name__)
 
-BACKOFF = wait_exponential_jitter(multiplier=0.02, exp_base=3, max=0.25, jitter=0.05)
+BACKOFF = wait_exponential_jitter(multiplier=0.02, exp_base=3.0, max=0.25, jitter=0.05)
 SELDOM = 30.0
 """Seconds between two reads on which no claim rests: they find out that the servers are out of reach."""
 DEAF = 1.0
 """Seconds for which a blocking query that was refused is not put again."""
-NODE_CHECK = "serfHealth"
-NODE_MAINTENANCE = "_node_maintenance"
-SERVICE_MAINTENANCE = "_service_maintenance:"
 
 Answer = tuple[int, list[dict[str, Any]]]
 
@@ -180,7 +177,7 @@ class CatalogWatch:
 
     def _show(self, index: int, answer: list[dict[str, Any]]) -> bool:
         """Take in an answer; whether it shows something else than the one before."""
-        before, entries = self.fact, tuple(entry(e) for e in answer)
+        before, entries = self.fact, tuple(map(read_entry, answer))
         same = before is not None and before.entries == entries
         self.fact = Catalog(clock(), index, before.entries if before and same else entries)
         return not same
@@ -200,33 +197,3 @@ class CatalogWatch:
         self._last_asked = asked
         async with self._looked:
             self._looked.notify_all()
-
-
-def entry(answer: Mapping[str, Any]) -> Entry:
-    """One instance of ``/v1/health/service/NAME`` as a fact."""
-    service, checks = answer["Service"], answer["Checks"]
-    by_id = {c["CheckID"]: c for c in checks}
-    status = {c["CheckID"]: c["Status"] for c in checks}
-    role, seal = by_id.get(service["ID"] + CHECK_SUFFIX), by_id.get(service["ID"] + SEAL_SUFFIX)
-    tombstones = tuple(id_ for id_ in by_id if id_.startswith(service["ID"] + TOMBSTONE_SUFFIX))
-    return Entry(
-        node=answer["Node"]["Node"],
-        id=service["ID"],
-        name=service["Service"],
-        address=service["Address"] or answer["Node"].get("Address", ""),
-        port=service["Port"],
-        tags=tuple(service["Tags"]),
-        meta=service["Meta"],
-        check=role,
-        seal=seal,
-        tombstones=tombstones,
-        # A foreign entry has no role check: what counts then is whether DNS shows it.
-        passing=(
-            role["Status"] == "passing" and (seal is None or seal["Status"] == "passing") and not tombstones
-            if role
-            else "critical" not in status.values()
-        ),
-        node_alive=status.get(NODE_CHECK, "passing") != "critical",
-        maintenance=NODE_MAINTENANCE in status or SERVICE_MAINTENANCE + service["ID"] in status,
-        created=service.get("CreateIndex", 0),
-    )

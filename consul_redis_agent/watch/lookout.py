@@ -14,9 +14,8 @@ from pathlib import Path
 from consul_redis_agent.clock import boot, clock
 from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_secret
 from consul_redis_agent.decide import identity
-from consul_redis_agent.decide.claim import NO_EPOCH, Claim
-from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Memory, Node, Peer, Sentinel
-from consul_redis_agent.decide.rules import Decision, Reason, SentinelMode, group, known_sentinels
+from consul_redis_agent.decide.decision import Decision, Reason, SentinelMode
+from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Node, Peer, Sentinel
 from consul_redis_agent.errors import LocalError
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
@@ -50,7 +49,6 @@ class Lookout:
         self.address = where(redis)
         self.master_name = redis.master_name or ""
         self.sentinels: tuple[Sentinel, ...] = ()
-        self.known: frozenset[str] = frozenset()
         self.peer: Peer | None = None
         self.publish_at: Address | None = None
         """The address to publish; None as long as none is known that others could use."""
@@ -60,10 +58,6 @@ class Lookout:
         self._node = RedisWatch(self._link, changed, phase, self._node_closed)
         self._hello = HelloWatch(self._link, self._wants_hello, self._heard_hello)
         self._at_sentinel: Address | None = None
-        self._put_down = self._standing = inf
-        self._newest_seen, self._newest_seen_at = NO_EPOCH, -inf
-        self._early: dict[tuple[str, str], tuple[Claim, float]] = {}
-        """The live early claims of others, and since when each has been seen."""
         self._asking: asyncio.Task[None] | None = None
         if self.master_name:
             sentinels.watch(self.master_name)
@@ -111,8 +105,9 @@ class Lookout:
         """How often Consul was out of reach; only ever grows."""
         return sum(catalog.lost for catalog in self._catalogs)
 
-    def attend(self, decision: Decision) -> None:
-        """Ask whom the decision rests on, or waits for, as often as that needs."""
+    def attend(self, decision: Decision, known: frozenset[str]) -> None:
+        """Ask whom the decision rests on, or waits for, as often as that needs. ``known``: the Sentinels that count."""
+        self._pool.forget(known)
         self._ask(decision.ask)
         if decision.leader and isinstance(node := self._node.fact, Node):
             self._pool.attend(decision.leader, self.master_name, node.turned)
@@ -124,51 +119,28 @@ class Lookout:
         """If Sentinel has just promoted the node, the leader is asked beside it, so that nobody waits for him later."""
         self._pool.ask_leaders(self.master_name, clock())
 
-    def facts(self, here: str | None, here_address: str, entry_id: str, memory: Memory) -> Facts:
+    def facts(self, here: str | None, here_address: str, entry_id: str) -> Facts:
         """What is known now. ``here`` is the Consul node of the own entry, None as long as that is not known."""
         node = self._node.fact
         if isinstance(node, Node):
             self._find_name(node)
         self.sentinels = self._pool.facts(self.master_name) if self.master_name else ()
-        self.known = known_sentinels(self.known, self.sentinels)
-        self._pool.forget(self.known)
         me = self._identify(node.run_id if isinstance(node, Node) else "", here_address)
-        self._date(here, entry_id)  # before now: what has just been seen is not in the future
         return Facts(
             now=clock(),
             node=node,
             me=me,
+            address=self.publish_at,
             sentinels=self.sentinels,
-            known=len(self.known) or (len(self._pool.watches) if self.mode is not SentinelMode.OFF else 0),
+            watched=0 if self.mode is SentinelMode.OFF else len(self._pool.watches),
             searching=self._searching(),
             catalog=self._catalog.fact if here is not None else None,
             confirmation=self._catalog.confirmation,
             own=(here or "", entry_id),
             master_name=self.master_name,
             peer=self.peer,
-            memory=memory,
             boot=boot(),
-            early_since={key: since for key, (_, since) in self._early.items()},
-            put_down=self._put_down,
-            newest_seen=self._newest_seen,
-            newest_seen_at=self._newest_seen_at,
-            standing=self._standing,
         )
-
-    def _date(self, here: str | None, entry_id: str) -> None:
-        """Remember since when the own entry is what it is, and when another node's claim was seen last."""
-        own = next((e for e in self.entries() if (e.node, e.id) == (here, entry_id)), None)
-        now = clock()
-        others = (e for e in group(self.entries(), self.master_name) if (e.node, e.id) != (here, entry_id))
-        live = {(e.node, e.id): c for e in others if e.passing and e.node_alive and (c := Claim.read(e.meta))}
-        if epochs := [c.epoch for c in live.values() if not c.early]:
-            self._newest_seen, self._newest_seen_at = max(epochs), now
-        known = {k: (c, since) for k, (c, since) in self._early.items() if live.get(k) == c}
-        self._early = {k: (c, now) for k, c in live.items() if c.early} | known
-        # An early claim that has evicted this one and is gone again is not waited for.
-        since = -inf if self._early else min(self._put_down, now)
-        self._put_down = since if own and own.put_down else inf
-        self._standing = min(self._standing, now) if own and not own.passing and Claim.read(own.meta) else inf
 
     def _searching(self) -> bool:
         if not self.sentinels:
@@ -186,9 +158,8 @@ class Lookout:
         try:
             self.peer = await ask_peer(address, self._link(address=address))
         except Unanswered as error:
-            log.debug("%s: the peer %s has no word: %s", self.address, address, error)
-            await asyncio.sleep(PEER_PERIOD)
-            return
+            log.debug("%s: the peer %s did not answer: %s", self.address, address, error)
+            self.peer = Peer(clock(), address, None)
         self._changed()
 
     def _link(self, closed: Callable[[], None] = lambda: None, address: Address | None = None) -> Link:
@@ -275,7 +246,7 @@ def sentinel_link(config: SentinelConfig, address: Address, closed: Callable[[],
 
 @cache
 def _is_this_host(host: str) -> bool:
-    """Whether an IP address belongs to this host. It is only bound to, nothing is sent."""
+    """Whether an IP address belongs to this host. Binds only; sends nothing."""
     try:
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -22,7 +22,7 @@ from consul_redis_agent.watch.looks import Looks
 
 POLL = 1.0
 """Seconds between two looks while nothing happens."""
-BACKOFF = wait_exponential_jitter(multiplier=0.002, exp_base=3, max=1.0, jitter=0.002)
+BACKOFF = wait_exponential_jitter(multiplier=0.002, exp_base=3.0, max=1.0, jitter=0.002)
 """Between looks that failed. The first repeat comes at once: a dying node refuses a few milliseconds after it closed."""
 SECTIONS = ("INFO", "server", "persistence", "replication")
 """Redis 7 and Valkey take several sections; an older one refuses, and gives everything to a plain INFO."""

@@ -37,7 +37,7 @@ AT_ONCE = 200
 """Questions that are sent before their answers are read."""
 QUIET = ("GET-MASTER-ADDR-BY-NAME", "MASTER")
 WHOLE = (*QUIET, "REPLICAS", "SENTINELS")
-BACKOFF = wait_exponential_jitter(multiplier=0.05, max=0.5, jitter=0.1)
+BACKOFF = wait_exponential_jitter(multiplier=0.05, exp_base=2.0, max=0.5, jitter=0.1)
 HELLO = "__sentinel__:hello"
 EPOCH_LIMIT = 2**64 - 1
 """An epoch is a uint64_t in sentinel.c."""

@@ -7,14 +7,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from math import inf
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from consul_redis_agent.clock import STOPPED
 from consul_redis_agent.decide import rules
-from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.decide.decision import Decision, Policy, Reason, Verdict
 from consul_redis_agent.decide.facts import (
-    NOTHING,
     Address,
     Catalog,
     Entry,
@@ -26,18 +24,12 @@ from consul_redis_agent.decide.facts import (
     Sentinel,
     Silence,
 )
-from consul_redis_agent.decide.rules import Decision, Policy, Verdict
-from consul_redis_agent.errors import (
-    ConsulConflict,
-    ConsulError,
-    ConsulMisused,
-    ConsulUnknown,
-    ConsulUnreachable,
-    StaleDecision,
-)
+from consul_redis_agent.decide.memory import NOTHING, Memory
+from consul_redis_agent.decide.sentinels import leader
+from consul_redis_agent.errors import ConsulConflict, ConsulError, ConsulMisused, ConsulUnknown, ConsulUnreachable
 from consul_redis_agent.publish.entries import Mode, Naming, wanted
-from consul_redis_agent.publish.publisher import ATTEMPTS, Publisher
-from consul_redis_agent.publish.registry import Registry, Target
+from consul_redis_agent.publish.steps import Target
+from consul_redis_agent.publish.writer import Writer
 from consul_redis_agent.watch.catalog import SELDOM
 from consul_redis_agent.watch.link import NOBODY
 from consul_redis_agent.watch.lookout import CONFIRMATIONS
@@ -77,13 +69,41 @@ class Reply:
 
 
 class Call(Awaitable[Any]):
-    """What a coroutine waits for; the task that steps it makes it begin."""
+    """What a coroutine waits for; the task that steps it makes it begin. ``asks``: it is a question to Consul."""
 
-    def __init__(self, begin: Callable[[Reply], None]) -> None:
-        self.begin = begin
+    def __init__(self, begin: Callable[[Reply], None], *, asks: bool = True) -> None:
+        self.begin, self.asks = begin, asks
 
     def __await__(self) -> Generator[Call, Any, Any]:
         return (yield self)
+
+
+class Event:
+    """As asyncio's, in the time of the agent that runs now."""
+
+    def __init__(self, world: World) -> None:
+        self.agent = world.current
+        self._set = False
+        self._waiting: list[Reply] = []
+
+    def set(self) -> None:
+        self._set = True
+        waiting, self._waiting = self._waiting, []
+        for reply in waiting:
+            self.agent.later(0.0, reply)
+
+    def clear(self) -> None:
+        self._set = False
+
+    async def wait(self) -> None:
+        if not self._set:
+            await Call(self._waiting.append, asks=False)
+
+
+async def set_within(event: Event, seconds: float) -> None:
+    """As :func:`consul_redis_agent.clock.set_within`."""
+    event.agent.later(seconds, event.set)
+    await event.wait()
 
 
 class Task:
@@ -91,39 +111,35 @@ class Task:
 
     def __init__(self, agent: Agent, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._agent, self._coroutine = agent, coroutine
-        self._done: Callable[[Task], None] = lambda task: None
-        self._over = self._cancelled = False
+        self._over = False
         agent.later(0.0, self._step, None, None)
 
-    def add_done_callback(self, done: Callable[[Task], None]) -> None:
-        self._done = done
+    def done(self) -> bool:
+        return self._over
 
-    def cancelled(self) -> bool:
-        return self._cancelled
-
-    def exception(self) -> None:
+    def result(self) -> None:
         """There is none: what a coroutine raises ends the simulation."""
 
     def cancel(self) -> None:
         """The request under way still arrives."""
         if not self._over:
-            self._over = self._cancelled = True
+            self._over = True
             self._coroutine.close()
-            self._done(self)
 
     def _step(self, value: Any, error: Exception | None) -> None:
         if self._over:
             return
+        agent = self._agent
+        agent.world.current = agent
         try:
             call = self._coroutine.throw(error) if error else self._coroutine.send(value)
         except StopIteration:
             self._over = True
-            self._done(self)
             return
-        agent = self._agent
         life = agent.life
         call.begin(Reply(lambda v, e: agent.deliver(life, self._step, v, e)))
-        agent.world.stepped(agent)
+        if call.asks:
+            agent.world.stepped(agent)
 
 
 class Api:
@@ -202,46 +218,6 @@ class Api:
 
     def _later(self, seconds: float, action: Callable[..., None], *args: Any) -> None:
         self._world.engine.later(seconds, action, *args)
-
-
-class SimPublisher(Publisher):
-    """The real one; only the waiting between two attempts is modelled, since tenacity waits for a real clock."""
-
-    def __init__(self, agent: Agent) -> None:
-        registry = Registry(cast("Any", Api(agent)), agent.naming)
-        super().__init__(registry, cast("Any", agent), TTL, lambda target, seconds: None)
-        self._agent = agent
-        self._resume: Callable[[], None] | None = None
-
-    def want(self, target: Target) -> None:
-        self._agent.world.spawn = lambda coroutine: Task(self._agent, coroutine)
-        super().want(target)
-        resume, self._resume = self._resume, None
-        if resume:
-            resume()
-
-    @property
-    def at_work(self) -> bool:
-        """Whether a write is under way."""
-        return self._writing is not None
-
-    async def _write(self) -> None:
-        engine = self._agent.world.engine
-        for attempt in range(ATTEMPTS):
-            try:
-                await self._pass()
-            except (ConsulError, StaleDecision) as raised:
-                error = raised
-            else:
-                return
-            outcome = SimpleNamespace(exception=lambda error=error: error)
-            self._failed(cast("Any", SimpleNamespace(outcome=outcome)))
-            pause = min(0.05 * 3**attempt + engine.rng.uniform(0, 0.1), 2.0)
-            await Call(lambda reply, pause=pause: self._sleep(reply, pause))  # type: ignore[misc]
-
-    def _sleep(self, reply: Reply, seconds: float) -> None:
-        self._agent.world.engine.later(seconds, reply)
-        self._resume = reply if self._refused else None
 
 
 class SentinelWatch:
@@ -323,6 +299,7 @@ class SentinelWatch:
             epoch=state.config_epoch,
             run_ids={world.address(h): run_id for h, run_id in state.run_ids.items()},
             peers={world.sentinel_id(h.number): world.address(h.number) for h in world.hosts if h.number != self._host},
+            down=sentinel.sees_down,
             promoting=(state.run_ids.get(failover.selected or 0, "") if failover.selected is not None else "")
             if failover
             else None,
@@ -522,6 +499,7 @@ class Agent:
         )
         self.address = world.address(host)
         self.running = self.paused = False
+        self.memory = NOTHING
         self.life = 0
         self.running_since = 0.0
         self.decision: Decision | None = None
@@ -536,18 +514,18 @@ class Agent:
     def start(self) -> None:
         if self.running or not self.world.hosts[self.host].up:
             return
+        rng = self.world.engine.rng
         self.running, self.paused = True, False
+        self.world.current = self
         self.decision = None
         self.started = self.running_since = self.world.engine.now
         self.met = {h.number: False for h in self.world.hosts}
-        self._known: frozenset[str] = frozenset()
-        self._memory = NOTHING
-        self._early: dict[tuple[str, str], tuple[Claim, float]] = {}
+        # What its host keeps, if the state directory is not lost.
+        self.memory = Memory(self.memory.group, self.memory.had_sentinel) if rng.random() < 0.7 else NOTHING
         self._turned = self._closed_at = -inf
         self._answered: Node | None = None
         self._selected: Selection | None = None
         self._show_anyway = False
-        self._put_down = inf
         self._peer: Peer | None = None
         self._asked_peer = -inf
         self._node: Node | Silence | None = None
@@ -561,7 +539,7 @@ class Agent:
         self._ticks = 0
         self._sentinels = [SentinelWatch(self, h.number) for h in self.world.hosts]
         self._catalog = CatalogWatch(self)
-        self.publisher = SimPublisher(self)
+        self.writer = Writer(cast("Any", Api(self)), self.naming, [self._catalog])
         self.world.say(self.host, "agent starts")
         self.world.changed()
         self.look()
@@ -601,7 +579,7 @@ class Agent:
             self.deliver(life, action, *args)
         if self._frozen == now:
             self._frozen_now = True
-            self.publisher.stop()
+            self.writer.stop()
             self._peer = None
             self.look()
             for watch in self._sentinels:
@@ -748,6 +726,9 @@ class Agent:
             follows = None if redis.master is None else self.world.address(redis.master)
             peer = Peer(engine.now, address, redis.role, follows, redis.replication_id)
             self.later(engine.delay(), self._peer_answered, peer)
+        else:
+            late = 0.001 if self.world.reach(self.host, host) and not redis.up else LOOK_TIMEOUT
+            self.later(late, self._peer_answered, Peer(engine.now + late, address, None))
 
     def _peer_answered(self, peer: Peer) -> None:
         self._peer = peer
@@ -756,12 +737,11 @@ class Agent:
     # Deciding
 
     async def _find_here(self) -> None:
-        registry = self.publisher.registry
-        while registry.here is None:
+        while self.writer.here is None:
             try:
-                await registry.find_here()
+                await self.writer.find_here()
             except ConsulError:
-                await Call(lambda reply: self.world.engine.later(0.5, reply))
+                await Call(lambda reply: self.world.engine.later(0.5, reply), asks=False)
         self.wake()
 
     def looked(self, *, new: bool) -> None:
@@ -790,12 +770,12 @@ class Agent:
         self._ticks += 1
         self.paced("decides")
         ticks = self._ticks
-        self.later(min(self.publisher.next_beat, 1.0), self._tick, ticks)
+        self.later(min(self.writer.next_beat, 1.0), self._tick, ticks)
         if self.frozen:
             return
+        self.world.current = self
         facts = self._facts()
-        decision = rules.decide(facts, self.world.policy)
-        self._memory = decision.memory
+        decision, self.memory = rules.decide(facts, self.memory, self.world.policy)
         if decision.until < inf:
             self.later(max(0.0, decision.until - self.world.engine.now) + 1e-6, self._tick, ticks)
         self._attend(decision, facts)
@@ -811,9 +791,9 @@ class Agent:
             epoch = f" ({told(decision.claim)})" if decision.claim else ""
             self.world.say(self.host, f"agent decides {decision.verdict}{epoch}: {decision.sentence}")
         seen = {self.naming.service: self._catalog.fact} if self._catalog.fact else {}
-        target = Target(self.world.engine.now, wanted(decision, self.naming, self.address, NAME), decision.evict, seen)
-        self.publisher.want(target)
-        found = rules.leader(facts, facts.node) if isinstance(facts.node, Node) else None
+        entries = wanted(decision, self.naming, self.address, NAME)
+        self.writer.want(Target(self.world.engine.now, entries, decision.evict, decision.last, seen))
+        found = leader(facts, facts.node) if isinstance(facts.node, Node) else None
         if found and found.selection != self._selected:
             self._selected, self._show_anyway = found.selection, True
             self.look()
@@ -825,49 +805,27 @@ class Agent:
             if decision.leader == watch.fact.id and isinstance(facts.node, Node):
                 watch.attend(facts.node.turned)
         self._catalog.confirm(TTL / CONFIRMATIONS if decision.rests_on_consul else inf)
-        if decision.reason is rules.Reason.NO_CATALOG:
+        if decision.reason is Reason.NO_CATALOG:
             self._catalog.hurry(TTL)
 
     def _facts(self) -> Facts:
         sentinels = tuple(w.fact for w in self._sentinels)
-        self._known = rules.known_sentinels(self._known, sentinels)
-        here = self.publisher.registry.here
+        here = self.writer.here
         return Facts(
             now=self.world.engine.now,
             node=self._node,
             me=frozenset({self.address}),
+            address=self.address,
             sentinels=sentinels,
-            known=len(self._known) or len(sentinels),
+            watched=len(sentinels),
             searching=not all(s.looked for s in sentinels),
             catalog=self._catalog.fact if here is not None else None,
+            confirmation=self._catalog.confirmation,
             own=(here or "", self.naming.master_id),
             master_name=NAME,
             peer=self._peer,
-            confirmation=self._catalog.confirmation,
-            memory=self._memory,
             boot=self.world.boot,
-            early_since=self._early_claims(here),
-            put_down=self._put_down_since(here),
         )
-
-    def _early_claims(self, here: str | None) -> dict[tuple[str, str], float]:
-        now, others = (
-            self.world.engine.now,
-            [e for e in self.entries() if (e.node, e.id) != (here, self.naming.master_id)],
-        )
-        live = {(e.node, e.id): c for e in others if e.passing and e.node_alive and (c := Claim.read(e.meta))}
-        known = {key: (c, since) for key, (c, since) in self._early.items() if live.get(key) == c}
-        self._early = {key: (c, now) for key, c in live.items() if c.early} | known
-        return {key: since for key, (_, since) in self._early.items()}
-
-    def _put_down_since(self, here: str | None) -> float:
-        if not any(e.put_down for e in self.entries() if (e.node, e.id) == (here, self.naming.master_id)):
-            self._put_down = inf
-        elif self._early:
-            self._put_down = -inf
-        elif self._put_down == inf:
-            self._put_down = self.world.engine.now
-        return self._put_down
 
 
 __all__ = ["Agent", "Failovers", "Role"]

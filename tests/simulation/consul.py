@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from consul_redis_agent.consul.form import read_claim, read_entry
 from consul_redis_agent.decide.claim import Claim
 from consul_redis_agent.decide.facts import Entry
-from consul_redis_agent.watch.catalog import entry
 
 if TYPE_CHECKING:
     from .world import World
@@ -54,9 +54,9 @@ class Record:
             "Meta": self.meta,
             "CreateIndex": self.created,
         }
-        gossip = {"CheckID": "serfHealth", "Status": "passing" if alive else "critical"}
+        gossip = {"CheckID": "serfHealth", "ServiceID": "", "Status": "passing" if alive else "critical"}
         checks = [check | NOT_TAKEN for check in map(dict, self.checks.values())]
-        return entry({"Node": {"Node": node}, "Service": service, "Checks": [gossip, *checks]})
+        return read_entry({"Node": {"Node": node}, "Service": service, "Checks": [gossip, *checks]})
 
 
 class Refused(Exception):
@@ -170,7 +170,7 @@ class Servers:
         self.records, self._entries = records, None
         before = self.masters
         self.masters = {
-            (node, id_): Claim.read(record.meta)
+            (node, id_): read_claim(record.meta)
             for (node, id_), record in records.items()
             if record.is_master and self.alive.get(node, True)
         }

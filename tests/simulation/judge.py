@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from consul_redis_agent.decide.backing import LEADER_SILENCE
 from consul_redis_agent.decide.claim import EARLY_TERM, Claim, Early
 from consul_redis_agent.decide.facts import Role
-from consul_redis_agent.decide.rules import LEADER_SILENCE, SENTINEL_LIFE
+from consul_redis_agent.decide.sentinels import SENTINEL_LIFE
 
 from .agent import TIMEOUT, TTL
 from .consul import SERVERS, Key, told

@@ -31,15 +31,15 @@ from math import inf
 from random import Random
 from types import MappingProxyType
 
+from consul_redis_agent.consul.form import DOWN, TOMBSTONES
 from consul_redis_agent.decide import rules
-from consul_redis_agent.decide.claim import EARLY_TERM, FORMAT, MARKER, MASTER_NAME, PUT_DOWN, TOMBSTONES, Claim
+from consul_redis_agent.decide.claim import EARLY_TERM, Claim
+from consul_redis_agent.decide.decision import Decision, Policy, Reason, Verdict
 from consul_redis_agent.decide.facts import (
-    NOTHING,
     Address,
     Catalog,
     Entry,
     Facts,
-    Memory,
     Node,
     Peer,
     Role,
@@ -47,7 +47,9 @@ from consul_redis_agent.decide.facts import (
     Sentinel,
     Silence,
 )
-from consul_redis_agent.decide.rules import Decision, Policy, Reason, Verdict
+from consul_redis_agent.decide.memory import NOTHING, Memory
+from consul_redis_agent.decide.sentinels import SENTINEL_LIFE
+from consul_redis_agent.decide.view import PEER_LIFE
 
 HOSTS = range(3)
 NEED = 2
@@ -58,7 +60,7 @@ ME = tuple(frozenset((address,)) for address in AT)
 OWN = tuple((f"host-{i}", f"redis-{i}") for i in HOSTS)
 NUMBER = {node: i for i, (node, _) in enumerate(OWN)}
 PASSES = MappingProxyType({"Output": ""})
-NEWER = MappingProxyType({"Output": PUT_DOWN, "Status": "critical"})
+NEWER = MappingProxyType(DOWN)
 STONES = tuple(f"redis:put-down-{number}" for number in range(TOMBSTONES))
 MOST = 100
 """Steps for one failover, on average: from some states Sentinel finds no way out."""
@@ -113,9 +115,6 @@ class Agent:
     sentinels: list[Sentinel]
     catalog: Catalog
     memory: Memory = NOTHING
-    early: dict[tuple[str, str], float] = field(default_factory=dict)
-    """Since when each early claim of another node was seen."""
-    put_down: float = inf
     ask: Address | None = None
     peer: Peer | None = None
     stopped: bool = False
@@ -301,25 +300,29 @@ class Model:
         """TTLs that are over set their checks critical, where the servers can be told."""
         for i in self.visible:
             agent, entry = self.agents[i], self.entries[i]
-            claim = Claim.read(entry.meta) if entry else None
+            claim = entry.claim if entry else None
             since = claim.early.since + EARLY_TERM if claim and claim.early else agent.beat + POLICY.ttl
             if not agent.alone and self.now > since:
                 self._say("a TTL ends", i)
                 self._write(i, None)
 
-    def _write(self, i: int, claim: Claim | None, *, by: int | None = None) -> None:
+    def _write(
+        self, i: int, claim: Claim | None, *, by: int | None = None, group: str = "", passes: bool = True
+    ) -> None:
         """Set an entry up with a claim, or critical: by its own agent, or put down by a successor."""
         entry = self.entries[i]
         if claim:
-            meta = {MARKER: FORMAT, MASTER_NAME: "mymaster"} | claim.meta()
             created = entry.created if entry else self.index
             self.entries[i] = Entry(
-                *OWN[i], "redis", *AT[i], (), meta, PASSES, passing=True, node_alive=self.alive[i], created=created
-            )
+                *OWN[i], "redis", AT[i], marked=True, claim=claim, says_master=True, group=group, master_name="mymaster",
+                passing=passes, rises=passes, role_check=PASSES, node_alive=self.alive[i], created=created,
+            )  # fmt: skip
         elif entry and entry.passing and by is None:
-            self.entries[i] = replace(entry, passing=False, check=PASSES)
+            self.entries[i] = replace(entry, passing=False, rises=False)
         elif entry and entry.passing:
-            self.entries[i] = replace(entry, passing=False, check=NEWER, seal=NEWER, tombstones=STONES)
+            self.entries[i] = replace(
+                entry, passing=False, rises=False, evicted=True, role_check=NEWER, seal=NEWER, tombstones=STONES
+            )
         else:
             return
         if by is None:
@@ -330,7 +333,7 @@ class Model:
     def _changed(self) -> None:
         self.visible = [i for i, e in enumerate(self.entries) if e and e.passing and e.node_alive]
         if len(self.visible) > 1:
-            orders = {_order(Claim.read(e.meta)) for e in self.entries if e and e.visible}
+            orders = {_order(e.claim) for e in self.entries if e and e.visible}
             if len(orders) < len(self.visible):
                 self._broken("two claims of one order pass")
 
@@ -364,12 +367,12 @@ class Model:
         if agent.stopped:
             return
         facts = Facts(
-            now, agent.node, ME[i], tuple(agent.sentinels), len(HOSTS), False, agent.catalog, agent.catalog, OWN[i],
-            "mymaster", agent.peer, agent.memory, BOOT, agent.early, agent.put_down,
+            now, agent.node, ME[i], AT[i], tuple(agent.sentinels), len(HOSTS), False, agent.catalog, agent.catalog,
+            OWN[i], "mymaster", agent.peer, BOOT,
         )  # fmt: skip
-        decision = rules.decide(facts, POLICY)
+        decision, agent.memory = rules.decide(facts, agent.memory, POLICY)
         self.decisions += 1
-        agent.memory, agent.ask = decision.memory, decision.ask
+        agent.ask = decision.ask
         if decision.leader and not agent.cut[int(decision.leader)]:
             agent.sentinels[int(decision.leader)] = self._word(int(decision.leader))  # asked at once, and often
         if decision.verdict is Verdict.KEEP:
@@ -379,47 +382,60 @@ class Model:
             agent.beat = now
             if not agent.alone:
                 self._publish(i, agent, decision, decision.claim)
+        elif decision.verdict is Verdict.PENDING:
+            if not (agent.alone or self.entries[i]):
+                self._write(i, decision.claim, by=i, group=decision.group, passes=False)
+                self.index += 1
         elif not agent.alone:
             entry = self.entries[i]
             if entry and entry.passing:
                 self._say("withdraws", (i, decision.reason.name))
                 self._write(i, None)
-            elif entry and self.rng.random() < 0.5:
+            elif entry and not decision.keeps and self.rng.random() < 0.5:
                 self.index += 1
                 self.entries[i], self.modified[i] = None, 0
 
     def _publish(self, i: int, agent: Agent, decision: Decision, claim: Claim) -> None:
         known = agent.catalog
-        over = {key for key, since in agent.early.items() if self.now - since > EARLY_TERM}
-        there = [e for e in known.entries if e.visible and e.node != OWN[i][0] and (e.node, e.id) not in over]
-        rivals = (Claim.read(e.meta) for e in there)
-        if any(_order(rival) > _order(claim) for rival in rivals):
+        seen = agent.memory.seen
+        over = {key for key, (c, since) in seen.items() if c.early and self.now - since > EARLY_TERM}
+        there = [e for e in known.entries if e.visible and e.node != OWN[i][0] and e.key not in over]
+        if any(_order(e.claim) > _order(claim) and not self._is_false(agent, e) for e in there):
             self._broken(f"{i} claims {_order(claim)}, and has seen a newer claim")
         own = self.entries[i]
-        if not own or not own.passing or decision.evict or Claim.read(own.meta) != claim:
+        if not own or not own.passing or decision.evict or own.claim != claim:
             evict = [NUMBER[e.node] for e in decision.evict]
             has_own = any(e.node == OWN[i][0] for e in known.entries)
-            touched = (j for j in (*evict, i) if j != i or has_own)
+            last = [NUMBER[decision.last.node]] if decision.last else []
+            touched = (j for j in (*evict, *last, i) if j != i or has_own)
             if bool(own) is not has_own or any(not 0 < self.modified[j] <= known.index for j in touched):
                 self._look_at_catalog(agent, i)  # the transaction is refused
                 return
             self._say("publishes", (i, _order(claim), decision.reason.name, "and evicts", evict))
-            lease = decision.reason is Reason.CONFIRMED and self.now - decision.memory.confirmed <= POLICY.ttl
+            lease = decision.reason is Reason.CONFIRMED and self.now - agent.memory.confirmed <= POLICY.ttl
             if i not in self.visible and not lease:
                 self._must_be_backed(i)
             self.index += 1
             for j in evict:
                 self._write(j, None, by=i)
-            self._write(i, claim, by=i)
+            for j in last:
+                self.modified[j] = self.index
+            self._write(i, claim, by=i, group=decision.group)
         beside = [j for j in self.visible if j != i]
         if i in self.visible and beside:
             self.unseen += 1
             if any(self.shown[j] <= known.index for j in beside):
                 self._broken(f"{i} claims, and leaves {beside} visible, which it has seen")
 
+    def _is_false(self, agent: Agent, entry: Entry) -> bool:
+        """Whether the agent could know that nobody has followed this claim, and that its node is no master."""
+        claim, since = agent.memory.seen.get(entry.key, (None, self.now))
+        denied = agent.peer and agent.peer.address == entry.address and agent.peer.role is not Role.MASTER
+        return claim == entry.claim and self.now - since > EARLY_TERM and bool(denied)
+
     def _must_be_backed(self, i: int) -> None:
         """By words that are young enough to count: for this node, or for one that follows it."""
-        since, young = self.now - rules.SENTINEL_LIFE, self.now - rules.PEER_LIFE
+        since, young = self.now - SENTINEL_LIFE, self.now - PEER_LIFE
         heirs = {
             j for j, r in enumerate(self.redis) if r.follows == i or (r.followed[0] == i and r.followed[1] >= young)
         }
@@ -433,19 +449,14 @@ class Model:
 
     def _look_at_catalog(self, agent: Agent, i: int) -> None:
         agent.catalog = self._listed() if agent.catalog.index != self.index else replace(agent.catalog, at=self.now)
-        own = self.entries[i]
-        live = {
-            j: c for j in self.visible if j != i and (e := self.entries[j]) and (c := Claim.read(e.meta)) and c.early
-        }
-        agent.early = {OWN[j]: agent.early.get(OWN[j], self.now) for j in live}
-        since = -inf if live else min(agent.put_down, self.now)
-        agent.put_down = since if own and own.put_down else inf
 
     def _ask(self, agent: Agent) -> None:
         """The peer whose word would change the decision."""
         if agent.ask and (peer := self.redis[AT.index(agent.ask)]).up:
             role, follows = (Role.MASTER, None) if peer.follows is None else (Role.REPLICA, AT[peer.follows])
             agent.peer = Peer(self.now, agent.ask, role, follows, "")
+        elif agent.ask:
+            agent.peer = Peer(self.now, agent.ask, None)
 
     def _listed(self) -> Catalog:
         return Catalog(self.now, self.index, tuple(filter(None, self.entries)))

@@ -67,15 +67,18 @@ def stopped_at_work(world: World) -> None:
     engine, host = world.engine, world.hosts[0]
 
     def stop() -> None:
-        if host.agent.running and host.agent.publisher.at_work:
-            host.agent.pause()
-            host.redis.paused = True
-            world.say(host.number, "Redis is stopped")
-            world.changed()
-            engine.later(15.0, host.agent.resume)
-            engine.later(17.0, world.resume, host.redis)
+        if host.agent.running and host.agent.writer.busy:
+            engine.later(engine.rng.uniform(0.0, 0.05), freeze)
         else:
             engine.later(0.0005, stop)
+
+    def freeze() -> None:
+        host.agent.pause()
+        host.redis.paused = True
+        world.say(host.number, "Redis is stopped")
+        world.changed()
+        engine.later(15.0, host.agent.resume)
+        engine.later(17.0, world.resume, host.redis)
 
     engine.later(0.0, stop)
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from consul_redis_agent.decide import rules
+from consul_redis_agent.decide import view
 from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.decide.view import View
 
 from .quick import Model, Violation
 
@@ -42,17 +43,17 @@ def test_thousands_of_failovers_keep_every_promise() -> None:
 
 
 def _no_majority(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rules, "majority", lambda known: 1)
+    patch.setattr(view, "majority", lambda known: 1)
 
 
 def _no_epochs(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rules._Master, "_newer_than", lambda self, claim: None)
+    patch.setattr(View, "newer_than", lambda self, claim: None)
     patch.setattr(Claim, "order", property(lambda self: (0, 0)))
 
 
 def _old_words(patch: pytest.MonkeyPatch) -> None:
-    real = rules._Master._names_me
-    patch.setattr(rules._Master, "_names_me", lambda self, sentinel: bool(sentinel.run_ids) or real(self, sentinel))
+    real = View.names_me
+    patch.setattr(View, "names_me", lambda self, sentinel: bool(sentinel.run_ids) or real(self, sentinel))
 
 
 MUTATIONS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from consul_redis_agent.decide import rules
-from consul_redis_agent.decide.claim import EARLY_SINCE, Claim, Early
+from consul_redis_agent.consul import form
+from consul_redis_agent.decide import backing, rules, view
+from consul_redis_agent.decide.claim import Claim, Early
+from consul_redis_agent.decide.decision import Policy
 from consul_redis_agent.decide.facts import Selection
-from consul_redis_agent.decide.rules import Decision, Policy
-from consul_redis_agent.publish import entries, plan, registry, transaction
+from consul_redis_agent.publish import entries, steps, writer
 from consul_redis_agent.publish.entries import Mode
 from consul_redis_agent.watch.sentinels import Failovers
 
@@ -34,7 +35,7 @@ from .world import World
 SEEDS = int(os.environ.get("CRA_SIM_SEEDS", "50"))
 REPLAY = os.environ.get("CRA_SIM_SEED")
 pytestmark = pytest.mark.timeout(60 + 2 * SEEDS)
-MUTANT_SEEDS = 30
+MUTANT_SEEDS = 100
 """Seeds within which a broken rule has to be caught."""
 
 
@@ -89,7 +90,7 @@ def test_a_fall_after_any_step_converges(mode: Mode) -> None:
     """A node that dies while its agent waits for Consul, and whose answer is lost, leaves nothing behind."""
 
     def fall(world: World, agent: Agent) -> None:
-        agent.publisher.stop()
+        agent.writer.stop()
         world.hosts[agent.host].redis.stop()
         world.engine.later(9.0, world.hosts[agent.host].redis.start)
 
@@ -118,7 +119,7 @@ def test_every_promise_holds_in_each_script(script: str) -> None:
 
 
 def _no_majority(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rules, "majority", lambda known: 1)
+    patch.setattr(view, "majority", lambda known: 1)
 
 
 def _oldest_epoch_wins(patch: pytest.MonkeyPatch) -> None:
@@ -126,17 +127,16 @@ def _oldest_epoch_wins(patch: pytest.MonkeyPatch) -> None:
 
 
 def _evict_afterwards(patch: pytest.MonkeyPatch) -> None:
-    real = plan.at_once
+    real = steps.next_step
 
-    def at_once(*args: Any) -> Iterator[plan.Step]:
-        for step in real(*args):
-            if isinstance(step, plan.Transact) and step.publish and step.evict:
-                yield replace(step, evict=())
-                yield plan.Transact(None, evict=step.evict)
-            else:
-                yield step
+    def next_step(target: steps.Target, known: steps.Known) -> form.Step | None:
+        step = real(target, known)
+        if isinstance(step, form.Transact) and step.publish and step.evict and not known.entry(step.publish.id):
+            return replace(step, evict=())
+        return step
 
-    patch.setattr(plan, "at_once", at_once)
+    patch.setattr(writer, "next_step", next_step)
+    patch.setattr(writer, "check", lambda *_: None)
 
 
 class _Forever(Failovers):
@@ -160,22 +160,17 @@ def _lease_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_guard(patch: pytest.MonkeyPatch) -> None:
-    real = rules._Master._publish
-
-    def publish(self: Any, reason: Any, claim: Claim, sentence: str) -> Decision:
-        decision = real(self, reason, claim, sentence)
-        return replace(decision, evict=()) if self.own else decision
-
-    patch.setattr(rules._Master, "_publish", publish)
+    real = rules._Case._evicted
+    patch.setattr(rules._Case, "_evicted", lambda self: [] if self.view and self.view.own else real(self))
 
 
 def _no_look_after_a_stop(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(shell, "STOPPED", 10_000.0)
-    patch.setattr(registry, "DECISION_LIFE", 10_000.0)
+    patch.setattr(writer, "DECISION_LIFE", 10_000.0)
 
 
 def _no_term(patch: pytest.MonkeyPatch) -> None:
-    for module in (rules, entries):
+    for module in (rules, backing, view, entries):
         patch.setattr(module, "EARLY_TERM", 1000.0)
 
 
@@ -187,11 +182,14 @@ def _term_begins_anew(patch: pytest.MonkeyPatch) -> None:
         known = real(self)
         if known.catalog is None:
             return known
-        own = [e for e in known.catalog.entries if (e.node, e.id) == known.own and EARLY_SINCE in e.meta]
-        since = Early(self.started, known.boot, "").meta()[EARLY_SINCE]
-        rest = [e for e in known.catalog.entries if e not in own]
-        renewed = [replace(e, meta={**e.meta, EARLY_SINCE: since}) for e in own]
-        return replace(known, catalog=replace(known.catalog, entries=(*rest, *renewed)))
+        early = Early(self.running_since, known.boot, "")
+        renewed = tuple(
+            replace(e, claim=replace(e.claim, early=replace(early, leader=e.claim.early.leader)))
+            if e.key == known.own and e.claim and e.claim.early
+            else e
+            for e in known.catalog.entries
+        )
+        return replace(known, catalog=replace(known.catalog, entries=renewed))
 
     patch.setattr(shell.Agent, "_facts", facts)
 
@@ -201,7 +199,7 @@ def _usual_ttl(patch: pytest.MonkeyPatch) -> None:
 
 
 def _silence_is_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rules, "LEADER_SILENCE", 1000.0)
+    patch.setattr(backing, "LEADER_SILENCE", 1000.0)
 
 
 def _confirmed_by_the_alarm(patch: pytest.MonkeyPatch) -> None:
@@ -221,7 +219,7 @@ def _confirmed_by_the_alarm(patch: pytest.MonkeyPatch) -> None:
 
 
 def _interval_written_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(transaction, "KEPT", (*transaction.KEPT, "Interval"))
+    patch.setattr(form, "KEPT", (*form.KEPT, "Interval"))
 
 
 MUTATIONS: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from asyncio import Event
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any
 from unittest.mock import patch
 
+from tenacity import wait
+
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.publish import publisher, registry
+from consul_redis_agent.publish import writer
 from consul_redis_agent.publish.entries import Mode
 from consul_redis_agent.watch.sentinels import Failovers
 
-from .agent import POLICY, Agent
+from .agent import POLICY, Agent, Event, Task, set_within
 from .consul import SERVERS, LocalAgent, Servers
 from .engine import Engine
 from .judge import Judge, Violation
@@ -62,7 +62,8 @@ class World:
         self.steps_in_trouble = 0
         self.interrupt_at = interrupt_at
         self.interrupt: Callable[[Agent], None] = self.restart_agent
-        self.spawn: Callable[[Coroutine[Any, Any, Any]], Any] = lambda c: None
+        self.current: Agent
+        """Whose coroutine runs."""
         self.hosts: list[Host] = []
         self.unsettled = False
         self._trouble_ends = START + trouble
@@ -337,15 +338,13 @@ class World:
 
     @contextmanager
     def _patched(self) -> Iterator[None]:
-        """Let the real registry and publisher live in this world's time."""
-        tasks = SimpleNamespace(
-            create_task=lambda coroutine: self.spawn(coroutine),  # noqa: PLW0108 - it changes
-            Event=Event,
-        )
+        """Let the real writer live in this world's time."""
+        tasks = SimpleNamespace(create_task=lambda coroutine: Task(self.current, coroutine), Event=lambda: Event(self))
         with (
-            patch.object(registry, "clock", lambda: self.engine.now),
-            patch.object(publisher, "clock", lambda: self.engine.now),
-            patch.object(publisher, "random", self.engine.rng),
-            patch.object(publisher, "asyncio", tasks),
+            patch.object(writer, "clock", lambda: self.engine.now),
+            patch.object(writer, "random", self.engine.rng),
+            patch.object(wait, "random", self.engine.rng),
+            patch.object(writer, "asyncio", tasks),
+            patch.object(writer, "set_within", set_within),
         ):
             yield

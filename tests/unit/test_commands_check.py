@@ -1,18 +1,24 @@
-"""`check`: how findings are written, and what a refused login means."""
+"""`check`: how findings are written, what it says of entries, and what a refused login means."""
 
 from __future__ import annotations
 
 import io
 import sys
+from typing import Any
 
 import pytest
 
-from consul_redis_agent.commands.check import _foreign
+from consul_redis_agent.commands.belonging import Belonging
+from consul_redis_agent.commands.check_entries import others_findings, own_findings
 from consul_redis_agent.commands.check_redis import explain_login
 from consul_redis_agent.commands.screen import Finding, Level, show
-from consul_redis_agent.decide.claim import MARKER, MASTER_NAME
-from consul_redis_agent.decide.facts import Entry
+from consul_redis_agent.commands.survey import Survey
+from consul_redis_agent.consul.form import EPOCH
+from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.decide.facts import Address, Entry, Node, Role, Sentinel
+from consul_redis_agent.decide.group import Told
 
+BY_HAND, OTHER = Address("10.0.0.9", 6379), Address("10.0.0.8", 6379)
 LONG = Finding(Level.FAIL, "token", "the token may not write the service 'redis' " * 4, "give it a policy " * 6)
 FINDINGS = [Finding(Level.OK, "redis 127.0.0.1:6379", "says master [x]"), Finding(Level.WARN, "dns", "slow"), LONG]
 
@@ -47,17 +53,96 @@ def test_findings_for_eyes_have_colours_and_columns(monkeypatch: pytest.MonkeyPa
     assert "→" in said
 
 
-def test_a_foreign_entry_is_reported_by_what_it_is() -> None:
-    """Made by hand, or another group's: each has its own remedy; it is wrong only while DNS answers with it."""
-    by_hand = Entry("host1", "by-hand", "redis", "10.0.0.9", 6379, passing=True)
-    other = Entry("host2", "redis-6379", "redis", "10.0.0.8", 6379, meta={MARKER: "1", MASTER_NAME: "shop"})
-    assert str(_foreign(by_hand)) == (
-        "FAIL catalog: by-hand on host1 (10.0.0.9:6379) is under the name 'redis' and was not made by this tool: "
-        "DNS answers with it, whoever the master is; on host1: consul services deregister -id=by-hand"
+def entry(id_: str, address: Address, *, passing: bool = True, **more: Any) -> Entry:
+    return Entry("host2", id_, "redis", address, passing=passing, rises=passing, **more)
+
+
+def said(whose: Belonging) -> list[str]:
+    return [str(finding) for finding in others_findings("redis", "redis-replica", whose)]
+
+
+def test_an_entry_made_by_hand_is_wrong_while_dns_answers_with_it() -> None:
+    """It is named with the command that removes it, and never touched."""
+    shown, hidden = entry("by-hand", BY_HAND), entry("by-hand", BY_HAND, passing=False)
+    assert said(Belonging(Told(foreign=(shown, hidden)), (), ())) == [
+        (
+            "FAIL catalog: by-hand on host2 (10.0.0.9:6379) is under the name 'redis' and was not made by this tool: "
+            "DNS answers with it, whoever the master is; on host2: consul services deregister -id=by-hand"
+        ),
+        (
+            "warn catalog: by-hand on host2 (10.0.0.9:6379) is under the name 'redis' and was not made by this tool: "
+            "DNS does not answer with it now; on host2: consul services deregister -id=by-hand"
+        ),
+    ]
+
+
+def test_an_entry_that_says_master_without_a_readable_claim_is_wrong() -> None:
+    """Nobody can obey or evict it. In mode `check` every replica has one that is critical and claims nothing: well."""
+    unreadable = entry("redis-6379", OTHER, marked=True, says_master=True)
+    left = entry("redis-6379", OTHER, passing=False, marked=True, says_master=True, meta={EPOCH: "many"})
+    of_mode_check = entry("redis-6379", OTHER, passing=False, marked=True, says_master=True)
+    assert said(Belonging(Told(foreign=(unreadable, left, of_mode_check)), (), ())) == [
+        (
+            "FAIL catalog: redis-6379 on host2 (10.0.0.8:6379) is under the name 'redis' and says master, but its claim is not "
+            "readable: DNS answers with it, whoever the master is; if its agent is of another version or mode, give all the "
+            "same; else deregister it on host2"
+        ),
+        (
+            "warn catalog: redis-6379 on host2 (10.0.0.8:6379) is under the name 'redis' and says master, but its claim is not "
+            "readable: DNS does not answer with it now; if its agent is of another version or mode, give all the same; else "
+            "deregister it on host2"
+        ),
+    ]
+
+
+def test_another_group_under_the_same_names_is_wrong_and_said_with_the_ways_out() -> None:
+    """Under the master's name nobody else can publish; under the replicas' name readers get another group's data."""
+    stranger = entry("redis-6379", OTHER, marked=True, group="g2", master_name="shop")
+    (first, second) = said(Belonging(Told(strangers=(stranger,)), (stranger,), ()))
+    assert first == (
+        "FAIL another group: it uses the name 'redis' as well: redis-6379 on host2 (10.0.0.8:6379, master name shop); first "
+        "come stays, the other one publishes nothing; give one of the groups another service.name, or take its entries out: "
+        "consul-redis-agent deregister on its hosts (--dead for hosts that are gone)"
     )
-    assert str(_foreign(other)) == (
-        "warn catalog: redis-6379 on host2 (10.0.0.8:6379) is under the name 'redis' and belongs to another group (shop); "
-        "DNS does not answer with it now; give each group a service name of its own (redis.service)"
+    assert second.startswith("FAIL another group: it uses the name 'redis-replica' as well: ")
+    assert "give one of the groups another replica.name" in second
+
+
+def test_what_cannot_be_told_and_a_group_of_two_names_are_worth_a_look() -> None:
+    """Neither is wrong by itself."""
+    unknown = entry("redis-6379", OTHER, marked=True)
+    assert said(Belonging(Told(untold=(unknown,)), (), ("mymaster", "sessions"))) == [
+        (
+            "warn catalog: too few Sentinels answer to tell whether these are this group's: redis-6379 on host2 (10.0.0.8:6379); "
+            "mend the Sentinels, and check again"
+        ),
+        (
+            "warn master name: this group is known under several: mymaster, sessions; have all its Sentinels monitor it under "
+            "one name (SENTINEL REMOVE, SENTINEL MONITOR)"
+        ),
+    ]
+
+
+def own(node: Node, found: Survey, seen: Entry) -> str:
+    (finding,) = own_findings("entry", "redis", node, found, [seen])
+    return str(finding)
+
+
+def test_the_own_entry_is_held_against_the_node_and_the_sentinels() -> None:
+    """What DNS says of this node must be what it is."""
+    one = Sentinel(0, "s1", Address("10.0.1.1", 26379), master=OTHER, epoch=1, run_ids={OTHER: "run"})
+    named, claim = Survey("mymaster", (one,)), Claim(1, 0, "run")
+    shown = entry("redis-6379", OTHER, marked=True, says_master=True, claim=claim)
+    critical = entry("redis-6379", OTHER, marked=True, says_master=True, claim=claim, passing=False)
+    master, replica = Node(0, "run", Role.MASTER), Node(0, "run", Role.REPLICA)
+    assert own(master, named, shown) == "ok   entry: redis at 10.0.0.8:6379 (redis-6379 on host2) is in DNS"
+    assert own(replica, named, shown).startswith(
+        "FAIL entry: DNS gives this node out as the master, but it is a replica (redis-6379); "
+    )
+    assert own(master, named, critical).startswith("FAIL entry: Sentinel names this node, but its entry is critical")
+    assert own(replica, named, critical) == (
+        "ok   entry: redis at 10.0.0.8:6379 (redis-6379 on host2) is critical, so not in DNS; it keeps the last claim for "
+        "the next master to compare with"
     )
 
 

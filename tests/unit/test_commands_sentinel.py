@@ -49,6 +49,12 @@ async def test_no_sentinel_is_judged_by_the_mode(mode: str, listened: bool, leve
         (sentinel(0, tilt=True), Level.WARN, "reached, but in TILT: it has no vote", "its clock jumped"),
         (sentinel(0, B, epoch=0), Level.WARN, "names 10.0.0.2:6379 at epoch 0, knows 2 others: the others are ahead", ""),
         (
+            sentinel(0, B, epoch=9),
+            Level.WARN,
+            "names 10.0.0.2:6379 at epoch 9, knows 2 others: ahead of the others, which have not followed",
+            "wait until its failover is over",
+        ),
+        (
             sentinel(0, None, error="does not monitor 'mymaster' (ERR No such master with that name)"),
             Level.FAIL,
             "reached, but does not monitor 'mymaster'; it knows blog, shop",
@@ -63,7 +69,7 @@ async def test_no_sentinel_is_judged_by_the_mode(mode: str, listened: bool, leve
     ],
 )  # fmt: skip
 def test_each_sentinel_has_its_line(seen: Sentinel, level: Level, what: str, mend: str) -> None:
-    """Well, in TILT, behind the others, without the master name, or not letting the agent in."""
+    """Well, in TILT, behind the others, ahead of them, without the master name, or not letting the agent in."""
     found = survey(seen, sentinel(1), sentinel(2))
     if "WRONGPASS" in seen.error:
         found = Survey("mymaster", found.sentinels)
@@ -91,10 +97,12 @@ def test_together_they_need_a_majority_of_all_that_are_known() -> None:
     assert few == [
         "FAIL sentinels: 1 of 3 have a vote, 2 are needed: nothing new can be published; mend the Sentinels above"
     ]
-    split = survey(sentinel(0, A, epoch=1), sentinel(1, A, epoch=1), sentinel(2, B, epoch=2))
+    split = survey(sentinel(0, A, epoch=1), sentinel(1, error="x"), sentinel(2, B, epoch=2))
     assert "no majority names one master: 10.0.0.1:6379 (epoch 1), 10.0.0.2:6379 (epoch 2)" in str(
         next(iter(_together(split, [])))
     )
+    ahead = survey(sentinel(0, A, epoch=1), sentinel(1, A, epoch=1), sentinel(2, B, epoch=999_999))
+    assert str(next(iter(_together(ahead, [])))) == well[0]
     lost = list(_together(survey(*map(sentinel, range(3))), [quorum, "NOQUORUM 1 usable Sentinels."]))
     assert [str(f) for f in lost if f.level is Level.FAIL] == [
         (
@@ -102,3 +110,20 @@ def test_together_they_need_a_majority_of_all_that_are_known() -> None:
             "bring the missing Sentinels back, or lower the quorum"
         )
     ]
+
+
+async def test_a_sentinel_of_another_group_is_wrong_and_not_counted() -> None:
+    """It is named with where to take it out; the Sentinels that only it knows go with it."""
+    config = load(None, {}, {"sentinel.hosts": ["10.0.9.0:26379"]})
+    others = [Address("10.0.9.0", 26379), Address("10.0.9.1", 26379)]
+    foreign = tuple(Sentinel(0, str(at), at, master=B, epoch=9, run_ids={B: "x"}) for at in others)
+    down = tuple(sentinel(n, None, error="nothing listens there") for n in range(3))
+    found = Survey("mymaster", down, others=foreign)
+    lines = [str(f) for f in await sentinel_findings(config, found, listened=True)]
+    assert [line for line in lines if "10.0.9." in line] == [
+        (
+            "FAIL sentinel 10.0.9.0:26379: watches other nodes under the name 'mymaster', and is not counted; "
+            "take it out of sentinel.hosts"
+        )
+    ]
+    assert any("0 of 3 have a vote" in line for line in lines)

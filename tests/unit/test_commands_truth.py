@@ -94,7 +94,8 @@ def test_anything_else_is_named(
         (sentinel(1, A),),
         (sentinel(1, A), sentinel(2, None, error="no answer within 1 s"), sentinel(3, None, error="x")),
         (sentinel(1, A, tilt=True), sentinel(2, A, tilt=True), sentinel(3, A)),
-        (sentinel(1, A, epoch=1), sentinel(2, A, epoch=1), sentinel(3, B, epoch=2)),
+        (sentinel(1, A, epoch=1), sentinel(2, None, error="x"), sentinel(3, B, epoch=2)),
+        (sentinel(1, A, epoch=1), sentinel(2, A, epoch=2), sentinel(3, B, epoch=2)),
     ],
 )
 def test_less_than_a_majority_of_all_known_sentinels_confirms_nothing(sentinels: tuple[Sentinel, ...]) -> None:
@@ -103,6 +104,12 @@ def test_less_than_a_majority_of_all_known_sentinels_confirms_nothing(sentinels:
     assert judgement == Judgement(
         False, f"{A} says master, but no majority of the 3 Sentinels names one node (2 are needed)"
     )
+
+
+def test_one_sentinel_that_is_ahead_silences_nobody() -> None:
+    """Its epoch counts when a majority has reached it: as the agent has it."""
+    survey = Survey("mymaster", (sentinel(1, A), sentinel(2, A), sentinel(3, B, epoch=999_999)))
+    assert judge(answers(A), {A: MASTER}, survey, "auto").true
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ BAD_FILES = {
     '[consul]\ntimeout = "10ms"': "consul.timeout: 10ms is not between 50ms and 1m",
     '[replica]\nmax_lag = "500ms"': "replica.max_lag: 500ms is not between 1s and 24h",
     '[[redis]]\ntimeout = "2m"': "redis.timeout: 2m is not between 10ms and 1m",
+    '[[redis]]\npatience = "2m"': "redis.patience: 2m is not between 0s and 1m",
     '[consul]\ntimeout = "10s"': "consul.timeout: consul.timeout (10s) must be shorter than service.ttl (10s)",
     '[[redis]]\ntimeout = "5s"': "redis.timeout: redis.timeout (5s) must be shorter than half of service.ttl (5s)",
     '[consul]\ntimeout = "1s"\n[service]\nttl = "2s"': (
@@ -435,6 +436,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         service = "s"
         replica = "t"
         timeout = "250ms"
+        patience = "0s"
         [http]
         listen = "0.0.0.0:9618"
         [log]
@@ -479,6 +481,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
                 "service": "s",
                 "replica": "t",
                 "timeout": 0.25,
+                "patience": 0.0,
             },
         ),
         "http": {"listen": Address("0.0.0.0", 9618)},

@@ -1,0 +1,109 @@
+"""What ``check`` says of the entries in Consul: the own ones, and what others have put under the same names. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from consul_redis_agent.commands.belonging import Belonging
+from consul_redis_agent.commands.screen import Finding, Level
+from consul_redis_agent.commands.survey import Survey
+from consul_redis_agent.consul.form import EPOCH
+from consul_redis_agent.decide.facts import Entry, Node, Role
+
+SHOWN = "DNS answers with it, whoever the master is"
+HIDDEN = "DNS does not answer with it now"
+
+
+def own_findings(topic: str, service: str, node: Node | None, found: Survey, own: Iterable[Entry]) -> Iterator[Finding]:
+    """A line for each entry that was made for this Redis node. ``node`` is None where it did not answer."""
+    for entry in own:
+        mismatch = _mismatch(topic, node, found, entry) if node and entry.name == service else None
+        yield mismatch or _own(topic, entry)
+
+
+def others_findings(service: str, replica: str, whose: Belonging) -> Iterator[Finding]:
+    """What is not this group's under the name of the master or of the replicas, and is not changed (rule 9)."""
+    for entry in whose.masters.foreign:
+        yield from _foreign(entry)
+    what = "first come stays, the other one publishes nothing"
+    yield from _strangers(service, "service.name", whose.masters.strangers, what)
+    what = "who asks for a replica may read another group's data"
+    yield from _strangers(replica, "replica.name", whose.strange_replicas, what)
+    if whose.masters.untold:
+        yield Finding(
+            Level.WARN,
+            "catalog",
+            f"too few Sentinels answer to tell whether these are this group's: {_places(whose.masters.untold)}",
+            "mend the Sentinels, and check again",
+        )
+    if len(whose.names) > 1:
+        yield Finding(
+            Level.WARN,
+            "master name",
+            f"this group is known under several: {', '.join(whose.names)}",
+            "have all its Sentinels monitor it under one name (SENTINEL REMOVE, SENTINEL MONITOR)",
+        )
+
+
+def _strangers(name: str, key: str, entries: tuple[Entry, ...], what: str) -> Iterator[Finding]:
+    if not entries:
+        return
+    yield Finding(
+        Level.FAIL,
+        "another group",
+        f"it uses the name {name!r} as well: {_places(entries)}; {what}",
+        f"give one of the groups another {key}, or take its entries out: consul-redis-agent deregister on its hosts "
+        f"(--dead for hosts that are gone)",
+    )
+
+
+def _places(entries: Iterable[Entry]) -> str:
+    return ", ".join(sorted(f"{e.id} on {e.node} ({e.address}{_known_as(e)})" for e in entries))
+
+
+def _known_as(entry: Entry) -> str:
+    return f", master name {entry.master_name}" if entry.master_name else ""
+
+
+def _foreign(entry: Entry) -> Iterator[Finding]:
+    what = f"{entry.id} on {entry.node} ({entry.address}) is under the name {entry.name!r}"
+    shows = SHOWN if entry.visible else HIDDEN
+    if not entry.marked:
+        level = Level.FAIL if entry.visible else Level.WARN
+        mend = f"on {entry.node}: consul services deregister -id={entry.id}"
+        yield Finding(level, "catalog", f"{what} and was not made by this tool: {shows}", mend)
+    elif entry.passing or EPOCH in entry.meta:  # in mode `check` a replica has a critical one without any claim
+        level = Level.FAIL if entry.passing else Level.WARN
+        mend = f"if its agent is of another version or mode, give all the same; else deregister it on {entry.node}"
+        yield Finding(level, "catalog", f"{what} and says master, but its claim is not readable: {shows}", mend)
+
+
+def _mismatch(topic: str, node: Node, found: Survey, entry: Entry) -> Finding | None:
+    """What is wrong if the entry says something else about the mastership than the node and the Sentinels."""
+    mend = "is the agent running? see consul-redis-agent status"
+    named = node.role is Role.MASTER and found.names(entry.address, node.run_id)
+    if entry.says_master and entry.visible and node.role is Role.REPLICA:
+        what = f"DNS gives this node out as the master, but it is a replica ({entry.id})"
+        return Finding(Level.FAIL, topic, what, mend)
+    if entry.says_master and named and not (entry.passing or entry.maintenance):
+        what = f"Sentinel names this node, but its entry is critical ({entry.id})"
+        return Finding(Level.FAIL, topic, what, mend)
+    return None
+
+
+def _own(topic: str, entry: Entry) -> Finding:
+    what = f"{entry.name} at {entry.address} ({entry.id} on {entry.node})"
+    if entry.maintenance:
+        mend = f"end it with: consul maint -disable -service={entry.id} (without -service for the whole node)"
+        return Finding(Level.WARN, topic, f"{what} is in maintenance, so DNS leaves it out", mend)
+    if not entry.node_alive:
+        return Finding(
+            Level.FAIL,
+            topic,
+            f"{what}: Consul's gossip holds {entry.node} for dead, so DNS leaves it out",
+            "let the Consul agents reach each other on their serf port (8301, TCP and UDP)",
+        )
+    if entry.visible:
+        return Finding(Level.OK, topic, f"{what} is in DNS")
+    keeps = "; it keeps the last claim for the next master to compare with" if entry.says_master and entry.claim else ""
+    return Finding(Level.OK, topic, f"{what} is critical, so not in DNS{keeps}")

@@ -1,0 +1,436 @@
+"""How an entry is written in Consul, and how it is read: all that knows it. Pure.
+
+An entry is a service with two TTL checks, the role check and the seal. An evicted one has tombstones as well. The rest
+(whose it is, its claim, its group) is in the service's Meta. Dictionaries have the keys and values of Consul's HTTP API.
+
+Consul decodes a transaction strictly and refuses it whole for one key that it does not know. What it shows of a check in
+``/v1/health/service`` has such keys (``Interval`` and ``Timeout``, from Consul 1.10 on), so a check is never written back
+as it was read: the fields that are written are named here, and each of them is known to every Consul from 1.8 on
+(``convertOps`` in agent/txn_endpoint.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from consul_redis_agent.decide.claim import Claim, Early
+from consul_redis_agent.decide.facts import Address, Entry, whole
+
+Json = dict[str, Any]
+
+MARKER = "consul_redis_agent"
+"""Meta key of everything this tool registers; its value is the version of this format. (Consul reserves ``consul-``.)"""
+FORMAT = "2"
+"""Format 1, which this one reads and which reads this one, has no group id and keeps no last claim."""
+NODE = "redis-node"
+MASTER_NAME = "redis-master-name"
+GROUP = "redis-group"
+EPOCH = "redis-epoch"
+TURN = "redis-turn"
+RUN_ID = "redis-run-id"
+EARLY_SINCE = "redis-early-since"
+EARLY_LEADER = "redis-early-leader"
+LAST_CLAIM = "redis-last-claim"
+"""The last claim in the entry of a replica: apart, since format 1 takes what passes with the keys above for a master."""
+
+EPOCH_LIMIT = 2**64 - 1
+"""An epoch is a uint64_t in sentinel.c."""
+TURN_LIMIT = 2**31 - 1
+
+NOTES = "kept by consul-redis-agent"
+OUTPUT = ""
+"""The checks' output. Constant, since Consul writes every change of it to its raft log and wakes all watchers; and
+empty, since that is what registering a check begins with."""
+EVICTED = "a newer claim has taken its place"
+"""Output of the checks of an evicted entry."""
+
+CHECK_SUFFIX = ":role"
+"""The role check of service ``ID`` is ``ID:role``: one an entry, the same whatever the role is."""
+ROLE = "role:{}"
+MASTER_CHECK = ROLE.format("master")
+
+SEAL_SUFFIX = ":seal"
+"""The seal of service ``ID`` is ``ID:seal``: a second check that is never updated after it was registered.
+
+Consul keeps the state of a TTL check on disk whenever it is updated, and a Consul agent that starts again restores a
+passing one until its TTL has run out: a host that comes back would show two masters. What was never updated is not
+kept, and begins critical: the seal is broken, and DNS does not show the entry, until this agent has decided anew and
+put a new one on.
+"""
+SEAL_NAME = "seal"
+SEAL_NOTES = "critical after this Consul agent has started again, until consul-redis-agent confirms the entry"
+SEAL_TTL = "87600h"
+
+TOMBSTONE_SUFFIX = ":put-down-"
+TOMBSTONE_NAME = "put down"
+TOMBSTONES = 6
+"""How many further critical checks, ``ID:put-down-1`` and so on, an entry gets when it is evicted.
+
+A Consul agent that was cut off does not know of it, and writes its own record over the catalog once it can, a check in
+each step. So many steps take longer than the holder of the newest claim needs to evict the entry again, and it reacts to
+the first of them; a registration that was on its way when the network was cut does not touch them at all.
+"""
+
+NODE_CHECK = "serfHealth"
+NODE_MAINTENANCE = "_node_maintenance"
+SERVICE_MAINTENANCE = "_service_maintenance:"
+
+LIMIT = 64
+"""Operations in one transaction (``maxTxnOps``): 64 up to Consul 1.9, 128 later."""
+KEPT = ("Node", "CheckID", "Name", "Notes", "Status", "Output", "ServiceID", "ServiceName", "ServiceTags", "Type")
+"""The fields of another node's check that are written as they were read, where they are not changed."""
+DOWN = {"Status": "critical", "Output": EVICTED}
+
+
+# What is written
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One entry as Consul should hold it."""
+
+    id: str
+    name: str
+    tags: tuple[str, ...]
+    address: Address
+    meta: Mapping[str, str]
+    role: str
+    """``master`` or ``replica``: what the role check is named after."""
+    ttl: float
+    passing: bool
+    ends: float = inf
+    """The monotonic second by which its TTL has to be over, for an early claim: it must not outlive a killed agent."""
+
+    @property
+    def claims(self) -> bool:
+        """Whether it says that the node is the master."""
+        return self.role == "master" and EPOCH in self.meta
+
+    @property
+    def check_id(self) -> str:
+        """The id of the entry's role check."""
+        return self.id + CHECK_SUFFIX
+
+    @property
+    def seal_id(self) -> str:
+        """The id of the entry's seal."""
+        return self.id + SEAL_SUFFIX
+
+    @property
+    def status(self) -> str:
+        """The role check's status; never ``warning``, which DNS serves."""
+        return "passing" if self.passing else "critical"
+
+    @property
+    def definition(self) -> tuple[object, ...]:
+        """What makes it another registration when it changes."""
+        return self.name, self.tags, self.address, dict(self.meta)
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A service as the own Consul agent holds it, with the state of role check and seal (None: there is none)."""
+
+    id: str
+    name: str
+    tags: tuple[str, ...]
+    address: Address
+    meta: Mapping[str, str]
+    status: str | None
+    seal: str | None = None
+    maintenance: bool = False
+    ttl: float | None = None
+    """The role check's TTL in seconds; None: registered by an earlier run, and Consul does not show it."""
+
+    @property
+    def definition(self) -> tuple[object, ...]:
+        """As of :class:`Wanted`."""
+        return self.name, self.tags, self.address, dict(self.meta)
+
+
+@dataclass(frozen=True, slots=True)
+class Transact:
+    """One transaction on the catalog: an own entry as it should be, own entries away, rival claims critical."""
+
+    publish: Wanted | None
+    index: int = 0
+    """Refused if the published entry's role check has another ModifyIndex (0: if there is one): a transaction that hung in
+    a cut and is delivered late must not undo what happened since."""
+    tombstones: tuple[str, ...] = ()
+    """Ids of the published entry's tombstones, which go."""
+    remove: tuple[Entry, ...] = ()
+    evict: tuple[Entry, ...] = ()
+    last: Entry | None = None
+    """Where the group's last claim is, to be compared with and marked: of two promotions, one is refused and looks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Register service and checks at the own Consul agent, in one call."""
+
+    entry: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Set the role check of a service at the own Consul agent, which also begins its TTL anew."""
+
+    service_id: str
+    passing: bool
+
+    @property
+    def check_id(self) -> str:
+        """The check's id."""
+        return self.service_id + CHECK_SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class Unseal:
+    """Take a broken seal off, so that the next registration puts a new one on."""
+
+    service_id: str
+
+    @property
+    def check_id(self) -> str:
+        """The seal's id."""
+        return self.service_id + SEAL_SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class Deregister:
+    """Take a service and its checks out of the own Consul agent."""
+
+    service_id: str
+
+
+Step = Transact | Register | Update | Unseal | Deregister
+
+
+def claim_meta(claim: Claim) -> dict[str, str]:
+    """A claim as Meta pairs."""
+    meta = {EPOCH: str(claim.epoch), TURN: str(claim.turn), RUN_ID: claim.run_id}
+    if claim.early:
+        meta |= {
+            EARLY_SINCE: f"{claim.early.since:.3f} s after boot {claim.early.boot}",
+            EARLY_LEADER: claim.early.leader,
+        }
+    return meta
+
+
+def last_claim_meta(claim: Claim) -> dict[str, str]:
+    """The same in the entry of a replica."""
+    return {LAST_CLAIM: f"{claim.epoch} {claim.turn} {claim.run_id}"}
+
+
+def registration(entry: Wanted) -> Json:
+    """The body of ``PUT /v1/agent/service/register``: the service and its checks in one call."""
+    role = {"CheckID": entry.check_id, "Name": ROLE.format(entry.role), "Notes": NOTES, "TTL": f"{entry.ttl:g}s"}
+    seal = {"CheckID": entry.seal_id, "Name": SEAL_NAME, "Notes": SEAL_NOTES, "TTL": SEAL_TTL}
+    service = {
+        "ID": entry.id,
+        "Name": entry.name,
+        "Tags": list(entry.tags),
+        "Address": entry.address.host,
+        "Port": entry.address.port,
+        "Meta": dict(entry.meta),
+    }
+    return service | {"Checks": [role | {"Status": entry.status}, seal | {"Status": "passing"}]}
+
+
+def transactions(step: Transact, node: str) -> Iterator[list[Json]]:
+    """The operations of ``step``, in the order of need; nearly always one transaction. ``node`` is the own Consul node.
+
+    The own entry passes in the first transaction that holds it, and every claim that DNS shows is set critical in that
+    one, or before it where there are more of them than fit. What does not concern DNS comes last.
+    """
+    own = [*_published(step, node)]
+    if step.last and step.last.role_check:
+        own.append(_marked(step.last, step.publish))
+    rivals = sorted(step.evict, key=lambda entry: not entry.visible)
+    down = [operation for entry in rivals for operation in _hidden(entry)]
+    rest = [*_removed(step, node), *(operation for entry in rivals for operation in _buried(entry))]
+    room = LIMIT - len(own)
+    yield from _parts(down[room:])
+    first = own + down[:room]
+    fits = LIMIT - len(first)
+    yield from _parts(first + rest[:fits])
+    yield from _parts(rest[fits:])
+
+
+def _published(step: Transact, node: str) -> Iterator[Json]:
+    entry = step.publish
+    if entry is None:
+        return
+    service = registration(entry)
+    del service["Checks"]
+    common = {
+        "Node": node,
+        "Output": OUTPUT,
+        "ServiceID": entry.id,
+        # Without it Consul asks for node:write; with it service:write on this service is enough.
+        "ServiceName": entry.name,
+        "ServiceTags": list(entry.tags),
+        "Type": "ttl",
+    }
+    role = {"CheckID": entry.check_id, "Name": ROLE.format(entry.role), "Notes": NOTES, "Status": entry.status}
+    seal = {"CheckID": entry.seal_id, "Name": SEAL_NAME, "Notes": SEAL_NOTES, "Status": "passing"}
+    yield {"Service": {"Verb": "set", "Node": node, "Service": service | {"Service": service.pop("Name")}}}
+    yield {"Check": {"Verb": "cas", "Check": common | role | {"ModifyIndex": step.index}}}
+    yield {"Check": {"Verb": "set", "Check": common | seal}}
+    for tombstone in step.tombstones:
+        yield {"Check": {"Verb": "delete", "Check": common | seal | {"CheckID": tombstone}}}
+
+
+def _marked(last: Entry, successor: Wanted | None) -> Json:
+    """The last claim's role check, compared, and changed in what nobody reads: Consul counts an index for a change only."""
+    by = f"{successor.meta.get(EPOCH)}.{successor.meta.get(TURN)} {successor.meta.get(RUN_ID)}" if successor else ""
+    return _compared(last.role_check or {}, {"Notes": f"followed by {by}"})
+
+
+def _hidden(entry: Entry) -> Iterator[Json]:
+    """What takes an evicted entry out of DNS: its checks, compared with what was read.
+
+    The seal too: should that claim's Consul agent start again, it knows a passing role check and a broken seal, and
+    writes what differs one by one; the seal must not be whole for the moment between. While it does so, only the
+    tombstones are renewed: the checks that were read have changed a millisecond later, and the compare would fail.
+    """
+    changing = not entry.passing and len(entry.tombstones) < TOMBSTONES
+    checks = [] if changing else [c for c in (entry.role_check, entry.seal) if c is not None]
+    for check in checks:
+        yield _compared(check, DOWN)
+    if not checks:
+        yield _tombstone(entry, 1)
+
+
+def _buried(entry: Entry) -> Iterator[Json]:
+    for number in range(1, TOMBSTONES + 1):
+        yield _tombstone(entry, number)
+
+
+def _compared(check: Mapping[str, Any], changed: Mapping[str, Any]) -> Json:
+    written = {key: check[key] for key in KEPT if key in check} | dict(changed)
+    return {"Check": {"Verb": "cas", "Check": written | {"ModifyIndex": check.get("ModifyIndex", 0)}}}
+
+
+def _tombstone(entry: Entry, number: int) -> Json:
+    check = {
+        "Node": entry.node,
+        "CheckID": f"{entry.id}{TOMBSTONE_SUFFIX}{number}",
+        "Name": TOMBSTONE_NAME,
+        "Notes": NOTES,
+        "ServiceID": entry.id,
+        "ServiceName": entry.name,
+        "ServiceTags": list(entry.tags),
+        "Type": "ttl",
+    }
+    return {"Check": {"Verb": "set", "Check": check | DOWN}}
+
+
+def _removed(step: Transact, node: str) -> Iterator[Json]:
+    for entry in step.remove:
+        yield {"Service": {"Verb": "delete", "Node": node, "Service": {"ID": entry.id, "Service": entry.name}}}
+
+
+def _parts(operations: Sequence[Json]) -> Iterator[list[Json]]:
+    for start in range(0, len(operations), LIMIT):
+        yield [*operations[start : start + LIMIT]]
+
+
+# What is read
+
+
+def read_claim(meta: Mapping[str, str]) -> Claim | None:
+    """The claim in Meta; None where there is none, or where somebody has written nonsense into it."""
+    epoch, turn, run_id = meta.get(EPOCH, ""), meta.get(TURN, ""), meta.get(RUN_ID, "")
+    if LAST_CLAIM in meta and not epoch:
+        epoch, turn, run_id = (*meta[LAST_CLAIM].split(" "), "", "", "")[:3]
+    number = -1 if epoch == "-1" else whole(epoch, EPOCH_LIMIT)
+    turns = whole(turn, TURN_LIMIT)
+    if number is None or turns is None or not run_id:
+        return None
+    return Claim(number, turns, run_id, _read_early(meta))
+
+
+def _read_early(meta: Mapping[str, str]) -> Early | None:
+    """What cannot be read began before everything."""
+    if EARLY_SINCE not in meta:
+        return None
+    since, _, boot = meta[EARLY_SINCE].partition(" s after boot ")
+    try:
+        return Early(float(since), boot, meta.get(EARLY_LEADER, ""))
+    except ValueError:
+        return Early(-inf, boot, meta.get(EARLY_LEADER, ""))
+
+
+def read_entry(instance: Mapping[str, Any]) -> Entry:
+    """One instance of ``/v1/health/service/NAME`` as a fact."""
+    service, checks = instance["Service"], instance["Checks"]
+    id_, meta = service["ID"], service["Meta"]
+    own = {c["CheckID"]: c for c in checks if c["ServiceID"] == id_}
+    status = {c["CheckID"]: c["Status"] for c in checks}
+    role, seal = own.get(id_ + CHECK_SUFFIX), own.get(id_ + SEAL_SUFFIX)
+    tombstones = tuple(c for c in own if c.startswith(id_ + TOMBSTONE_SUFFIX))
+    # Where there is no role check (a foreign entry has none), what counts is whether DNS shows it.
+    passing = (
+        role["Status"] == "passing" and (seal is None or seal["Status"] == "passing") and not tombstones
+        if role
+        else "critical" not in (c["Status"] for c in checks if c["CheckID"] != NODE_CHECK)
+    )
+    return Entry(
+        node=instance["Node"]["Node"],
+        id=id_,
+        name=service["Service"],
+        address=Address(service["Address"] or instance["Node"].get("Address", ""), service["Port"]),
+        tags=tuple(service["Tags"]),
+        meta=meta,
+        marked=MARKER in meta,
+        claim=read_claim(meta),
+        says_master=role.get("Name") == MASTER_CHECK if role else EPOCH in meta,
+        group=meta.get(GROUP, ""),
+        master_name=meta.get(MASTER_NAME, ""),
+        passing=passing,
+        rises=passing or _rises(role or {}, seal or {}, tombstones),
+        evicted=not passing and (role or {}).get("Output") == EVICTED,
+        node_alive=status.get(NODE_CHECK, "passing") != "critical",
+        maintenance=NODE_MAINTENANCE in status or SERVICE_MAINTENANCE + id_ in status,
+        created=service.get("CreateIndex", 0),
+        index=role.get("ModifyIndex", 0) if role else 0,
+        role_check=role,
+        seal=seal,
+        tombstones=tombstones,
+    )
+
+
+def _rises(role: Mapping[str, Any], seal: Mapping[str, Any], tombstones: tuple[str, ...]) -> bool:
+    """Whether its Consul agent, which does not know that it was evicted, is about to make it pass again."""
+    if not (tombstones or EVICTED in (role.get("Output"), seal.get("Output"))):
+        return False
+    whole_ = len(tombstones) == TOMBSTONES and seal.get("Status") == "critical"
+    # Critical for another reason: that is what its Consul agent holds, and goes on to hold.
+    return role.get("Status") == "passing" or (not whole_ and role.get("Output") == EVICTED)
+
+
+def read_local(service: Mapping[str, Any], checks: Mapping[str, Mapping[str, Any]]) -> Local:
+    """One of the own Consul agent's services, with all its checks by id."""
+    id_ = service["ID"]
+    return Local(
+        id=id_,
+        name=service["Service"],
+        tags=tuple(service.get("Tags") or ()),
+        address=Address(service.get("Address") or "", service.get("Port") or 0),
+        meta=service.get("Meta") or {},
+        status=checks.get(id_ + CHECK_SUFFIX, {}).get("Status"),
+        seal=checks.get(id_ + SEAL_SUFFIX, {}).get("Status"),
+        maintenance=SERVICE_MAINTENANCE + id_ in checks,
+    )
+
+
+def is_own(meta: Mapping[str, str], node: str) -> bool:
+    """Whether this tool made an entry for the Redis node that is configured as ``node``.
+
+    Asked only of entries of the own Consul node.
+    """
+    return MARKER in meta and meta.get(NODE) == node

@@ -1,0 +1,303 @@
+"""From the entries that Consul should hold, and what it does hold, to the next step. Pure.
+
+Consul has two records: the servers' catalog, which DNS reads, and that of the Consul agent on the host, which it writes
+over the catalog's whenever they differ. A claim moves in the catalog first, in one transaction, because only that is one
+step for DNS; the Consul agent is then told the same. :func:`next_step` is asked again after every step, so an
+interruption is nothing special.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from consul_redis_agent.consul.form import (
+    ROLE,
+    Deregister,
+    Local,
+    Register,
+    Step,
+    Transact,
+    Unseal,
+    Update,
+    Wanted,
+    is_own,
+    read_claim,
+)
+from consul_redis_agent.decide.facts import Catalog, Entry
+from consul_redis_agent.errors import LocalError
+
+
+class Unsafe(LocalError):
+    """A step that could show two masters, or undo a newer one: a defect of this program, which does not take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one decision wants of Consul."""
+
+    decided: float
+    """Monotonic second of the decision."""
+    wanted: tuple[Wanted, ...]
+    evict: tuple[Entry, ...] = ()
+    last: Entry | None = None
+    seen: Mapping[str, Catalog] = field(default_factory=dict)
+    """The catalog under each service name that it rests on."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for two targets that want the same."""
+        return self.wanted, tuple(e.key for e in self.evict)
+
+    @property
+    def claim(self) -> Wanted | None:
+        """The entry that is to show the node as the master."""
+        return next((entry for entry in self.wanted if entry.claims and entry.passing), None)
+
+    @property
+    def passes(self) -> frozenset[str]:
+        """Ids of the entries that are to pass."""
+        return frozenset(entry.id for entry in self.wanted if entry.passing)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of Consul: looked up, and with the own steps since then."""
+
+    here: str
+    """The Consul node of the own entries, "" as long as it is not known."""
+    node: str
+    """The Redis node as configured, by which the own entries are told."""
+    catalog: tuple[Entry, ...] | None
+    """Everything under the own service names; None: not shown yet."""
+    local: Mapping[str, Local]
+    """The own Consul agent's services that this tool made for the node, or that stand in the place of one."""
+
+    def own(self) -> Iterator[Entry]:
+        """The own entries in the catalog."""
+        return (e for e in self.catalog or () if self.here and e.node == self.here and is_own(e.meta, self.node))
+
+    def entry(self, service_id: str) -> Entry | None:
+        """The entry of this id, also without Meta: somebody may have written over it."""
+        return next((e for e in self.catalog or () if e.node == self.here and e.id == service_id), None)
+
+
+def next_step(target: Target, known: Known) -> Step | None:
+    """The step to take now; None: Consul holds what it should, or the next look at the catalog has to be awaited."""
+    if not known.here:
+        return _first_entry(target, known)
+    steps = (_claim, _withdraw, _tell_agent, _correct, _clear)
+    return next((step for find in steps if (step := find(target, known))), None)
+
+
+def _first_entry(target: Target, known: Known) -> Step | None:
+    """A token without ``agent:read`` learns the Consul node's name from a registered check only."""
+    missing = (entry for entry in target.wanted if entry.id not in known.local)
+    return next((Register(replace(e, passing=e.passing and not e.claims)) for e in missing), None)
+
+
+def _claim(target: Target, known: Known) -> Step | None:
+    """The claim's transaction. Nothing else is asked for it; DNS waits for this."""
+    claim = target.claim
+    if claim is None or known.catalog is None:
+        return None
+    there, local = known.entry(claim.id), known.local.get(claim.id)
+    evict = tuple(e for e in target.evict if _still(e, known))
+    if there and _holds(there, claim) and not evict:
+        return None
+    if local and local.status != "passing" and local.definition != claim.definition:
+        # When the Consul agent is told of the check, it syncs the service with it: as it is known there. So the claim
+        # must be known there first, while the check, which keeps its status, is still critical.
+        return Register(replace(claim, passing=False))
+    index = there.index if there else 0
+    if index is None:
+        return None
+    names = {entry.id for entry in target.wanted}
+    # An entry in maintenance stays, critical: removing it would end the operator's maintenance.
+    away = tuple(e for e in known.own() if e.id not in names and not e.maintenance)
+    last = target.last if not (there and there.passing) else None
+    return Transact(claim, index, there.tombstones if there else (), away, evict, last)
+
+
+def _withdraw(target: Target, known: Known) -> Step | None:
+    """What passes, and should not. Where only the catalog shows it, another transaction has to correct that."""
+    passes = target.passes
+    for service in known.local.values():
+        if service.status == "passing" and service.id not in passes and is_own(service.meta, known.node):
+            return Update(service.id, passing=False)
+    for entry in known.own():
+        if entry.passing and entry.id not in passes:
+            kept = next((w for w in target.wanted if w.id == entry.id), None)
+            if kept is None:
+                return Transact(None, remove=(entry,))
+            if entry.index is not None:
+                return Transact(kept, entry.index, entry.tombstones)
+    return None
+
+
+def _clear(target: Target, known: Known) -> Step | None:
+    """Own entries that are not wanted leave; as long as the catalog was not shown, they may be needed.
+
+    Not those in maintenance: deregistering would end it, and critical does as well.
+    """
+    if known.catalog is None:
+        return None
+    names = {entry.id for entry in target.wanted}
+    for service in known.local.values():
+        if service.id not in names and is_own(service.meta, known.node) and not service.maintenance:
+            return Deregister(service.id)
+    for entry in known.own():
+        if entry.id not in names and entry.id not in known.local and not entry.maintenance:
+            return Transact(None, remove=(entry,))
+    return None
+
+
+def _tell_agent(target: Target, known: Known) -> Step | None:
+    """The Consul agent gets what the catalog has, or what does not concern the master."""
+    for entry in target.wanted:
+        there, local = known.entry(entry.id), known.local.get(entry.id)
+        if entry.passing and entry.claims and not (there and _holds(there, entry)):
+            continue  # its transaction comes first
+        if local is None:
+            return Register(entry)
+        if entry.passing and entry.claims and local.status not in (None, "passing"):
+            return Update(entry.id, passing=True)
+        if local.seal not in (None, "passing"):
+            return Unseal(entry.id)
+        if local.definition != entry.definition or None in (local.status, local.seal) or _has_other_ttl(local, entry):
+            return Register(entry)
+        if local.status != entry.status:
+            return Update(entry.id, entry.passing)
+    return None
+
+
+def _has_other_ttl(local: Local, entry: Wanted) -> bool:
+    """An early claim has one TTL only, and a second registration would begin it anew."""
+    return local.ttl != entry.ttl and entry.ends == inf
+
+
+def _correct(target: Target, known: Known) -> Step | None:
+    """What the Consul agent has right and the catalog has wrong: it does not notice another agent's transaction."""
+    for entry in target.wanted:
+        there = known.entry(entry.id)
+        if there and not _holds(there, entry) and there.index is not None:
+            return Transact(entry, there.index, there.tombstones)
+    return None
+
+
+def _still(entry: Entry, known: Known) -> bool:
+    """Whether an entry to be evicted passes still, or is about to."""
+    return any(e.rises for e in known.catalog or () if e.key == entry.key)
+
+
+def _holds(there: Entry, entry: Wanted) -> bool:
+    return (
+        there.passing is entry.passing
+        and (there.role_check or {}).get("Name") == ROLE.format(entry.role)
+        and (there.name, there.tags, there.address, dict(there.meta)) == entry.definition
+    )
+
+
+def settled(target: Target, known: Known) -> bool:
+    """Whether the catalog holds exactly what it should of this Redis node."""
+    if known.catalog is None or not known.here:
+        return False
+    own = {e.id for e in known.own() if not (e.maintenance and not e.passing)}
+    names = {w.id for w in target.wanted}
+    there = [known.entry(w.id) for w in target.wanted]
+    return own <= names and all(e is not None and _holds(e, w) for e, w in zip(there, target.wanted, strict=True))
+
+
+def check(step: Step, target: Target, known: Known) -> None:
+    """The two invariants of every write. Raises Unsafe.
+
+    Nothing is set passing at the own Consul agent whose claim the catalog does not hold with its rivals critical; and no
+    transaction lets a claim pass without its rivals going down in it. (That each one compares is in its form.)
+    """
+    claim = target.claim
+    match step:
+        case Transact(publish=Wanted(passing=True) as entry) if entry.claims:
+            left = [e for e in target.evict if _still(e, known) and e not in step.evict]
+            if entry != claim or left:
+                raise Unsafe(
+                    f"a transaction would let {entry.id} pass beside {', '.join(e.id for e in left) or 'no decision'}"
+                )
+        case Register(entry=Wanted(passing=True) as entry) if entry.claims:
+            _must_be_held(entry, claim, target, known)
+        case Update(passing=True) if claim and step.service_id == claim.id:
+            _must_be_held(claim, claim, target, known)
+        case Update(passing=True) if step.service_id not in target.passes:
+            raise Unsafe(f"{step.service_id} would be set passing, which is not wanted")
+
+
+def _must_be_held(entry: Wanted, claim: Wanted | None, target: Target, known: Known) -> None:
+    there = known.entry(entry.id)
+    if entry != claim or there is None or not _holds(there, entry) or any(_still(e, known) for e in target.evict):
+        raise Unsafe(f"{entry.id} would be set passing before the catalog holds its claim")
+
+
+def after(step: Step, known: Known) -> Known:
+    """What is known of Consul once a step has been taken, until it is looked at again."""
+    match step:
+        case Transact():
+            return replace(known, catalog=tuple(_in_catalog(step, known)))
+        case Register(entry):
+            before = known.local.get(entry.id)
+            status = before.status if before and before.status else entry.status
+            seal = before.seal if before and before.seal else "passing"
+            maintenance = before.maintenance if before else False
+            made = Local(
+                entry.id, entry.name, entry.tags, entry.address, dict(entry.meta), status, seal, maintenance, entry.ttl
+            )
+            return replace(known, local={**known.local, entry.id: made})
+        case Update(service_id, passing):
+            known = _with(known, service_id, status="passing" if passing else "critical")
+            there = known.entry(service_id)
+            if there is None or there.passing is passing:
+                return known
+            synced = replace(there, passing=passing, rises=passing, index=None)
+            return replace(known, catalog=tuple(synced if e is there else e for e in known.catalog or ()))
+        case Unseal(service_id):
+            return _with(known, service_id, seal=None)
+        case Deregister(service_id):
+            left = tuple(e for e in known.catalog or () if e.key != (known.here, service_id))
+            local = {i: s for i, s in known.local.items() if i != service_id}
+            return replace(known, local=local, catalog=None if known.catalog is None else left)
+
+
+def _with(known: Known, service_id: str, **changed: str | None) -> Known:
+    local = known.local.get(service_id)
+    if local is None:
+        return known
+    return replace(known, local={**known.local, service_id: replace(local, **changed)})  # type: ignore[arg-type]
+
+
+def _in_catalog(step: Transact, known: Known) -> Iterable[Entry]:
+    gone = {e.key for e in step.remove}
+    evicted = {e.key for e in step.evict}
+    entry = step.publish
+    for there in known.catalog or ():
+        if there.key in evicted:
+            yield replace(there, passing=False, rises=False, evicted=True, index=None)
+        elif there.key not in gone and not (entry and there.key == (known.here, entry.id)):
+            yield there
+    if entry:
+        before = known.entry(entry.id)
+        yield Entry(
+            known.here,
+            entry.id,
+            entry.name,
+            entry.address,
+            entry.tags,
+            dict(entry.meta),
+            marked=True,
+            claim=read_claim(entry.meta),
+            says_master=entry.role == "master",
+            passing=entry.passing,
+            rises=entry.passing,
+            created=before.created if before else 0,
+            maintenance=before.maintenance if before else False,
+            index=None,
+            role_check={"Name": ROLE.format(entry.role)},
+        )

@@ -1,0 +1,382 @@
+"""Keeps Consul at what was decided last: takes one step at a time, beats the TTL, tries again when something fails.
+
+It never makes a decision wait: a target that differs cancels the write in progress. That is safe after any step, since
+the next one is found from what Consul holds then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from math import inf
+from typing import Protocol
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
+
+from consul_redis_agent.clock import clock, set_within
+from consul_redis_agent.consul.api import ConsulAPI
+from consul_redis_agent.consul.form import (
+    NODE,
+    OUTPUT,
+    Deregister,
+    Local,
+    Register,
+    Step,
+    Transact,
+    Unseal,
+    Update,
+    read_entry,
+    read_local,
+    registration,
+    transactions,
+)
+from consul_redis_agent.decide.facts import Catalog
+from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnknown, StaleDecision
+from consul_redis_agent.publish.entries import Naming
+from consul_redis_agent.publish.steps import Known, Target, after, check, next_step, settled
+
+log = logging.getLogger(__name__)
+
+BEATS = 3
+"""Heartbeats in one TTL: two may be lost."""
+DECISION_LIFE = 1.5
+"""Seconds after which a decision is not written any more. It is made anew once a second at the latest."""
+BACKOFF = wait_exponential_jitter(multiplier=0.05, exp_base=3.0, max=1.0, jitter=0.1)
+
+
+class Watched(Protocol):
+    """What the writer needs of the watch on one service name; see :class:`consul_redis_agent.watch.catalog.CatalogWatch`."""
+
+    service: str
+    lost: int
+    seen_since: float
+
+    def look_again(self) -> None: ...
+
+
+class Writer:
+    """One Redis node's entries at Consul. ``done(target, seconds)`` is called when Consul holds a new target."""
+
+    def __init__(
+        self,
+        api: ConsulAPI,
+        naming: Naming,
+        catalogs: Iterable[Watched],
+        done: Callable[[Target, float], None] = lambda target, seconds: None,
+    ) -> None:
+        self.naming = naming
+        self.error = ""
+        """Why Consul rejects the entries; empty while it takes them."""
+        self.errors = 0
+        self.here: str | None = None
+        """The Consul node of the own entries; None as long as it is not known, empty where nothing is registered there."""
+        self.address = ""
+        """That node's address, where it is on the same host as the Redis node."""
+        self._api, self._catalogs, self._done = api, tuple(catalogs), done
+        self._asked_here = False
+        self._target: Target | None = None
+        self._held: tuple[object, ...] | None = None
+        """The key of the last target that Consul was brought to."""
+        self._wanted_since = 0.0
+        self._known = Known("", naming.node, None, {})
+        self._read_local = False
+        """Whether what is known of the own Consul agent counts."""
+        self._written = -inf
+        """When the last step ended: what a catalog shows that is no younger does not count."""
+        self._lost = 0
+        self._beat_at = 0.0
+        self._soon = min(1.0, naming.ttl / BEATS / 3)
+        """Seconds before its time that a beat is taken along with a decision that is made anyway."""
+        self.busy = False
+        """Whether a step is being taken, or tried."""
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._refused = False
+        """The last attempt was refused, since the catalog has changed meanwhile."""
+
+    # What is wanted
+
+    def want(self, target: Target) -> None:
+        """Bring Consul to this target, in the background. Raises what ended the writing before: a defect of our own."""
+        before, self._target = self._target, target
+        differs = before is None or before.key != target.key
+        if differs:
+            self._wanted_since = target.decided
+        self._look(target.seen)
+        if self._task and self._task.done():
+            self._task.result()
+        if self._task and differs and self.busy:
+            self.stop()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        self._wake.set()
+
+    def _look(self, seen: Mapping[str, Catalog]) -> None:
+        """Take in what the catalog shows, where it is younger than the last step."""
+        young = {service: catalog for service, catalog in seen.items() if catalog.at > self._written}
+        if young and (self._known.catalog is not None or self.naming.service in young):
+            rest = [entry for entry in self._known.catalog or () if entry.name not in young]
+            entries = (*rest, *(entry for catalog in young.values() for entry in catalog.entries))
+            self._known = replace(self._known, catalog=entries)
+
+    def stop(self) -> None:
+        """Write nothing more, until something is wanted again."""
+        if self._task:
+            self._task.cancel()
+            self._task = None
+            self._doubt()  # what was under way may still be done
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether Consul holds all that is wanted, and no beat is due."""
+        target = self._target
+        return target is not None and not self.busy and not self._is_due and self._holds(target)
+
+    def rests_on(self, seen: Mapping[str, Catalog]) -> bool:
+        """The same, and whether the last target was decided on just these catalogs."""
+        target = self._target
+        if target is None or target.seen.keys() != seen.keys() or not self.at_rest:
+            return False
+        return all(target.seen[service] is catalog for service, catalog in seen.items())
+
+    @property
+    def next_beat(self) -> float:
+        """Seconds until the next TTL renewal; if overdue, one is already being attempted or the next decision will."""
+        left = self._beat_at - clock()
+        return left if left > 0 else self.naming.ttl
+
+    @property
+    def _is_due(self) -> bool:
+        return clock() + self._soon >= self._beat_at
+
+    def _holds(self, target: Target) -> bool:
+        return (
+            target.key == self._held
+            and self._read_local
+            and self._lost == self._times_lost
+            and settled(target, self._known)
+            and next_step(target, self._known) is None
+        )
+
+    # Doing it
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type((ConsulError, StaleDecision)),
+                wait=BACKOFF,
+                stop=stop_never,
+                before_sleep=self._failed,
+                sleep=self._pause,
+            ):
+                with attempt:
+                    self.busy = True
+                    await self._bring()
+            self.busy = False
+            await self._wake.wait()
+
+    async def _bring(self) -> None:
+        """Take every step to the target, with the beat first where it is due."""
+        target = self._current()
+        if self._is_due and target.key == self._held:
+            await self._beat()
+        if self._is_blind(target):
+            if target.key != self._held:
+                raise StaleDecision("Consul has not shown the other claims since it was out of reach")
+            return
+        if self._lost != self._times_lost:
+            self._lost = self._times_lost
+            self._doubt()
+        await self.find_here(needed=any(entry.passing for entry in target.wanted))
+        if not self._read_local:
+            await self._read()
+        before = self._written
+        while await self._take_one():
+            pass
+        if self._held != self._current().key:
+            await self._beat()
+        if self._written != before:
+            self._look_again()
+        target = self._current()
+        if self._held != target.key:
+            self._held = target.key
+            self._done(target, clock() - self._wanted_since)
+        if self.error:
+            log.info("%s: Consul takes the entries again", self.naming.node)
+            self.error = ""
+
+    async def _take_one(self) -> bool:
+        """The next step, if there is one. A write waits for no other once its decision was looked at."""
+        async with self._api.changes:
+            target = self._current()
+            step = next_step(target, self._known)
+            if step is None:
+                return False
+            check(step, target, self._known)
+            age = clock() - target.decided
+            if age > DECISION_LIFE:
+                raise StaleDecision(f"the decision is {age:.1f} s old")
+            self._held = None  # until it is done, also if it is interrupted: anything may be half written
+            try:
+                await self._do(step)
+            finally:
+                self._written = clock()
+            self._known = after(step, self._known)
+        if not self._known.here:
+            await self.find_here(needed=True)
+        return True
+
+    async def _do(self, step: Step) -> None:
+        log.debug("%s: %s", self.naming.node, step)
+        match step:
+            case Transact():
+                for operations in transactions(step, self.here or ""):
+                    await self._api.txn(operations)
+            case Register(entry):
+                await self._api.register(registration(entry))
+            case Update(_, passing):
+                await self._api.check_update(step.check_id, "passing" if passing else "critical", OUTPUT)
+            case Unseal():
+                await self._api.check_deregister(step.check_id)
+            case Deregister(service_id):
+                await self._api.deregister(service_id)
+
+    async def _beat(self) -> None:
+        """Begin the TTL of each check anew, but not beyond the end of an early claim, nor of what was put down meanwhile."""
+        async with self._api.beats:
+            for entry in self._current().wanted:
+                local = self._known.local.get(entry.id)
+                if clock() + entry.ttl > entry.ends or local is None or local.status != entry.status:
+                    continue
+                await self._api.check_update(entry.check_id, "passing" if entry.passing else "critical", OUTPUT)
+        self._beat_at = clock() + self.naming.ttl / BEATS * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
+
+    def _is_blind(self, target: Target) -> bool:
+        """Whether it wants something to pass, and was decided before the claims were seen again after an error.
+
+        A Consul agent that has started again has broken its seals, and one that was cut off may write late: do not let it
+        set anything passing until the claims of now have been read. A beat of what passes already writes nothing.
+        """
+        own = (c.seen_since for c in self._catalogs if c.service == self.naming.service)
+        return target.decided < max(own, default=-inf) and bool(target.passes)
+
+    def _current(self) -> Target:
+        if self._target is None:
+            raise StaleDecision("nothing is wanted")
+        return self._target
+
+    @property
+    def _times_lost(self) -> int:
+        return sum(catalog.lost for catalog in self._catalogs)
+
+    def _doubt(self) -> None:
+        """What is known of the own Consul agent may be over: it was out of reach, or a step was cut off."""
+        self._read_local = self._asked_here = self.busy = False
+        self._held = None
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Force a catalog read newer than the last step."""
+        for catalog in self._catalogs:
+            catalog.look_again()
+
+    # What Consul says
+
+    async def find_here(self, *, needed: bool = True) -> None:
+        """Learn which Consul node the own Consul agent is, also with a token that has no ``agent:read``.
+
+        A withdrawal does not wait for the answer where it was known before. Raises ConsulError.
+        """
+        if self._asked_here or (self.here is not None and not needed):
+            return
+        try:
+            answer = await self._api.agent_self()
+            self.here = str(answer["Config"]["NodeName"])
+            self.address = str((answer.get("Member") or {}).get("Addr") or "")
+        except ConsulDenied:
+            checks = (await self._api.checks()).values()
+            self.here = next((str(c["Node"]) for c in checks if c.get("Node")), "")
+        self._asked_here = bool(self.here)
+        self._known = replace(self._known, here=self.here)
+
+    async def _read(self) -> None:
+        """The own Consul agent's services that this tool registered for the node, or that stand in the place of one."""
+        ids = {self.naming.master_id, self.naming.replica_id}
+        own = f'Meta["{NODE}"] == {json.dumps(self.naming.node)}'
+        services = await self._api.services(" or ".join([own, *(f"ID == {json.dumps(id_)}" for id_ in ids)]))
+        of = " or ".join(f"ServiceID == {json.dumps(id_)}" for id_ in services)
+        checks = await self._api.checks(of) if of else {}
+        before = self._known.local
+        local: dict[str, Local] = {}
+        for id_, service in services.items():
+            read = read_local(service, checks)
+            if id_ in ids or read.meta.get(NODE) == self.naming.node:
+                same = (was := before.get(id_)) and was.definition == read.definition
+                local[id_] = replace(read, ttl=was.ttl) if was and same else read
+        self._known = replace(self._known, local=local)
+        self._read_local = True
+
+    # Failures
+
+    async def _failed(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._refused = isinstance(error, ConsulConflict)
+        log.debug("%s: %s: %s", self.naming.node, type(error).__name__, error)
+        if isinstance(error, StaleDecision):
+            return  # mends itself with the next decision
+        if self._refused:
+            self._look_again()
+            return
+        self._doubt()
+        if isinstance(error, ConsulUnknown):
+            return  # registered again with the next attempt
+        self.errors += 1
+        if str(error) != self.error:
+            self.error = str(error)
+            log.warning("%s: Consul rejects the entries, retrying: %s", self.naming.node, error)
+
+    async def _pause(self, seconds: float) -> None:
+        """Before the next attempt; where the catalog has changed, only until the next decision."""
+        if self._refused:
+            self._wake.clear()
+            await set_within(self._wake, seconds)
+        else:
+            await set_within(asyncio.Event(), seconds)
+
+    # At the end, and before the beginning
+
+    async def rehearse(self, target: Target) -> None:
+        """Dry-run the publication, so that code paths and connections are warm; nothing is sent. Raises ConsulError."""
+        step = next_step(target, self._known)
+        if isinstance(step, Transact):
+            await self._api.rehearse(next(transactions(step, self.here or "")))
+
+    async def finish(self, target: Target) -> None:
+        """Bring Consul to this target, and beat it for the last time. Raises ConsulError, or StaleDecision."""
+        self.stop()
+        self._target = target
+        self._look(target.seen)
+        if target.key == self._held:
+            await self._beat()
+            return
+        await self.find_here(needed=False)
+        await self._read()
+        while await self._take_one():
+            pass
+
+    async def leave(self) -> None:
+        """Take every entry of this Redis node out, whatever was decided. Raises ConsulError."""
+        self.stop()
+        await self.find_here()
+        await self._read()
+        names = filter(None, (self.naming.service, self.naming.replica))
+        instances = [one for name in names for one in (await self._api.health(name))[1]]
+        self._known = replace(self._known, catalog=tuple(map(read_entry, instances)))
+        self._target = Target(clock(), ())
+        while await self._take_one():
+            self._target = Target(clock(), ())

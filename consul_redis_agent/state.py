@@ -1,0 +1,55 @@
+"""What outlives a restart of the agent, where systemd gives it a directory: whose group each Redis node is of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from consul_redis_agent.decide.memory import NOTHING, Memory
+from consul_redis_agent.errors import LocalError
+
+INSTALLED = Path("/var/lib/consul-redis-agent")
+"""Where the unit's StateDirectory is, for commands that systemd does not start."""
+
+
+def state_directory(env: Mapping[str, str]) -> Path | None:
+    """Where the agent keeps its state; None: nowhere (``STATE_DIRECTORY`` is systemd's)."""
+    given = env.get("STATE_DIRECTORY", "")
+    return Path(given.split(":")[0]) if given else None
+
+
+def load(directory: Path | None, service_id: str) -> Memory:
+    """What an earlier run has kept for the Redis node whose entry has this id. What cannot be read was not kept."""
+    if directory is None:
+        return NOTHING
+    try:
+        kept = json.loads(_file(directory, service_id).read_text())
+        return Memory(group=str(kept["group"]), had_sentinel=bool(kept["had_sentinel"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return NOTHING
+
+
+def save(directory: Path, service_id: str, memory: Memory) -> None:
+    """Keep it, in one step. Raises LocalError."""
+    path = _file(directory, service_id)
+    try:
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps({"group": memory.group, "had_sentinel": memory.had_sentinel}) + "\n")
+        fresh.replace(path)
+    except OSError as error:
+        raise LocalError(
+            f"{path}: cannot be written: {error.strerror}; the group id is learned anew after a restart"
+        ) from None
+
+
+def forget(directory: Path, service_id: str) -> None:
+    """Keep nothing of that node any more. Raises LocalError."""
+    try:
+        _file(directory, service_id).unlink(missing_ok=True)
+    except OSError as error:
+        raise LocalError(f"{directory}: {error.strerror}") from None
+
+
+def _file(directory: Path, service_id: str) -> Path:
+    return directory / f"{service_id}.json"

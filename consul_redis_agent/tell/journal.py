@@ -1,0 +1,121 @@
+"""What the log says of one Redis node: each transition once, with its reason, and what is wrong with somebody else."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+
+from consul_redis_agent.decide.decision import Decision, Verdict
+from consul_redis_agent.decide.facts import Facts, Silence
+from consul_redis_agent.decide.group import told
+from consul_redis_agent.decide.memory import Memory
+from consul_redis_agent.decide.sentinels import of_group
+from consul_redis_agent.node import NodeAgent
+from consul_redis_agent.publish.steps import Target
+
+log = logging.getLogger(__name__)
+
+
+class Journal:
+    """One Redis node's transitions and complaints."""
+
+    def __init__(self, node: NodeAgent) -> None:
+        self.node = node
+        self.transitions: Counter[str] = Counter()
+        self.since = time.time()
+        """Wall time of the last transition; for people only."""
+        self._told: Decision | None = None
+        self._published = ""
+        self._complaints: dict[str, str] = {}
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """What is wrong now, by who it is about."""
+        writing = {"Consul, writing": self.node.writer.error} if self.node.writer.error else {}
+        return {who: what for who, what in self._complaints.items() if what} | writing
+
+    def decided(self) -> None:
+        """Tell of the node's last decision."""
+        node = self.node
+        if node.decision and node.decision.verdict is not Verdict.KEEP:
+            self._note(node.decision)
+        if node.facts:
+            self._watch_the_others(node.facts, node.memory)
+
+    def written(self, target: Target, seconds: float) -> None:
+        """Tell that Consul holds a new target."""
+        shown = ", ".join(f"{w.name} at {w.address} {w.status}" for w in target.wanted) or "no entry"
+        if shown != self._published:
+            self._published = shown
+            log.info("%s: Consul holds %s, %.0f ms after the decision", self.node.name, shown, seconds * 1000)
+
+    def _note(self, decision: Decision) -> None:
+        before, self._told = self._told, decision
+        if before and (before.verdict, before.reason, before.claim) == (
+            decision.verdict,
+            decision.reason,
+            decision.claim,
+        ):
+            return
+        self.transitions[decision.reason.name.lower()] += 1
+        self.since = time.time()
+        verdict, epoch = decision.verdict.value, f", epoch {decision.claim.epoch}" if decision.claim else ""
+        if before is None:
+            change = f"is {verdict}"
+        elif before.verdict is decision.verdict:
+            change = f"stays {verdict}"
+        else:
+            change = f"{before.verdict.value} -> {verdict}"
+        level = logging.WARNING if decision.verdict is Verdict.NONE else logging.INFO
+        reason, sentence = decision.reason.value, decision.sentence
+        why = sentence if sentence.startswith(reason) else f"{reason}: {sentence}"
+        log.log(level, "%s: %s%s: %s", self.node.name, change, epoch, why)
+
+    def _watch_the_others(self, facts: Facts, memory: Memory) -> None:
+        """Say once what is wrong with somebody else, and once when it is over."""
+        silent = facts.node.reason if isinstance(facts.node, Silence) else ""
+        self._complain("Redis", silent if not isinstance(facts.node, Silence) or facts.node.misses > 1 else "")
+        self._complain("Consul", self.node.lost)
+        members = of_group(facts.sentinels, memory.node.run_id if memory.node else "", facts.me)
+        for sentinel in facts.sentinels:
+            what = f"it has no vote: {sentinel.error}" if sentinel.error and sentinel.looked else ""
+            if sentinel not in members:
+                what = f"it watches another group under the name {facts.master_name!r}, and is not counted"
+            self._complain(f"Sentinel {sentinel.address}", what)
+        if facts.catalog:
+            self._watch_the_catalog(facts, memory)
+        for catalog in self.node.lookout.catalogs():
+            self._complain(f"Consul's catalog of {catalog.service!r}", catalog.error)
+
+    def _watch_the_catalog(self, facts: Facts, memory: Memory) -> None:
+        found, service = told(facts, memory), self.node.naming.service
+        unknown = ", ".join(sorted(f"{e.id} on {e.node}" for e in found.foreign))
+        self._complain(
+            "Consul's catalog",
+            f"entries under {service!r} that this tool did not make, or cannot read, left alone: {unknown}"
+            if unknown
+            else "",
+        )
+        strangers = ", ".join(sorted(f"{e.address} on {e.node}" for e in found.strangers))
+        self._complain(
+            "another group",
+            f"it uses the service name {service!r} as well: {strangers}; give one of them another service.name, or take its "
+            f"entries out with `consul-redis-agent deregister` (--dead for those of hosts that are gone)"
+            if strangers
+            else "",
+        )
+        names = sorted({e.master_name for e in found.ours if e.master_name} | {facts.master_name} - {""})
+        self._complain(
+            "master name", f"this group is known under several names: {', '.join(names)}" if len(names) > 1 else ""
+        )
+
+    def _complain(self, who: str, what: str) -> None:
+        before = self._complaints.get(who, "")
+        if what == before:
+            return
+        self._complaints[who] = what
+        if what:
+            log.warning("%s: %s: %s", self.node.name, who, what)
+        else:
+            log.info("%s: %s: recovered", self.node.name, who)

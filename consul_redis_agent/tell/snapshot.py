@@ -1,0 +1,87 @@
+"""What is known, decided and why, as JSON for ``status``, the pages and the metrics. Holds no secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from consul_redis_agent.clock import clock
+from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.decide.facts import Facts, Node, Sentinel, Silence
+from consul_redis_agent.decide.group import told
+from consul_redis_agent.tell.journal import Journal
+
+
+def snapshot(journal: Journal) -> dict[str, Any]:
+    """One Redis node."""
+    node = journal.node
+    facts, decision = node.facts, node.decision
+    found = told(facts, node.memory) if facts else None
+    ours = {e.key for e in found.ours} if found else set()
+    seen = facts.node if facts else None
+    return {
+        "decision": decision.verdict.value if decision else "none",
+        "reason": decision.reason.value if decision else "starting",
+        "sentence": decision.sentence if decision else "Nothing is decided yet.",
+        "claim": _claim(decision.claim if decision else None),
+        "group": node.memory.group,
+        "node": node.name,
+        "role": _role(seen),
+        "run_id": seen.run_id if isinstance(seen, Node) else "",
+        "address": str(node.lookout.publish_at or ""),
+        "master_name": node.lookout.master_name,
+        "since": journal.since,
+        "decided_ago": round(clock() - node.decided, 3) if facts else None,
+        "sentinels": [_sentinel(s, facts) for s in facts.sentinels] if facts else [],
+        "known_sentinels": len(node.memory.known) or (facts.watched if facts else 0),
+        "entries": [
+            {
+                "node": e.node,
+                "id": e.id,
+                "name": e.name,
+                "address": str(e.address),
+                "passing": e.passing,
+                "visible": e.visible,
+                "maintenance": e.maintenance,
+                "claim": _claim(e.claim if e.says_master else None),
+                "group": e.group,
+                "mine": e.node == node.writer.here and e.id in (node.naming.master_id, node.naming.replica_id),
+                "foreign": not e.marked or (e.name == node.naming.service and e.key not in ours),
+            }
+            for e in node.lookout.entries()
+        ],
+        "errors": journal.errors,
+        "counters": {
+            "transitions": dict(journal.transitions),
+            "decisions": node.decisions,
+            "consul_errors": node.writer.errors,
+        },
+    }
+
+
+def _claim(claim: Claim | None) -> dict[str, Any] | None:
+    if claim is None:
+        return None
+    return {"epoch": claim.epoch, "turn": claim.turn, "run_id": claim.run_id, "early": claim.early is not None}
+
+
+def _role(node: Node | Silence | None) -> str:
+    if node is None:
+        return "unknown"
+    if isinstance(node, Silence):
+        return "unreachable"
+    return "loading" if node.loading else node.role.value
+
+
+def _sentinel(sentinel: Sentinel, facts: Facts) -> dict[str, Any]:
+    vote = "none"
+    if sentinel.votes:
+        vote = "names this node" if sentinel.master in facts.me else f"names {sentinel.master}"
+    return {
+        "address": str(sentinel.address),
+        "id": sentinel.id,
+        "vote": vote,
+        "epoch": sentinel.epoch,
+        "tilt": sentinel.tilt,
+        "reachable": not sentinel.error,
+        "error": sentinel.error,
+    }
