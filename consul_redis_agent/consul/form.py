@@ -31,6 +31,8 @@ GROUP = "redis-group"
 EPOCH = "redis-epoch"
 TURN = "redis-turn"
 RUN_ID = "redis-run-id"
+FIRST = "redis-first-claim"
+"""A group's first claim, which has not passed yet."""
 EARLY_SINCE = "redis-early-since"
 EARLY_LEADER = "redis-early-leader"
 LAST_CLAIM = "redis-last-claim"
@@ -251,7 +253,7 @@ def transactions(step: Transact, node: str) -> Iterator[list[Json]]:
         own.append(_marked(step.last, step.publish))
     rivals = sorted(step.evict, key=lambda entry: not entry.visible)
     down = [operation for entry in rivals for operation in _hidden(entry)]
-    rest = [*_removed(step, node), *(operation for entry in rivals for operation in _buried(entry))]
+    rest = [*_removed(step), *(operation for entry in rivals for operation in _buried(entry))]
     room = LIMIT - len(own)
     yield from _parts(down[room:])
     first = own + down[:room]
@@ -329,9 +331,9 @@ def _tombstone(entry: Entry, number: int) -> Json:
     return {"Check": {"Verb": "set", "Check": check | DOWN}}
 
 
-def _removed(step: Transact, node: str) -> Iterator[Json]:
+def _removed(step: Transact) -> Iterator[Json]:
     for entry in step.remove:
-        yield {"Service": {"Verb": "delete", "Node": node, "Service": {"ID": entry.id, "Service": entry.name}}}
+        yield {"Service": {"Verb": "delete", "Node": entry.node, "Service": {"ID": entry.id, "Service": entry.name}}}
 
 
 def _parts(operations: Sequence[Json]) -> Iterator[list[Json]]:
@@ -389,6 +391,7 @@ def read_entry(instance: Mapping[str, Any]) -> Entry:
         marked=MARKER in meta,
         claim=read_claim(meta),
         says_master=role.get("Name") == MASTER_CHECK if role else EPOCH in meta,
+        pending=FIRST in meta,
         group=meta.get(GROUP, ""),
         master_name=meta.get(MASTER_NAME, ""),
         passing=passing,

@@ -106,7 +106,7 @@ class Decision:
     evict: tuple[Entry, ...] = ()
     """The claims of the group that pass, or are about to, to be set critical together with the own claim."""
     last: Entry | None = None
-    """The entry with the group's last claim, where it is neither the own one nor evicted: to be compared with."""
+    """The entry with the newest claim of another node, where it is not evicted: to be compared with."""
     keeps: Claim | None = None
     """The own claim, withdrawn, where it is the group's last one: it stays written, critical."""
     ask: Address | None = None

@@ -168,6 +168,8 @@ class Entry:
     """The claim that it carries; without :attr:`says_master` the last claim of a node that is a replica now."""
     says_master: bool = False
     """Its role check is that of a master."""
+    pending: bool = False
+    """It is a group's first claim that has not passed yet."""
     group: str = ""
     """The group id that it carries; "" where a former version wrote it."""
     master_name: str = ""

@@ -44,12 +44,12 @@ def told(facts: Facts, memory: Memory) -> Told:
     for entry in facts.catalog.entries if facts.catalog else ():
         if entry.key == facts.own:
             ours.append(entry)
-        elif not entry.marked or (entry.says_master and not entry.claim):
+        elif not entry.marked or (entry.says_master and entry.passing and not entry.claim):
             foreign.append(entry)
         elif (
             (memory.group and entry.group == memory.group)
             or not _has_sentinels(facts, memory)
-            or (entry.claim and _lists(entry, memory) >= majority(len(memory.known)))
+            or _lists(entry, memory) >= majority(len(memory.known))
         ):
             ours.append(entry)
         elif entry.group or (entry.claim and entry.live):
@@ -79,7 +79,8 @@ def inherited(facts: Facts, memory: Memory) -> str:
 
 
 def _is_settled(facts: Facts, memory: Memory) -> bool:
-    return facts.now - memory.roster_since >= SETTLED
+    heard = len(memory.roster) >= majority(len(memory.known))
+    return heard and facts.now - memory.roster_since >= SETTLED
 
 
 def _has_sentinels(facts: Facts, memory: Memory) -> bool:

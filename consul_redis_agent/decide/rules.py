@@ -39,7 +39,7 @@ from typing import TypeVar
 
 from consul_redis_agent.decide.backing import LEADER_SILENCE, Backed, Backing, backing, held_up
 from consul_redis_agent.decide.claim import EARLY_TERM, Claim
-from consul_redis_agent.decide.decision import Decision, Policy, Reason, Verdict
+from consul_redis_agent.decide.decision import Decision, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Entry, Facts, Node, Role, Silence
 from consul_redis_agent.decide.memory import Memory, remember
 from consul_redis_agent.decide.standing import GIVING_WAY, Standing, Stands, replica_standing, standing
@@ -112,6 +112,7 @@ TABLE = (
     _row(1, Reason.LAGGING, Verdict.NONE, node=State.LAGGING),
     _row(4, Reason.NO_CATALOG, Verdict.KEEP, node=(State.MASTER, State.MASTER_NOWHERE), what=Standing.UNREAD),
     _row(7, Reason.SEARCHING, Verdict.KEEP, by=Backing.SEARCHING),
+    _row(9, Reason.STRANGER, Verdict.PENDING, State.MASTER, Backing.NAMED, Standing.STRANGER),
     _row(9, Reason.STRANGER, Verdict.NONE, what=Standing.STRANGER),
     _row(1, Reason.NO_ADDRESS, Verdict.NONE, node=State.NOWHERE),
     _row(1, Reason.REPLICATES, Verdict.REPLICA, node=State.REPLICA),
@@ -147,6 +148,8 @@ def first_row(node: State, by: Backing | None, what: Standing | None) -> Row:
 
 def decide(facts: Facts, memory: Memory, policy: Policy) -> tuple[Decision, Memory]:
     """Apply the rules to one node. Total: every combination of facts has a decision, and none raises."""
+    if policy.mode is SentinelMode.OFF:
+        memory = replace(memory, known=frozenset(), roster={}, had_sentinel=False)
     memory = remember(facts, memory)
     state = _state(facts, policy)
     view = backed = stands = None
@@ -260,11 +263,11 @@ class _Case:
         return [h for h in self.view.others if h.entry.rises and (h.claim.order <= order or h in self.view.false)]
 
     def _last(self, evict: list[Held]) -> Entry | None:
-        """Where the group's last claim is another node's, and is not evicted anyway."""
+        """Where the newest claim of another node of the group is, if it is not evicted anyway."""
         if not self.view:
             return None
-        newest = max((*self.view.mine, *self.view.others), key=lambda h: h.claim.order, default=None)
-        return newest.entry if newest and newest not in self.view.mine and newest not in evict else None
+        newest = max(self.view.others, key=lambda h: h.claim.order, default=None)
+        return newest.entry if newest and newest not in evict else None
 
     def _outvoted(self) -> float:
         return min(self.memory.outvoted, self.facts.now)
@@ -364,7 +367,7 @@ def _kept(view: View | None) -> Claim | None:
     """The own claim, where it is the group's last one."""
     if view is None or (view.told.strangers and not view.mine):
         return None
-    own = max((h.claim for h in view.mine), key=lambda c: c.order, default=None)
+    own = max((h.claim for h in view.mine if not h.entry.pending), key=lambda c: c.order, default=None)
     return own if own and all(h.claim.order < own.order for h in view.others) else None
 
 

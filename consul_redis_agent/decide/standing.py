@@ -5,12 +5,14 @@ It is asked about one claim: the one that who stands behind the node allows it t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
 from consul_redis_agent.decide.backing import Backed, Backing
 from consul_redis_agent.decide.claim import NO_EPOCH, Claim
-from consul_redis_agent.decide.facts import Address
+from consul_redis_agent.decide.facts import Address, Entry
 from consul_redis_agent.decide.group import SETTLED
 from consul_redis_agent.decide.view import Held, View
 
@@ -59,7 +61,8 @@ def standing(view: View, backed: Backed) -> Stands:
     if view.facts.catalog is None:
         return Stands(Standing.UNREAD, nobody)
     if stranger := _blocked_by(view):
-        return Stands(Standing.STRANGER, nobody, stranger)
+        claim = _claim(view, backed)[0]  # recorded, so that the other group hears of this one
+        return Stands(Standing.STRANGER, claim.settled, stranger)
     if view.told.untold and not view.own:
         others = ", ".join(f"{e.address} on {e.node}" for e in view.told.untold)
         return Stands(Standing.UNTOLD, nobody, f"whether the claim of {others} is this group's is not known yet")
@@ -103,21 +106,34 @@ def _beside_no_newer(view: View, backed: Backed, claim: Claim) -> Stands:
         return Stands(Standing.PASSED, claim, f"a claim of epoch {view.memory.newest} was there a moment ago")
     if backed.by is Backing.NOBODY:
         return Stands(Standing.LOST, claim)
-    if not view.begun and not (view.has_sentinel and (view.mine or view.others)):
+    published = any(not h.entry.pending for h in (*view.mine, *view.others))
+    if not view.begun and not (view.has_sentinel and published):
         return Stands(Standing.FIRST, claim)
     return Stands(Standing.BEHIND if _is_behind(view) else Standing.FREE, claim)
 
 
 def _blocked_by(view: View) -> str:
-    """The group that holds the name: first come stays, and who publishes stays as well."""
+    """The group that holds the name: first come stays."""
     strangers = view.told.strangers
     if not strangers or view.own:
         return ""
-    first = min((h.entry.created for h in (*view.mine, *view.others)), default=None)
-    if first is not None and first < min(e.created for e in strangers):
+    held = [e for e in strangers if not e.pending]
+    ours = [h.entry for h in (*view.mine, *view.others)]
+    if held and any(not e.pending for e in ours):  # both have published: by force, or from a snapshot
+        first = not any(e.live for e in held) and _oldest(ours) < _oldest(held)
+    elif held:
+        first = False
+    else:
+        first = any(not e.pending for e in ours) or _oldest([h.entry for h in view.mine]) < _oldest(strangers)
+    if first:
         return ""
     named = sorted({f"{e.address} on {e.node}" for e in strangers})
     return f"{', '.join(named)} {'is' if len(named) == 1 else 'are'} of another group under the same service name"
+
+
+def _oldest(entries: Iterable[Entry]) -> tuple[float, str, str]:
+    """What tells which came first: Consul's index of it, and where that is equal or unknown, its key."""
+    return min(((e.created, *e.key) for e in entries), default=(inf, "", ""))
 
 
 def _is_behind(view: View) -> bool:
@@ -129,8 +145,8 @@ def _is_behind(view: View) -> bool:
     mine = next((h.entry for h in view.mine if h.claim == view.begun), None)
     if mine is None:
         return False
-    pending = (h.entry for h in view.others if not h.entry.passing and h.entry.node_alive and not h.entry.evicted)
-    if view.has_sentinel or not any((e.created, *e.key) < (mine.created, *mine.key) for e in pending):
+    pending = [h.entry for h in view.others if h.entry.pending and h.entry.node_alive]
+    if view.has_sentinel or not _oldest(pending) < _oldest([mine]):
         return False
     return 0 <= view.now - view.memory.pending_since < PATIENCE
 

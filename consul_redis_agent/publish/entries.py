@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import inf
 
 from consul_redis_agent.consul.form import (
+    FIRST,
     FORMAT,
     GROUP,
     MARKER,
@@ -84,8 +85,11 @@ def wanted(decision: Decision, naming: Naming, address: Address, master_name: st
     def replica(id_: str, name: str, meta: Mapping[str, str]) -> Wanted:
         return Wanted(id_, name, ("replica", *naming.tags), address, meta, "replica", naming.ttl, passing=True)
 
-    if verdict in (Verdict.MASTER, Verdict.PENDING):
-        return (master(decision.claim, passing=verdict is Verdict.MASTER),)
+    if verdict is Verdict.MASTER:
+        return (master(decision.claim, passing=True),)
+    if verdict is Verdict.PENDING:
+        first = master(decision.claim, passing=False)
+        return (replace(first, meta={**first.meta, FIRST: "recorded, to be read back"}),)
     if verdict is Verdict.REPLICA and naming.mode is Mode.TAGS:
         meta = common | (last_claim_meta(kept) if kept else {})
         return (replica(naming.master_id, naming.service, meta),)

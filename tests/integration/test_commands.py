@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from consul_redis_agent.decide.claim import FORMAT, MARKER, NODE, Claim
+from consul_redis_agent.consul.form import FORMAT, MARKER, NODE, claim_meta
+from consul_redis_agent.decide.claim import Claim
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.fleet import SCALE, ConsulNode, Fleet, RedisNode, until
 
@@ -58,7 +59,7 @@ def publish(
 ) -> str:
     """An entry as the agent makes it; returns its id."""
     service = f"{name}-{node.address.port}"
-    meta = {MARKER: FORMAT, NODE: made_for or f"redis://127.0.0.1:{node.address.port}"} | Claim(0, 0, "x").meta()
+    meta = {MARKER: FORMAT, NODE: made_for or f"redis://127.0.0.1:{node.address.port}"} | claim_meta(Claim(0, 0, "x"))
     role_check = {"CheckID": f"{service}:role", "Name": "role:master", "TTL": "60s", "Status": "passing"}
     where = {"Address": node.address.host, "Port": node.address.port}
     body = {"ID": service, "Name": name, "Meta": meta, "Check": role_check} | where

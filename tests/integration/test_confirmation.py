@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from consul_redis_agent.commands import status
-from consul_redis_agent.decide.rules import Reason
+from consul_redis_agent.decide.decision import Reason
 from consul_redis_agent.fleet import AgentNode, Fleet, consul_streams, until
 
 TTL = 3

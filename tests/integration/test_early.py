@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from consul_redis_agent.decide.claim import EARLY_LEADER, EARLY_SINCE
-from consul_redis_agent.decide.rules import Reason
+from consul_redis_agent.consul.form import EARLY_LEADER, EARLY_SINCE
+from consul_redis_agent.decide.decision import Reason
 from consul_redis_agent.fleet import Fleet, until
 
 from .support import instances, master, replica, start_agents, wait_for_catalog, wait_for_word

@@ -57,7 +57,7 @@ def test_a_wrong_password_is_named_and_the_right_one_used_once_it_is_there(stage
     stage.heard("Redis: invalid username-password pair", times=2)
     file.put("second-word")
     stage.wait_for(node)
-    stage.heard("Redis: well again", times=2)
+    stage.heard("Redis: recovered", times=2)
 
 
 def test_a_password_file_that_is_away_is_named(stage: Stage) -> None:

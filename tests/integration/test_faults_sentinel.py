@@ -66,7 +66,7 @@ def test_a_wrong_password_leaves_sentinel_without_a_vote(
     file.put(stage.secret(PASSWORD))
     stage.wait_for(master)
     for sentinel in sentinels:
-        stage.heard(f"Sentinel {sentinel.address}: well again")
+        stage.heard(f"Sentinel {sentinel.address}: recovered")
 
 
 def test_the_example_user_is_enough(stage: Stage, master: RedisNode, sentinels: list[SentinelNode]) -> None:
@@ -118,7 +118,7 @@ def test_one_hung_sentinel_changes_nothing(stage: Stage, master: RedisNode, sent
     with paused(sentinels[0]):
         stage.heard(f"Sentinel {sentinels[0].address}: it has no vote: no answer within 1 s")
         stage.stays(master, seconds=TTL + 1)
-    stage.heard(f"Sentinel {sentinels[0].address}: well again")
+    stage.heard(f"Sentinel {sentinels[0].address}: recovered")
 
 
 def test_sentinels_that_come_later_and_go(stage: Stage, master: RedisNode, sentinels: list[SentinelNode]) -> None:

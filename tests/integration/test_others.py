@@ -88,7 +88,7 @@ def test_an_entry_made_by_hand_is_reported_and_left_alone(shared_fleet: Fleet, w
     consul.put("/v1/agent/service/deregister/by-hand")
     witness.wait_for(new, within=3)
     for agent in fleet.agents[:2]:
-        wait_for_word(agent, "Consul's catalog: well again")
+        wait_for_word(agent, "Consul's catalog: recovered")
         assert agent.log().count("left alone: by-hand") == 1
 
 

@@ -53,8 +53,10 @@ def test_with_a_configuration(fleet: Fleet) -> None:
         fleet.agent(node, config=config + 'master_name = "mymaster"\n')
     wait_for_catalog(consul, master(one), replica(two), replica(three), within=10)
     (entry,) = instances(consul, "redis")
-    assert entry["Service"]["Meta"] == {
-        "consul_redis_agent": "1",
+    meta = entry["Service"]["Meta"]
+    assert meta.pop("redis-group").startswith(meta["redis-run-id"][:16])
+    assert meta == {
+        "consul_redis_agent": "2",
         "redis-node": f"redis://127.0.0.1:{one.address.port}",
         "redis-master-name": "mymaster",
         "redis-epoch": "0",

@@ -145,6 +145,8 @@ class Model:
         """Index at which each entry was written last, and at which it was last shown or hidden."""
         self.alive = [True, True, True]
         self.visible: list[int] = []
+        self.claimed = [False, False, False]
+        """Whether each entry was made visible by its agent's last transaction, rather than by a host that came back."""
         self.was_named = [[-inf] * 3 for _ in HOSTS]
         """Until when each Sentinel named, or had selected, each node."""
         self.was_selected = [-inf] * 3
@@ -293,6 +295,7 @@ class Model:
             entry = self.entries[i]
             self.entries[i] = entry and replace(entry, node_alive=self.alive[i])
             self.shown[i] = self.index
+            self.claimed[i] = False
             self._say("gossip holds a host for alive", (i, self.alive[i]))
             self._changed()
 
@@ -311,6 +314,7 @@ class Model:
     ) -> None:
         """Set an entry up with a claim, or critical: by its own agent, or put down by a successor."""
         entry = self.entries[i]
+        self.claimed[i] = claim is not None and passes
         if claim:
             created = entry.created if entry else self.index
             self.entries[i] = Entry(
@@ -421,6 +425,8 @@ class Model:
             for j in last:
                 self.modified[j] = self.index
             self._write(i, claim, by=i, group=decision.group)
+            if beside := [j for j in self.visible if j != i and self.claimed[j]]:
+                self._broken(f"{i} claims, and nothing has refused it beside {beside}")
         beside = [j for j in self.visible if j != i]
         if i in self.visible and beside:
             self.unseen += 1

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from consul_redis_agent.decide import view
+from consul_redis_agent.decide import rules, view
 from consul_redis_agent.decide.claim import Claim
 from consul_redis_agent.decide.view import View
 
@@ -56,10 +56,15 @@ def _old_words(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(View, "names_me", lambda self, sentinel: bool(sentinel.run_ids) or real(self, sentinel))
 
 
+def _last_claim_is_not_compared(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rules._Case, "_last", lambda self, evict: None)
+
+
 MUTATIONS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a single Sentinel is a majority": _no_majority,
     "epochs are ignored": _no_epochs,
     "a Sentinel names whom it knows": _old_words,
+    "the last claim is not compared": _last_claim_is_not_compared,
 }
 
 

@@ -15,12 +15,15 @@ import pytest
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.consul.api import ConsulAPI
-from consul_redis_agent.decide.claim import EARLY_SINCE, Claim, Early
+from consul_redis_agent.consul.form import EARLY_SINCE, Transact, registration
+from consul_redis_agent.consul.form import transactions as operations_of
+from consul_redis_agent.decide.claim import Claim, Early
+from consul_redis_agent.decide.decision import Decision, Reason, Verdict
 from consul_redis_agent.decide.facts import Address, Catalog, Entry
-from consul_redis_agent.decide.rules import Decision, Reason, Verdict
 from consul_redis_agent.errors import ConsulDenied, ConsulMisused
 from consul_redis_agent.publish.entries import Mode, Naming, wanted
-from consul_redis_agent.publish.registry import Registry, Target
+from consul_redis_agent.publish.steps import Known, Target, next_step
+from consul_redis_agent.publish.writer import Writer
 from consul_redis_agent.watch.catalog import CatalogWatch
 from tests.doubles.strict_consul import StrictConsul
 
@@ -61,7 +64,7 @@ def rival(consul: StrictConsul, mode: Mode = Mode.SERVICES) -> None:
     """Another host's claim of an older epoch passes."""
     decision = Decision(Verdict.MASTER, Reason.NAMED, "It is.", claim=Claim(5, 0, "b"))
     (entry,) = wanted(decision, replace(NAMING, mode=mode), THEIRS, "mymaster")
-    consul.elsewhere("consul-2", entry.registration(), THEIRS.host)
+    consul.elsewhere("consul-2", registration(entry), THEIRS.host)
 
 
 def target(claim: Claim, entries: tuple[Entry, ...], mode: Mode = Mode.SERVICES) -> Target:
@@ -69,28 +72,58 @@ def target(claim: Claim, entries: tuple[Entry, ...], mode: Mode = Mode.SERVICES)
     decision = Decision(Verdict.MASTER, Reason.NAMED, "It is.", claim=claim)
     evict = tuple(e for e in entries if e.node != "consul-1" and e.rises)
     seen = {"redis": Catalog(clock(), 1, entries)}
-    return Target(clock(), wanted(decision, replace(NAMING, mode=mode), OURS, "mymaster"), evict, seen)
+    return Target(clock(), wanted(decision, replace(NAMING, mode=mode), OURS, "mymaster"), evict, seen=seen)
 
 
 def transactions(consul: StrictConsul) -> list[Any]:
     return [request for request in consul.requests if request.path == "/v1/txn"]
 
 
+class Publication:
+    """A writer beside the watch, which is told of a decision and has it written."""
+
+    def __init__(self, api: ConsulAPI, watch: CatalogWatch, mode: Mode = Mode.SERVICES) -> None:
+        self._held = asyncio.Event()
+        self._watch, self._mode = watch, mode
+        self.writer = Writer(api, replace(NAMING, mode=mode), (watch,), lambda *_: self._held.set())
+
+    async def of(self, claim: Claim) -> list[Entry]:
+        """Publish a claim, every other one down; what the catalog holds then."""
+        assert self._watch.fact
+        self._held.clear()
+        self.writer.want(target(claim, self._watch.fact.entries, self._mode))
+        await self._held.wait()
+        await self._watch.fresh()
+        return [*self._watch.fact.entries]
+
+
 @pytest.mark.parametrize("mode", Mode)
 async def test_a_master_moves_in_one_transaction(consul: StrictConsul, api: ConsulAPI, mode: Mode) -> None:
     """The older claim goes down with it, as early and as settled one, and nothing falls back to single writes."""
     rival(consul, mode)
-    registry = Registry(api, replace(NAMING, mode=mode))
     async with watching(api) as (watch, _):
+        publication = Publication(api, watch, mode)
         for claim in (replace(CLAIM, early=Early(clock(), "boot", "s1")), CLAIM):
-            assert watch.fact
-            wants = target(claim, watch.fact.entries, mode)
-            await registry.converge(lambda wants=wants: wants)  # type: ignore[misc]
-            await watch.fresh()
-            shown = {e.node: (e.passing, e.put_down, EARLY_SINCE in e.meta) for e in watch.fact.entries}
+            held = await publication.of(claim)
+            shown = {e.node: (e.passing, e.evicted, EARLY_SINCE in e.meta) for e in held}
             assert shown == {"consul-1": (True, False, bool(claim.early)), "consul-2": (False, True, False)}
+        publication.writer.stop()
     assert len(transactions(consul)) == 2
     assert not [r for r in consul.requests if r.path == "/v1/catalog/register"]
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_what_was_published_outlives_a_full_sync(consul: StrictConsul, api: ConsulAPI, mode: Mode) -> None:
+    """The Consul agent was told the same as the catalog, so the one that it writes over the other changes nothing."""
+    rival(consul, mode)
+    async with watching(api) as (watch, _):
+        publication = Publication(api, watch, mode)
+        held = [(e.node, e.passing, e.meta) for e in await publication.of(CLAIM)]
+        consul.full_sync()
+        await watch.fresh()
+        assert watch.fact
+        assert [(e.node, e.passing, e.meta) for e in watch.fact.entries] == held
+        publication.writer.stop()
 
 
 async def test_eight_older_claims_at_once(consul: StrictConsul, api: ConsulAPI) -> None:
@@ -98,14 +131,13 @@ async def test_eight_older_claims_at_once(consul: StrictConsul, api: ConsulAPI) 
     decision = Decision(Verdict.MASTER, Reason.NAMED, "It is.", claim=Claim(5, 0, "b"))
     (entry,) = wanted(decision, NAMING, THEIRS, "mymaster")
     for number in range(2, 10):
-        consul.elsewhere(f"consul-{number}", entry.registration(), f"10.0.0.{number}")
+        consul.elsewhere(f"consul-{number}", registration(entry), f"10.0.0.{number}")
     async with watching(api) as (watch, _):
-        assert watch.fact
-        wants = target(CLAIM, watch.fact.entries)
-        await Registry(api, NAMING).converge(lambda: wants)
-        await watch.fresh()
-        assert [e.node for e in watch.fact.entries if e.passing] == ["consul-1"]
-        assert all(len(e.tombstones) == 6 for e in watch.fact.entries if e.node != "consul-1")
+        publication = Publication(api, watch)
+        held = await publication.of(CLAIM)
+        assert [e.node for e in held if e.passing] == ["consul-1"]
+        assert all(len(e.tombstones) == 6 and not e.rises for e in held if e.node != "consul-1")
+        publication.writer.stop()
 
 
 async def test_what_consul_cannot_read_is_our_mistake(api: ConsulAPI) -> None:
@@ -123,10 +155,11 @@ async def test_a_missing_right_is_named() -> None:
         api = ConsulAPI(f"http://{consul.address}", timeout=1.0)
         try:
             wants = target(CLAIM, ())
-            (entry,) = wants.wanted
-            service = {"Service": {"Verb": "set", "Node": "consul-1", "Service": entry.catalog_service()}}
+            step = next_step(wants, Known("consul-1", NAMING.node, (), {}))
+            assert isinstance(step, Transact)
+            (operations,) = operations_of(step, "consul-1")
             with pytest.raises(ConsulDenied, match=r"give the token service:write on redis$"):
-                await api.txn([service])
+                await api.txn(operations)
         finally:
             await api.close()
 
@@ -195,4 +228,4 @@ async def test_an_instance_without_a_port_is_one(consul: StrictConsul, api: Cons
     consul.elsewhere("consul-2", {"ID": "by-hand", "Name": "redis", "Address": "10.0.0.9"})
     async with watching(api) as (watch, _):
         assert watch.fact
-        assert [(e.id, e.port) for e in watch.fact.entries] == [("by-hand", 0)]
+        assert [(e.id, e.address.port) for e in watch.fact.entries] == [("by-hand", 0)]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.consul.form import FIRST, MASTER_CHECK, ROLE, Wanted, read_claim, registration
+from consul_redis_agent.decide.claim import EARLY_TERM, Claim, Early
+from consul_redis_agent.decide.decision import Decision, Reason, Verdict
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.decide.rules import Decision, Reason, Verdict
-from consul_redis_agent.publish.entries import SEAL_NOTES, SEAL_TTL, Mode, Naming, Wanted, wanted
+from consul_redis_agent.publish.entries import Mode, Naming, wanted
 
 HERE = Address("10.0.0.5", 6379)
 NAMING = Naming(
@@ -23,11 +25,22 @@ NAMING = Naming(
     master_id="redis-6379",
     replica_id="redis-replica-6379",
 )
-COMMON_META = {"consul_redis_agent": "1", "redis-node": "127.0.0.1:6379", "redis-master-name": "mymaster"}
+COMMON_META = {
+    "consul_redis_agent": "2",
+    "redis-node": "127.0.0.1:6379",
+    "redis-master-name": "mymaster",
+    "redis-group": "g-1",
+}
+CLAIM = Claim(5, 0, "abc")
 CLAIM_META = {"redis-epoch": "5", "redis-turn": "0", "redis-run-id": "abc"}
-MASTER = Decision(Verdict.MASTER, Reason.NAMED, "It is.", claim=Claim(5, 0, "abc"))
-REPLICA = Decision(Verdict.REPLICA, Reason.REPLICATES, "It follows.")
-NONE = Decision(Verdict.NONE, Reason.SILENT, "It is silent.")
+LAST_META = {"redis-last-claim": "5 0 abc"}
+MASTER = Decision(Verdict.MASTER, Reason.NAMED, "It is.", claim=CLAIM, group="g-1")
+EARLY = replace(MASTER, claim=replace(CLAIM, early=Early(1000.0, "boot", "s1")))
+PENDING = Decision(Verdict.PENDING, Reason.FIRST, "Looking.", claim=CLAIM, group="g-1")
+REPLICA = Decision(Verdict.REPLICA, Reason.REPLICATES, "It follows.", group="g-1")
+NONE = Decision(Verdict.NONE, Reason.SILENT, "It is silent.", group="g-1")
+WITHDRAWN = replace(NONE, keeps=CLAIM)
+FOLLOWS = replace(REPLICA, keeps=CLAIM)
 KEEP = Decision(Verdict.KEEP, Reason.MISSED, "Looking again.")
 namings = st.builds(
     replace,
@@ -37,7 +50,7 @@ namings = st.builds(
     tags=st.lists(st.sampled_from(["a", "b"]), max_size=2).map(tuple),
     meta=st.dictionaries(st.sampled_from(["rack", "zone"]), st.text(max_size=3)),
 )
-decisions = st.sampled_from([MASTER, REPLICA, NONE])
+decisions = st.sampled_from([MASTER, EARLY, PENDING, REPLICA, NONE, WITHDRAWN, FOLLOWS])
 
 
 def entries(decision: Decision, mode: Mode, **changes: object) -> tuple[Wanted, ...]:
@@ -46,18 +59,16 @@ def entries(decision: Decision, mode: Mode, **changes: object) -> tuple[Wanted, 
 
 
 def test_mode_services_registers_the_master_under_the_service() -> None:
-    """The master is ``redis`` with tag and check of its role, and its Meta carries the claim."""
+    """The master is ``redis`` with tag and check of its role, and its Meta carries group and claim."""
     assert entries(MASTER, Mode.SERVICES) == (
-        Wanted(
-            "redis-6379", "redis", ("master",), HERE, COMMON_META | CLAIM_META, "role:master", 10.0, True, claims=True
-        ),
+        Wanted("redis-6379", "redis", ("master",), HERE, COMMON_META | CLAIM_META, "master", 10.0, passing=True),
     )
 
 
 def test_mode_services_registers_a_replica_under_the_replicas_service() -> None:
     """A healthy replica is ``redis-replica``, claims nothing, and has no other entry."""
     assert entries(REPLICA, Mode.SERVICES) == (
-        Wanted("redis-replica-6379", "redis-replica", ("replica",), HERE, COMMON_META, "role:replica", 10.0, True),
+        Wanted("redis-replica-6379", "redis-replica", ("replica",), HERE, COMMON_META, "replica", 10.0, passing=True),
     )
 
 
@@ -74,32 +85,85 @@ def test_an_empty_replica_name_publishes_no_replicas() -> None:
 
 @pytest.mark.parametrize(
     ("decision", "passing", "meta"),
-    [(MASTER, True, COMMON_META | CLAIM_META), (REPLICA, False, COMMON_META), (NONE, False, COMMON_META)],
+    [
+        (MASTER, True, COMMON_META | CLAIM_META),
+        (REPLICA, False, COMMON_META),
+        (NONE, False, COMMON_META),
+        (WITHDRAWN, False, COMMON_META | CLAIM_META),
+        (FOLLOWS, False, COMMON_META | CLAIM_META),
+    ],
 )
 def test_mode_check_registers_every_node_and_passes_the_master(
     decision: Decision, passing: bool, meta: dict[str, str]
 ) -> None:
     """The recipe's form: always the same entry, without tag, whose ``role:master`` check passes on the master only."""
     assert entries(decision, Mode.CHECK) == (
-        Wanted("redis-6379", "redis", (), HERE, meta, "role:master", 10.0, passing, claims=passing),
+        Wanted("redis-6379", "redis", (), HERE, meta, "master", 10.0, passing=passing),
     )
 
 
 @pytest.mark.parametrize(
-    ("decision", "role", "meta"), [(MASTER, "master", COMMON_META | CLAIM_META), (REPLICA, "replica", COMMON_META)]
+    ("decision", "role", "meta"),
+    [
+        (MASTER, "master", COMMON_META | CLAIM_META),
+        (REPLICA, "replica", COMMON_META),
+        (FOLLOWS, "replica", COMMON_META | LAST_META),
+    ],
 )
 def test_mode_tags_registers_healthy_nodes_under_one_name(decision: Decision, role: str, meta: dict[str, str]) -> None:
-    """``master.redis`` and ``replica.redis``: one entry, one id, told apart by tag."""
+    """``master.redis`` and ``replica.redis``: one entry, one id, told apart by tag and by the check's name."""
     assert entries(decision, Mode.TAGS) == (
-        Wanted(
-            "redis-6379", "redis", (role,), HERE, meta, f"role:{role}", 10.0, True, claims=decision.verdict == "master"
-        ),
+        Wanted("redis-6379", "redis", (role,), HERE, meta, role, 10.0, passing=True),
     )
 
 
 def test_mode_tags_registers_nothing_for_a_node_that_is_neither() -> None:
     """A node that is not healthy has no tag to pass under."""
     assert entries(NONE, Mode.TAGS) == ()
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_first_claim_is_recorded_critical(mode: Mode) -> None:
+    """The same entry as the one that will pass, with a word that it has not passed yet."""
+    (first,), (master,) = entries(PENDING, mode), entries(MASTER, mode)
+    assert FIRST in first.meta
+    assert first == replace(master, meta={**master.meta, FIRST: first.meta[FIRST]}, passing=False)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_the_groups_last_claim_outlives_its_withdrawal_critical(mode: Mode) -> None:
+    """Promotions that come are compared with it. It says master, and blocks nobody, since it does not pass."""
+    (kept,), (master,) = entries(WITHDRAWN, mode), entries(MASTER, mode)
+    assert kept == replace(master, passing=False)
+
+
+def test_in_mode_services_the_last_claim_stands_beside_the_replicas_entry() -> None:
+    """One under each name."""
+    kept, replica = entries(FOLLOWS, Mode.SERVICES)
+    assert ((kept,), (replica,)) == (entries(WITHDRAWN, Mode.SERVICES), entries(REPLICA, Mode.SERVICES))
+    assert entries(FOLLOWS, Mode.SERVICES, replica="") == (kept,)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_an_early_claim_ends_by_itself(mode: Mode) -> None:
+    """Its agent may be killed: its TTL is no longer than its term, and is never begun so that it ends after it."""
+    (entry,) = entries(EARLY, mode)
+    assert (entry.ttl, entry.ends) == (EARLY_TERM, 1000.0 + EARLY_TERM)
+    assert read_claim(entry.meta) == EARLY.claim
+    (entry,) = entries(EARLY, mode, ttl=2.0)
+    assert (entry.ttl, entry.ends) == (2.0, 1000.0 + EARLY_TERM)
+
+
+def test_an_early_claim_that_is_withdrawn_says_still_that_it_was_early() -> None:
+    """And has no end any more: it is critical."""
+    (kept,) = entries(replace(NONE, keeps=EARLY.claim), Mode.SERVICES)
+    assert (read_claim(kept.meta), kept.passing, kept.ends, kept.ttl) == (EARLY.claim, False, inf, 10.0)
+
+
+def test_a_group_without_an_id_writes_none() -> None:
+    """It is made with the group's first claim."""
+    (entry,) = entries(replace(REPLICA, group=""), Mode.SERVICES)
+    assert "redis-group" not in entry.meta
 
 
 def test_the_operators_tags_and_meta_stand_beside_ours() -> None:
@@ -123,51 +187,6 @@ def test_keep_wants_no_entries() -> None:
         wanted(KEEP, NAMING, HERE, "mymaster")
 
 
-def test_service_and_check_are_registered_in_one_call() -> None:
-    """One body carries both, with the check's id and status, so nothing is ever there without its check."""
-    (entry,) = entries(MASTER, Mode.SERVICES)
-    assert entry.registration() == {
-        "ID": "redis-6379",
-        "Name": "redis",
-        "Tags": ["master"],
-        "Address": "10.0.0.5",
-        "Port": 6379,
-        "Meta": COMMON_META | CLAIM_META,
-        "Checks": [
-            {
-                "CheckID": "redis-6379:role",
-                "Name": "role:master",
-                "TTL": "10s",
-                "Status": "passing",
-                "Notes": "kept by consul-redis-agent",
-            },
-            {
-                "CheckID": "redis-6379:seal",
-                "Name": "seal",
-                "TTL": SEAL_TTL,
-                "Status": "passing",
-                "Notes": SEAL_NOTES,
-            },
-        ],
-    }
-
-
-def test_a_transaction_writes_what_a_registration_writes() -> None:
-    """Catalog and local agent get the same definition, so that no later sync changes it."""
-    (entry,) = entries(MASTER, Mode.SERVICES)
-    registration, service = entry.registration(), entry.catalog_service()
-    assert service == {
-        "ID": registration["ID"],
-        "Service": registration["Name"],
-        **{key: registration[key] for key in ("Tags", "Address", "Port", "Meta")},
-    }
-    for check, registered in zip(entry.catalog_checks("host-1"), registration["Checks"], strict=True):
-        same = ("CheckID", "Name", "Status", "Notes")
-        assert {key: check[key] for key in same} == {key: registered[key] for key in same}
-        assert (check["Node"], check["ServiceID"], check["ServiceName"]) == ("host-1", "redis-6379", "redis")
-        assert (check["ServiceTags"], check["Output"]) == (["master"], "")
-
-
 @given(decisions, namings)
 def test_only_ids_of_this_node_are_ever_wanted(decision: Decision, naming: Naming) -> None:
     """No decision in any mode wants an entry that belongs to anybody else, or two of one id."""
@@ -177,25 +196,21 @@ def test_only_ids_of_this_node_are_ever_wanted(decision: Decision, naming: Namin
 
 
 @given(decisions, namings)
-def test_every_entry_gives_the_published_address(decision: Decision, naming: Naming) -> None:
+def test_every_entry_gives_the_published_address_and_the_group(decision: Decision, naming: Naming) -> None:
     """What DNS SRV answers is the address that was found for the node, never the Consul node's."""
     for entry in wanted(decision, naming, HERE, "mymaster"):
-        body = entry.registration()
+        body = registration(entry)
         assert (body["Address"], body["Port"]) == HERE
+        assert entry.meta["redis-group"] == "g-1"
 
 
 @given(decisions, namings)
-def test_only_a_master_claims_and_passes_as_one(decision: Decision, naming: Naming) -> None:
-    """An entry that DNS would show as the master is wanted exactly when the decision is MASTER."""
+def test_only_a_master_passes_as_one(decision: Decision, naming: Naming) -> None:
+    """An entry that DNS would show as the master is wanted exactly when the decision is MASTER, with just its claim."""
     made = wanted(decision, naming, HERE, "mymaster")
-    shown = [e for e in made if e.name == naming.service and e.passing and e.check_name == "role:master"]
+    shown = [e for e in made if e.name == naming.service and e.passing and ROLE.format(e.role) == MASTER_CHECK]
     assert bool(shown) is (decision.verdict is Verdict.MASTER)
-    assert all((Claim.read(e.meta) == decision.claim) is e.claims for e in made if decision.claim)
-    assert all(Claim.read(e.meta) is None for e in made if not decision.claim)
-
-
-@given(decisions, namings)
-def test_a_status_is_passing_or_critical(decision: Decision, naming: Naming) -> None:
-    """Never ``warning``, which DNS serves."""
-    for entry in wanted(decision, naming, HERE, "mymaster"):
-        assert entry.status == ("passing" if entry.passing else "critical")
+    assert all(e.claims and read_claim(e.meta) == decision.claim for e in shown)
+    carried = {read_claim(e.meta) for e in made} - {None}
+    assert carried <= {decision.claim, decision.keeps}
+    assert all(e.claims for e in made if e.role == "master" and read_claim(e.meta))

@@ -110,7 +110,7 @@ async def test_a_blocking_query_shows_a_change_and_confirms_nothing() -> None:
         consul.changed.set()
         await told.wait()
         assert watch.fact
-        assert watch.fact.entries[0].address == "10.0.0.2"
+        assert watch.fact.entries[0].address.host == "10.0.0.2"
         assert watch.confirmation is before
 
 
@@ -160,7 +160,7 @@ async def test_an_alarm_of_before_a_change_is_not_believed_after_the_read_that_s
         await consul.waiting.wait()
         assert consul.now == 1, "the former question was given up"
         assert watch.fact
-        assert watch.fact.entries[0].address == "10.0.0.2"
+        assert watch.fact.entries[0].address.host == "10.0.0.2"
 
 
 async def test_an_alarm_that_is_refused_is_no_error_while_the_servers_answer(monkeypatch: pytest.MonkeyPatch) -> None:

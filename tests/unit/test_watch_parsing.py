@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_redis_agent.decide.facts import Address, Node, Role, Selection, Sentinel
-from consul_redis_agent.decide.rules import known_sentinels
-from consul_redis_agent.watch import catalog
+from consul_redis_agent.decide.sentinels import known_sentinels
 from consul_redis_agent.watch.link import Unanswered
 from consul_redis_agent.watch.redis_node import node, parse_info
 from consul_redis_agent.watch.sentinels import Failovers, event_master, parse_hello
@@ -249,76 +247,3 @@ def test_a_minority_never_shrinks_the_known(before: frozenset[str], heard: list[
     assert {s.id for s in heard} <= known
     if len({s.id for s in heard} & before) <= len(before) / 2:
         assert before <= known
-
-
-def answer(**service: Any) -> dict[str, Any]:
-    """An instance as ``/v1/health/service`` gives it: one of this tool's, that passes."""
-    return {
-        "Node": {"Node": "host-1", "Address": "10.0.0.5"},
-        "Service": {
-            "ID": "redis-6379",
-            "Service": "redis",
-            "Tags": ["master"],
-            "Address": "10.0.0.6",
-            "Port": 6379,
-            "Meta": {"consul_redis_agent": "1"},
-            "CreateIndex": 12,
-        }
-        | service,
-        "Checks": [
-            {"CheckID": "serfHealth", "Status": "passing", "ServiceID": ""},
-            {"CheckID": "redis-6379:role", "Status": "passing", "ServiceID": "redis-6379", "ModifyIndex": 20},
-        ],
-    }
-
-
-def with_check(check_id: str, status: str) -> dict[str, Any]:
-    """The same with a check added or changed."""
-    changed = answer()
-    changed["Checks"] = [c for c in changed["Checks"] if c["CheckID"] != check_id]
-    changed["Checks"].append({"CheckID": check_id, "Status": status, "ServiceID": ""})
-    return changed
-
-
-def test_an_entry_is_read() -> None:
-    """Where it is, what it says, and its role check as it was, to be written back in a transaction."""
-    entry = catalog.entry(answer())
-    assert (entry.node, entry.id, entry.name) == ("host-1", "redis-6379", "redis")
-    assert (entry.address, entry.port, entry.created) == ("10.0.0.6", 6379, 12)
-    assert entry.check == answer()["Checks"][1]
-    assert entry.visible
-
-
-def test_an_entry_without_address_has_that_of_its_node() -> None:
-    """As DNS answers it."""
-    assert catalog.entry(answer(Address="")).address == "10.0.0.5"
-
-
-def test_a_dead_node_hides_its_entries() -> None:
-    """DNS leaves out what gossip holds for dead; the role check says nothing about that."""
-    entry = catalog.entry(with_check("serfHealth", "critical"))
-    assert (entry.passing, entry.node_alive, entry.visible) == (True, False, False)
-
-
-@pytest.mark.parametrize("check_id", ["_node_maintenance", "_service_maintenance:redis-6379"])
-def test_maintenance_hides_an_entry(check_id: str) -> None:
-    """An operator's word on the service or on its node."""
-    entry = catalog.entry(with_check(check_id, "critical"))
-    assert (entry.passing, entry.maintenance, entry.visible) == (True, True, False)
-
-
-def test_the_maintenance_of_another_service_is_not_ours() -> None:
-    """A node may run many services."""
-    assert catalog.entry(with_check("_service_maintenance:web", "critical")).visible
-
-
-def test_warning_does_not_pass() -> None:
-    """This tool never writes it, so a check that says so was forced by somebody."""
-    assert not catalog.entry(with_check("redis-6379:role", "warning")).passing
-
-
-def test_a_foreign_entry_passes_as_dns_sees_it() -> None:
-    """One registered by hand has no role check: none of its checks may be critical."""
-    assert catalog.entry(answer(ID="by-hand")).passing
-    assert catalog.entry(answer(ID="by-hand")).check is None
-    assert not catalog.entry(with_check("web", "critical") | {"Service": answer(ID="by-hand")["Service"]}).passing
