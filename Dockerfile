@@ -2,6 +2,7 @@
 #
 #   docker build -t consul-redis-agent .
 #   docker run -d --network host --read-only --tmpfs /run/consul-redis-agent:uid=10001,mode=0700 \
+#       -v consul-redis-agent:/var/lib/consul-redis-agent \
 #       -v /etc/consul-redis-agent:/etc/consul-redis-agent:ro consul-redis-agent run --config /etc/consul-redis-agent/consul-redis-agent.toml
 #
 # With its own network, [consul] url and [[redis]] url name the other containers. `docker exec` runs the other commands.
@@ -24,8 +25,9 @@ RUN python -m pip wheel --no-deps --no-build-isolation --no-index -w wheel . \
 FROM python:3.13-slim
 COPY --from=build /opt/consul-redis-agent /opt/consul-redis-agent
 # A number, so that an orchestrator can see that it is not root; the folder of the status socket is its own.
-RUN install -d -o 10001 -g 10001 -m 0700 /run/consul-redis-agent
-ENV PATH=/opt/consul-redis-agent/bin:$PATH RUNTIME_DIRECTORY=/run/consul-redis-agent PYTHONDONTWRITEBYTECODE=1
+RUN install -d -o 10001 -g 10001 -m 0700 /run/consul-redis-agent /var/lib/consul-redis-agent
+ENV PATH=/opt/consul-redis-agent/bin:$PATH RUNTIME_DIRECTORY=/run/consul-redis-agent PYTHONDONTWRITEBYTECODE=1 \
+    STATE_DIRECTORY=/var/lib/consul-redis-agent
 USER 10001:10001
 STOPSIGNAL SIGTERM
 # Healthy means that decisions are being finished: not that Redis, Sentinel or Consul are well, which no restart mends.

@@ -159,7 +159,7 @@ class Agent:
             self._lines = {}
             self.nodes = []
             for i, redis in enumerate(config.redis):
-                memory = state.load(self._state, naming(config, redis, seen_from).master_id)
+                memory = state.load(self._state, naming(config, redis, seen_from).kept_as)
                 told = self._decided, self._written
                 self.nodes.append(
                     NodeAgent(
@@ -218,7 +218,7 @@ class Agent:
         if self._state and self._kept.get(node.name, ("", False)) != now:
             self._kept[node.name] = now
             saving = asyncio.get_running_loop().run_in_executor(
-                None, state.save, self._state, node.naming.master_id, node.memory
+                None, state.save, self._state, node.naming.kept_as, node.memory
             )
             saving.add_done_callback(_say)
 

@@ -5,10 +5,8 @@
     │   ├── ConfigError         the configuration: every mistake at once, exit 78
     │   └── StaleDecision       a decision older than it may live; look again
     └── RemoteError             somebody else: the process stays up and tries again
-        ├── RedisError          the own Redis node
-        │   └── RedisDenied     it refuses the login or a command
-        ├── SentinelError       one Sentinel
-        │   └── SentinelDenied  it refuses the login or a command
+        ├── Unanswered          a Redis node or a Sentinel; who asked says which
+        │   └── Denied          it refuses the login or a command
         └── ConsulError         the Consul agent or its servers
             ├── ConsulMisused   this program wrote what Consul does not take (400, 413): a mistake of its own
             ├── ConsulDenied    the token lacks a right (403)
@@ -46,20 +44,16 @@ class RemoteError(AgentError):
     """Somebody outside is at fault; the message says who."""
 
 
-class RedisError(RemoteError):
-    """The own Redis node did not answer, or not in the way that Redis does."""
+class Unanswered(RemoteError):
+    """No answer, or none that is Redis' protocol. ``gone``: nothing listens there."""
+
+    def __init__(self, message: str, *, gone: bool = False) -> None:
+        super().__init__(message)
+        self.gone = gone
 
 
-class RedisDenied(RedisError):
-    """Redis refuses the login, or its ACL refuses a command."""
-
-
-class SentinelError(RemoteError):
-    """One Sentinel did not answer, or not in the way that Sentinel does."""
-
-
-class SentinelDenied(SentinelError):
-    """A Sentinel refuses the login, or its ACL refuses a command."""
+class Denied(Unanswered):
+    """The server refuses the login or a command."""
 
 
 class ConsulError(RemoteError):

@@ -251,4 +251,5 @@ def naming(config: Config, redis: RedisConfig, seen_from: str) -> Naming:
         replica_id=identity.service_id(redis.replica or f"{redis.service}-replica", *at),
         tags=config.service.tags,
         meta=dict(config.service.meta),
+        kept_as=identity.service_id("node", *at),
     )

@@ -19,20 +19,20 @@ def state_directory(env: Mapping[str, str]) -> Path | None:
     return Path(given.split(":")[0]) if given else None
 
 
-def load(directory: Path | None, service_id: str) -> Memory:
-    """What an earlier run has kept for the Redis node whose entry has this id. What cannot be read was not kept."""
+def load(directory: Path | None, kept_as: str) -> Memory:
+    """What an earlier run has kept of the Redis node that is kept under this name. What cannot be read was not kept."""
     if directory is None:
         return NOTHING
     try:
-        kept = json.loads(_file(directory, service_id).read_text())
+        kept = json.loads(_file(directory, kept_as).read_text())
         return Memory(group=str(kept["group"]), had_sentinel=bool(kept["had_sentinel"]))
     except (OSError, ValueError, KeyError, TypeError):
         return NOTHING
 
 
-def save(directory: Path, service_id: str, memory: Memory) -> None:
+def save(directory: Path, kept_as: str, memory: Memory) -> None:
     """Keep it, in one step. Raises LocalError."""
-    path = _file(directory, service_id)
+    path = _file(directory, kept_as)
     try:
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps({"group": memory.group, "had_sentinel": memory.had_sentinel}) + "\n")
@@ -43,13 +43,13 @@ def save(directory: Path, service_id: str, memory: Memory) -> None:
         ) from None
 
 
-def forget(directory: Path, service_id: str) -> None:
+def forget(directory: Path, kept_as: str) -> None:
     """Keep nothing of that node any more. Raises LocalError."""
     try:
-        _file(directory, service_id).unlink(missing_ok=True)
+        _file(directory, kept_as).unlink(missing_ok=True)
     except OSError as error:
         raise LocalError(f"{directory}: {error.strerror}") from None
 
 
-def _file(directory: Path, service_id: str) -> Path:
-    return directory / f"{service_id}.json"
+def _file(directory: Path, kept_as: str) -> Path:
+    return directory / f"{kept_as}.json"

@@ -143,7 +143,7 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
         yield Finding(
             Level.OK, topic, f"Consul holds none yet; {told} (consul-redis-agent status says whether it runs)"
         )
-    kept = state.load(state.state_directory(os.environ) or state.INSTALLED, naming.master_id)
+    kept = state.load(state.state_directory(os.environ) or state.INSTALLED, naming.kept_as)
     whose = belonging(entries, naming, consul.here, found, view.node, kept)
     yield from others_findings(naming.service, naming.replica, whose)
 

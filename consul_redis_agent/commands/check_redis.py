@@ -12,7 +12,8 @@ from consul_redis_agent.clock import clock
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.config import RedisConfig
 from consul_redis_agent.decide.facts import Address, Node, Role
-from consul_redis_agent.watch.link import NOBODY, Unanswered
+from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.watch.link import NOBODY
 from consul_redis_agent.watch.lookout import redis_link, where
 from consul_redis_agent.watch.redis_node import node, parse_announce, parse_info
 from consul_redis_agent.watch.sentinels import HELLO

@@ -12,7 +12,7 @@ from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import Config
 from consul_redis_agent.decide.facts import Address, Sentinel
-from consul_redis_agent.watch.link import Unanswered
+from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.lookout import sentinel_link
 
 RIGHTS = {"CKQUORUM": "+sentinel|ckquorum", "PSUBSCRIBE": "+psubscribe &*"}

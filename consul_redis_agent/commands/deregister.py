@@ -144,11 +144,11 @@ def _forget(config: Config) -> None:
     directory = state.state_directory(os.environ) or state.INSTALLED
     for name in _namings(config):
         try:
-            state.forget(directory, name.master_id)
+            state.forget(directory, name.kept_as)
         except LocalError as error:
             raise LocalError(
                 f"the entries are removed, but what the agent has kept of the group is not ({error}): an agent that starts "
-                f"here is of the same group again; run this as the agent's user, or remove {name.master_id}.json there"
+                f"here is of the same group again; run this as the agent's user, or remove {name.kept_as}.json there"
             ) from None
 
 

@@ -16,7 +16,7 @@ from consul_redis_agent.commands.survey import Survey, look_at_node, survey
 from consul_redis_agent.commands.truth import Judgement, Looks, describe, judge
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.decide.facts import Address, Node
-from consul_redis_agent.watch.link import Unanswered
+from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.lookout import redis_link
 
 WATCH_PERIOD = 0.02

@@ -12,8 +12,9 @@ from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.decide.facts import Address, Node, Role, Sentinel
 from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.decide.sentinels import known_sentinels, majority, of_group, reached
+from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.discovery import SEARCH_TIME
-from consul_redis_agent.watch.link import Link, Unanswered
+from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.lookout import sentinel_link, where
 from consul_redis_agent.watch.redis_node import node, parse_info
 from consul_redis_agent.watch.sentinels import HELLO, SentinelWatch, hello

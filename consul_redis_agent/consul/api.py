@@ -138,15 +138,6 @@ class ConsulAPI:
         self._consul.txn.put(list(operations))
         await self._http.warm()
 
-    async def catalog_check(self, check: Mapping[str, Any], *, timeout: float | None = None) -> None:
-        """Write one check of any Consul node into the catalog and leave the node as it is.
-
-        python-consul2's ``catalog.register`` would write the node's address, too.
-        """
-        body = json.dumps({"Node": check["Node"], "SkipNodeUpdate": True, "Check": dict(check)})
-        call = self._http.put(CB.bool(), "/v1/catalog/register", data=body)
-        await self._http.send(call, timeout=timeout, repeatable=True)
-
     async def _agent_self(self) -> Json:
         answer = await self._consul.agent.self()
         if not isinstance(answer, dict) or not isinstance(answer.get("Config"), dict):

@@ -58,7 +58,9 @@ def remember(facts: Facts, memory: Memory) -> Memory:
     """The memory with what the facts add to it, whatever is decided."""
     node = facts.node if isinstance(facts.node, Node) else memory.node
     sentinels = of_group(facts.sentinels, node.run_id if node else "", facts.me)
-    known = known_sentinels(memory.known, sentinels)
+    strangers = [s for s in facts.sentinels if s not in sentinels]
+    theirs = {id_ for s in strangers for id_ in (s.id, *s.peers)} - {id_ for s in sentinels for id_ in (s.id, *s.peers)}
+    known = known_sentinels(memory.known - theirs, sentinels)
     heard = {s.id: s.run_ids for s in sentinels if not s.error and s.run_ids}
     roster = memory.roster
     if any(roster.get(id_) != listed for id_, listed in heard.items()) or not known.issuperset(roster):

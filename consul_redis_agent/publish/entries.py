@@ -48,6 +48,8 @@ class Naming:
     """Service id of the entry under ``replica``."""
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
+    kept_as: str = ""
+    """Names the node in the state directory, whatever its entries are called."""
 
     @property
     def ids(self) -> tuple[str, ...]:

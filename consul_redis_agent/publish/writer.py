@@ -198,7 +198,7 @@ class Writer:
         before = self._written
         while await self._take_one():
             pass
-        if self._held != self._current().key:
+        if self._is_due:
             await self._beat()
         if self._written != before:
             self._look_again()
@@ -235,8 +235,11 @@ class Writer:
         log.debug("%s: %s", self.naming.node, step)
         match step:
             case Transact():
-                for operations in transactions(step, self.here or ""):
-                    await self._api.txn(operations)
+                try:
+                    for operations in transactions(step, self.here or ""):
+                        await self._api.txn(operations)
+                except (ConsulDenied, ConsulUnknown) as error:
+                    raise ConsulError(f"{error} (to /v1/txn, without which no master is published)") from error
             case Register(entry):
                 await self._api.register(registration(entry))
             case Update(_, passing):

@@ -44,7 +44,9 @@ class Journal:
             self._watch_the_others(node.facts, node.memory)
 
     def written(self, target: Target, seconds: float) -> None:
-        """Tell that Consul holds a new target."""
+        """Tell that Consul holds a new target; not of a claim that is only recorded."""
+        if self.node.decision and self.node.decision.verdict is Verdict.PENDING:
+            return
         shown = ", ".join(f"{w.name} at {w.address} {w.status}" for w in target.wanted) or "no entry"
         if shown != self._published:
             self._published = shown
@@ -90,11 +92,16 @@ class Journal:
 
     def _watch_the_catalog(self, facts: Facts, memory: Memory) -> None:
         found, service = told(facts, memory), self.node.naming.service
-        unknown = ", ".join(sorted(f"{e.id} on {e.node}" for e in found.foreign))
+        unknown = ", ".join(sorted(f"{e.id} on {e.node}" for e in found.foreign if not e.marked))
+        unread = ", ".join(sorted(f"{e.id} on {e.node}" for e in found.foreign if e.marked))
         self._complain(
             "Consul's catalog",
-            f"entries under {service!r} that this tool did not make, or cannot read, left alone: {unknown}"
-            if unknown
+            f"entries under {service!r} that this tool did not make, left alone: {unknown}" if unknown else "",
+        )
+        self._complain(
+            "claims",
+            f"entries under {service!r} that say master with a claim that cannot be read, left alone: {unread}"
+            if unread
             else "",
         )
         strangers = ", ".join(sorted(f"{e.address} on {e.node}" for e in found.strangers))

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from consul_redis_agent.clock import clock, until_tick
 from consul_redis_agent.decide.facts import Address, Node, Role, Sentinel
-from consul_redis_agent.watch.link import Link, Unanswered
+from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.sentinels import HELLO, SentinelWatch, hello
 
 HELLO_PERIOD = 2.0

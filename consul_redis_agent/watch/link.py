@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.exceptions import RedisError as LibraryError
 
-from consul_redis_agent.errors import RedisDenied, RedisError, SentinelDenied, SentinelError
+from consul_redis_agent.errors import Denied, Unanswered
 
 if TYPE_CHECKING:
     from consul_redis_agent.decide.facts import Address
@@ -42,18 +42,6 @@ GONE = {errno.ECONNREFUSED, errno.ENOENT}
 
 NOBODY = "nothing listens there"
 """What is said of that."""
-
-
-class Unanswered(Exception):
-    """No answer, or none that is Redis' protocol. ``gone``: nothing listens there."""
-
-    def __init__(self, message: str, *, gone: bool = False) -> None:
-        super().__init__(message)
-        self.gone = gone
-
-
-class Denied(Unanswered):
-    """The server refuses the login or a command."""
 
 
 class _Reader(asyncio.StreamReader):
@@ -223,18 +211,6 @@ class Link:
             self._connection = None
             connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - the only way without a coroutine
             self._closed()
-
-
-def redis_error(error: Unanswered, where: object) -> RedisError:
-    """Blame Redis."""
-    kind = RedisDenied if isinstance(error, Denied) else RedisError
-    return kind(f"Redis at {where}: {error}")
-
-
-def sentinel_error(error: Unanswered, where: object) -> SentinelError:
-    """Blame a Sentinel."""
-    kind = SentinelDenied if isinstance(error, Denied) else SentinelError
-    return kind(f"Sentinel at {where}: {error}")
 
 
 def _is_gone(error: BaseException) -> bool:

@@ -16,10 +16,10 @@ from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_
 from consul_redis_agent.decide import identity
 from consul_redis_agent.decide.decision import Decision, Reason, SentinelMode
 from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Node, Peer, Sentinel
-from consul_redis_agent.errors import LocalError
+from consul_redis_agent.errors import LocalError, Unanswered
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
-from consul_redis_agent.watch.link import Link, Unanswered
+from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.redis_node import RedisWatch, ask_peer
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Lookout:
         self._changed = changed
         self._pool, self._catalog = sentinels, catalogs[redis.service]
         self._catalogs = tuple(catalogs[n] for n in dict.fromkeys((redis.service, redis.replica)) if n in catalogs)
-        self._node = RedisWatch(self._link, changed, phase, self._node_closed)
+        self._node = RedisWatch(self._link, changed, phase, self._node_closed, self._published_elsewhere)
         self._hello = HelloWatch(self._link, self._wants_hello, self._heard_hello)
         self._at_sentinel: Address | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -100,11 +100,6 @@ class Lookout:
         for catalog in self.seen().values():
             yield from catalog.entries
 
-    @property
-    def consul_lost(self) -> int:
-        """How often Consul was out of reach; only ever grows."""
-        return sum(catalog.lost for catalog in self._catalogs)
-
     def attend(self, decision: Decision, known: frozenset[str]) -> None:
         """Ask whom the decision rests on, or waits for, as often as that needs. ``known``: the Sentinels that count."""
         self._pool.forget(known)
@@ -114,6 +109,9 @@ class Lookout:
         self._catalog.confirm(self, self._ttl / CONFIRMATIONS if decision.rests_on_consul else inf)
         if decision.reason is Reason.NO_CATALOG:
             self._catalog.hurry(self._ttl)
+
+    def _published_elsewhere(self) -> Address | None:
+        return self.publish_at if self.publish_at != self.address else None
 
     def _node_closed(self) -> None:
         """If Sentinel has just promoted the node, the leader is asked beside it, so that nobody waits for him later."""

@@ -9,7 +9,7 @@ from tenacity import AsyncRetrying, RetryCallState
 from tenacity.wait import wait_base
 
 from consul_redis_agent.clock import clock, set_within, until_tick
-from consul_redis_agent.watch.link import Unanswered
+from consul_redis_agent.errors import Unanswered
 
 
 class Looks(ABC):

@@ -7,6 +7,7 @@ those are what the poll is for.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -17,13 +18,16 @@ from tenacity import wait_exponential_jitter
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.decide.facts import Address, Node, Peer, Role, Silence, whole
-from consul_redis_agent.watch.link import Link, Unanswered
+from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.looks import Looks
 
 POLL = 1.0
 """Seconds between two looks while nothing happens."""
 BACKOFF = wait_exponential_jitter(multiplier=0.002, exp_base=3.0, max=1.0, jitter=0.002)
 """Between looks that failed. The first repeat comes at once: a dying node refuses a few milliseconds after it closed."""
+PROBE = 0.1
+"""Seconds for a connection to the published address, where the one that is watched refuses."""
 SECTIONS = ("INFO", "server", "persistence", "replication")
 """Redis 7 and Valkey take several sections; an older one refuses, and gives everything to a plain INFO."""
 
@@ -40,13 +44,14 @@ class RedisWatch(Looks):
         changed: Callable[[], None],
         phase: float,
         closed: Callable[[], None] = lambda: None,
+        published: Callable[[], Address | None] = lambda: None,
     ) -> None:
         super().__init__(POLL, BACKOFF, phase)
         self.fact: Node | Silence | None = None
         self.announced: Address | None = None
         """``replica-announce-ip`` and ``-port``, where both are set and the login may read them."""
         self._link = link(self._lost)
-        self._changed, self._closed = changed, closed
+        self._changed, self._closed, self._published = changed, closed, published
         self._closed_at = -inf
         self._answered: Node | None = None
         """The last answer, also where looks have failed since."""
@@ -72,7 +77,13 @@ class RedisWatch(Looks):
             await self._link.close()
 
     async def _look(self, began: float) -> None:
-        (answer,) = await self._link.ask(self._command)
+        try:
+            (answer,) = await self._link.ask(self._command)
+        except Unanswered as error:
+            published = self._published()
+            if error.gone and published and await accepts(published):
+                raise Unanswered(f"{error}, but something listens at {published}") from error
+            raise
         if isinstance(answer, ResponseError) and not isinstance(answer, NoPermissionError) and len(self._command) > 1:
             self._command = ("INFO",)
             (answer,) = await self._link.ask(self._command)
@@ -103,6 +114,17 @@ class RedisWatch(Looks):
         self._misses += 1
         self.fact = Silence(clock(), str(error), self._misses, gone=error.gone)
         self._changed()
+
+
+async def accepts(address: Address) -> bool:
+    """Whether somebody listens there: who refuses on this host does so at once, and nothing else is worth a wait."""
+    try:
+        async with asyncio.timeout(PROBE):
+            _, writer = await asyncio.open_connection(address.host, address.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 async def ask_peer(address: Address, link: Link) -> Peer:

@@ -20,7 +20,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_never, wait_ex
 
 from consul_redis_agent.clock import clock, until_tick
 from consul_redis_agent.decide.facts import Address, Selection, Sentinel, whole
-from consul_redis_agent.watch.link import Link, Unanswered
+from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.looks import Looks
 
 log = logging.getLogger(__name__)

@@ -59,7 +59,9 @@ def publish(
 ) -> str:
     """An entry as the agent makes it; returns its id."""
     service = f"{name}-{node.address.port}"
-    meta = {MARKER: FORMAT, NODE: made_for or f"redis://127.0.0.1:{node.address.port}"} | claim_meta(Claim(0, 0, "x"))
+    meta = {MARKER: FORMAT, NODE: made_for or f"redis://127.0.0.1:{node.address.port}"} | claim_meta(
+        Claim(0, 0, node.info("server")["run_id"])
+    )
     role_check = {"CheckID": f"{service}:role", "Name": "role:master", "TTL": "60s", "Status": "passing"}
     where = {"Address": node.address.host, "Port": node.address.port}
     body = {"ID": service, "Name": name, "Meta": meta, "Check": role_check} | where

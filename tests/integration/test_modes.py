@@ -92,7 +92,7 @@ def test_each_mode_holds_exactly_what_it_says(shared_fleet: Fleet, modes: list[M
     for name in ("in-services", "redis-replica", "in-check", "redis"):
         for instance in instances(consul, name):
             meta, port = instance["Service"]["Meta"], instance["Service"]["Port"]
-            assert (meta["consul_redis_agent"], meta["redis-master-name"]) == ("1", "mymaster")
+            assert (meta["consul_redis_agent"], meta["redis-master-name"]) == ("2", "mymaster")
             assert meta["redis-node"] == f"redis://127.0.0.1:{port}"
             assert ("redis-epoch" in meta) is (port == one.address.port), "the master alone holds a claim"
 

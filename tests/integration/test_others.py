@@ -7,7 +7,7 @@ import time
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import ConsulNode, Fleet, Witness, until
+from consul_redis_agent.fleet import ConsulNode, Fleet, Witness
 
 from .support import (
     assert_steady,
@@ -110,5 +110,5 @@ def test_a_dead_master_in_maintenance_is_not_shown_when_that_ends(fleet: Fleet) 
     witness.watch(2)
     assert in_maintenance(consul) == ["by-hand"]
     consul.put(f"{path}?enable=false")
-    until(lambda: instances(consul, "redis") == [], within=3, what="the entry is gone")
+    wait_for_catalog(consul, master(node)._replace(shown=False), within=3)
     assert_steady(witness, since=began)

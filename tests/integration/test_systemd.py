@@ -55,7 +55,7 @@ mount --bind "$REDIS" /srv/redis-server
 mount --bind "$FOLDER" /srv/fleet
 cp -a /etc/. /srv/etc
 mount --bind /srv/etc /etc
-for place in /opt /tmp /var/tmp /run /dev/shm; do mount -t tmpfs tmpfs $place; done
+for place in /opt /tmp /var/tmp /var/lib /run /dev/shm; do mount -t tmpfs tmpfs $place; done
 mount -t proc proc /proc
 mount -o remount,bind,ro /
 mkdir -p /etc/consul-redis-agent /opt/consul-redis-agent/bin

@@ -10,7 +10,8 @@ import pytest
 from redis.exceptions import ResponseError
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.watch.link import ANSWER_LIMIT, Link, Unanswered
+from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.watch.link import ANSWER_LIMIT, Link
 
 
 class Server(asyncio.Protocol):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consul_redis_agent.decide.facts import Address, Node, Role, Selection, Sentinel
 from consul_redis_agent.decide.sentinels import known_sentinels
-from consul_redis_agent.watch.link import Unanswered
+from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.redis_node import node, parse_info
 from consul_redis_agent.watch.sentinels import Failovers, event_master, parse_hello
 

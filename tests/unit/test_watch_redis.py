@@ -10,7 +10,8 @@ from typing import Any
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.decide.facts import Node
-from consul_redis_agent.watch.link import Link, Unanswered
+from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.redis_node import RedisWatch
 
 

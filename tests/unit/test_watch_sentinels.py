@@ -12,7 +12,8 @@ from typing import Any
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.decide.facts import Address, Selection
-from consul_redis_agent.watch.link import NOBODY, Link, Unanswered
+from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.watch.link import NOBODY, Link
 from consul_redis_agent.watch.sentinels import ATTENTION, PERIOD, SentinelWatch
 
 NAMES = [f"shop-{i}" for i in range(3)]
