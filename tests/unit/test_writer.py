@@ -752,6 +752,19 @@ async def test_a_consul_that_takes_no_transaction_is_said(scene: Scene, status: 
     assert scene.consul.done == []
 
 
+@pytest.mark.xfail(strict=True, reason="_failed() says neither a conflict nor a 404, however long it lasts")
+@pytest.mark.parametrize(("what", "error"), [("txn", ConsulConflict), ("register", ConsulUnknown)])
+async def test_a_refusal_that_lasts_is_said(scene: Scene, what: str, error: type[ConsulError]) -> None:
+    """The next look mends a conflict, and a registration a 404; what these do not mend, somebody has to."""
+    scene.consul.errors[what] = error("what Consul said")
+    for _ in range(30):
+        scene.consul.tried.clear()
+        scene.want(MASTER)
+        await scene.consul.tried.wait()
+        await turns(5)
+    assert "what Consul said" in scene.writer.error
+
+
 async def test_a_token_without_agent_read_learns_the_consul_node_from_the_own_check(scene: Scene) -> None:
     """A claim is registered critical for that, and passes by its transaction, which evicts its rival."""
     scene.consul.rival()
