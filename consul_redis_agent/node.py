@@ -17,7 +17,7 @@ from consul_redis_agent.consul.api import ConsulAPI
 from consul_redis_agent.consul.form import is_own
 from consul_redis_agent.decide import identity
 from consul_redis_agent.decide.decision import Decision, Policy, Reason, SentinelMode, Verdict
-from consul_redis_agent.decide.facts import Address, Facts, Node, Role, Selection
+from consul_redis_agent.decide.facts import Address, Entry, Facts, Node, Role, Selection
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.rules import decide
 from consul_redis_agent.decide.sentinels import leader
@@ -220,15 +220,16 @@ class NodeAgent:
             log.debug("%s: %s", self.name, error)
 
     def _target(self, decision: Decision) -> Target:
-        address = self.lookout.publish_at or NOWHERE
-        name = self.lookout.master_name or self._name_before()
+        before = self._before()
+        address = self.lookout.publish_at or (before.address if before else NOWHERE)
+        name = self.lookout.master_name or (before.master_name if before else "")
         entries = wanted(decision, self.naming, address, name)
         return Target(clock(), entries, decision.evict, decision.last, self.lookout.seen())
 
-    def _name_before(self) -> str:
-        """The master name that an earlier run wrote, as long as this one has not found it, so that the entry does not flap."""
+    def _before(self) -> Entry | None:
+        """The entry that an earlier run wrote: what this one has not found yet is taken from it, so that it does not flap."""
         own = (e for e in self.lookout.entries() if e.node == self.writer.here and is_own(e.meta, self.naming.node))
-        return next((e.master_name for e in own), "")
+        return next(own, None)
 
     @property
     def line(self) -> str:

@@ -19,6 +19,10 @@ asked only where the node is a master, or is silent; of a replica only whether a
 """
 
 
+MASTERS = tuple(by for by in Backing if by is not Backing.UP)
+"""What may be behind a node that answers and says master."""
+
+
 def page() -> str:
     """The whole page."""
     return "\n".join(
@@ -59,6 +63,8 @@ def _short(word: StrEnum) -> str:
 def beside(by: Backing) -> tuple[Standing, ...]:
     """What may stand beside the claim of a node that is so backed."""
     never = set[Standing]()
+    if by is Backing.FOLLOWED:
+        never |= {Standing.FIRST}
     if by is not Backing.OUTVOTED:
         never |= {Standing.LEAVING}
     if by is Backing.NOBODY:
@@ -75,13 +81,13 @@ def combinations() -> Iterator[tuple[State, Backing | None, Standing | None]]:
     for state in State:
         match state:
             case State.MASTER | State.MASTER_NOWHERE:
-                yield from ((state, by, what) for by in Backing for what in beside(by))
+                yield from ((state, by, what) for by in Backing if by is not Backing.UP for what in beside(by))
             case State.SILENT:
                 yield state, None, None
-                for by in (Backing.NAMED, Backing.NO_SENTINEL, Backing.NOBODY):
+                for by in (Backing.UP, Backing.NOBODY):
                     yield from ((state, by, what) for what in beside(by))
             case State.REPLICA | State.NOWHERE:
-                yield from ((state, None, what) for what in (None, Standing.STRANGER))
+                yield from ((state, None, what) for what in (None, Standing.UNREAD, Standing.STRANGER, Standing.UNTOLD))
             case _:
                 yield state, None, None
 
@@ -101,7 +107,7 @@ def _picture() -> Iterator[str]:
         yield f'    node -- "silent; {found if verdict is Verdict.MASTER else "otherwise"}" --> {verdict}'
     yield '    node -- "master" --> behind{"Who stands behind it?"}'
     asked: dict[tuple[tuple[Verdict, str], ...], list[Backing]] = {}
-    for by in Backing:
+    for by in MASTERS:
         asked.setdefault(_grouped((first_row(State.MASTER, by, what).verdict, what) for what in beside(by)), []).append(
             by
         )
@@ -124,10 +130,10 @@ def _grouped(cases: Iterable[tuple[Verdict, StrEnum]]) -> tuple[tuple[Verdict, s
 
 def _grid() -> Iterator[str]:
     """For a master: each pair of answers, and the row that decides it."""
-    yield "| claims ↓ behind it → | " + " | ".join(_short(by) for by in Backing) + " |"
-    yield "|---" * (len(Backing) + 1) + "|"
+    yield "| claims ↓ behind it → | " + " | ".join(_short(by) for by in MASTERS) + " |"
+    yield "|---" * (len(MASTERS) + 1) + "|"
     for what in Standing:
-        rows = [first_row(State.MASTER, by, what) if what in beside(by) else None for by in Backing]
+        rows = [first_row(State.MASTER, by, what) if what in beside(by) else None for by in MASTERS]
         cells = (f"{row.verdict} {TABLE.index(row) + 1}" if row else "" for row in rows)
         yield f"| {_short(what)} | " + " | ".join(cells) + " |"
 

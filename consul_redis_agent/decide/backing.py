@@ -8,7 +8,7 @@ from math import inf
 
 from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH, Claim, Early
 from consul_redis_agent.decide.decision import SentinelMode
-from consul_redis_agent.decide.facts import Address, Sentinel, Silence
+from consul_redis_agent.decide.facts import Address, Role, Sentinel
 from consul_redis_agent.decide.sentinels import leader
 from consul_redis_agent.decide.view import View
 
@@ -31,6 +31,7 @@ class Backing(StrEnum):
     OUTVOTED = "a majority names another node"
     NOBODY = "no majority is heard"
     NO_SENTINEL = "there is no Sentinel"
+    UP = "it does not answer, and is held for up"
     FOLLOWED = "there is no Sentinel, and the node that holds the claim follows this one"
 
 
@@ -101,7 +102,7 @@ def _begins_early(view: View) -> Backed | None:
     """Rule 2, second half: the leader has selected this node, which has turned, and says so still."""
     node, found = view.node, leader(view.facts, view.node)
     chosen = found.selection if found else None
-    if found is None or chosen is None or found not in view.members:
+    if found is None or chosen is None:
         return None
     # A role reported before the selection says nothing about the promotion: the node was a replica then.
     turned = node.at >= chosen.at and node.turned >= chosen.at - SEEN_LATE
@@ -154,7 +155,7 @@ def _unnamed(view: View, named: Address | None, count: str) -> Backed:
     if own:
         against = [s.epoch for s in view.voters if not view.names_me(s)]
         newer = sum(epoch > own.epoch for epoch in against) >= view.need
-        if newer or (named and view.top == own.epoch and own.turn == 0):
+        if newer or (named and ((view.top == own.epoch and own.turn == 0) or view.is_recount)):
             why = f"the Sentinels name {named or 'other nodes'} at epoch {view.top}"
             return Backed(Backing.OUTVOTED, why, view.top, named=named)
     return Backed(Backing.NOBODY, count, view.top, named=named)
@@ -175,14 +176,15 @@ def _came_first(view: View) -> bool:
     return (own.claim.order, -own.entry.created) > (rival.claim.order, -rival.entry.created)
 
 
-def held_up(view: View, silence: Silence) -> Backed:
-    """Rule 1: who holds a node for up that does not answer."""
+def held_up(view: View) -> Backed:
+    """Rule 1: whether a node that does not answer is held for up, which said last that it is a master."""
+    if view.node.role is not Role.MASTER or view.node.loading:
+        return Backed(Backing.NOBODY, "it was no master when it answered last")
     if not view.has_sentinel:
-        patient = view.memory.node is not None and view.now - view.memory.node.at <= view.policy.patience
-        by = Backing.NO_SENTINEL if patient else Backing.NOBODY
-        return Backed(by, f"it may be silent for {view.policy.patience:g} s", confirmed=-inf)
+        patient = view.now - view.node.at <= view.policy.patience
+        return Backed(Backing.UP if patient else Backing.NOBODY, f"it may be silent for {view.policy.patience:g} s")
     up = [s for s in view.voters if view.names_me(s) and not s.down]
     if len(up) < view.need or any(_replaces_me(view, s) for s in view.voters):
         return Backed(Backing.NOBODY, "no majority of Sentinels holds it for up")
     why = f"{len(up)} of {view.known} Sentinels hold it for up"
-    return Backed(Backing.NAMED, why, view.top, sorted(s.at for s in up)[-view.need])
+    return Backed(Backing.UP, why, view.top, sorted(s.at for s in up)[-view.need])

@@ -46,6 +46,8 @@ class Memory:
     """When the leader behind the own early claim last said that it promotes the own node."""
     spent: int = -1
     """The newest epoch at which an early claim was withdrawn: at this one only a majority brings a claim back."""
+    recount_since: float = inf
+    """Since when a majority of Sentinels has been seen at a lower epoch than that of the own claim."""
     outvoted: float = inf
     """Since when a majority of Sentinels has been seen to stand by another node than the own one, which holds a claim."""
 

@@ -38,7 +38,7 @@ from math import inf
 from typing import TypeVar
 
 from consul_redis_agent.decide.backing import LEADER_SILENCE, Backed, Backing, backing, held_up
-from consul_redis_agent.decide.claim import EARLY_TERM, Claim
+from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH, Claim
 from consul_redis_agent.decide.decision import Decision, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Entry, Facts, Node, Role, Silence
 from consul_redis_agent.decide.memory import Memory, remember
@@ -105,18 +105,19 @@ _HOLDS = (Standing.OWN, Standing.LAPSED)
 TABLE = (
     _row(11, Reason.UNSEEN, Verdict.KEEP, node=State.UNSEEN),
     _row(1, Reason.MISSED, Verdict.KEEP, node=State.MISSED),
-    _row(1, Reason.PATIENT, Verdict.MASTER, State.SILENT, (Backing.NAMED, Backing.NO_SENTINEL), Standing.OWN),
+    _row(1, Reason.PATIENT, Verdict.MASTER, State.SILENT, Backing.UP, Standing.OWN),
     _row(1, Reason.SILENT, Verdict.NONE, node=(State.SILENT, State.GONE)),
     _row(1, Reason.LOADING, Verdict.NONE, node=State.LOADING),
     _row(1, Reason.LINK_DOWN, Verdict.NONE, node=State.LINK_DOWN),
     _row(1, Reason.LAGGING, Verdict.NONE, node=State.LAGGING),
-    _row(4, Reason.NO_CATALOG, Verdict.KEEP, node=(State.MASTER, State.MASTER_NOWHERE), what=Standing.UNREAD),
+    _row(4, Reason.NO_CATALOG, Verdict.KEEP, what=Standing.UNREAD),
+    _row(3, Reason.NEWER_CLAIM, Verdict.NONE, by=(Backing.SEARCHING, Backing.UNASKED), what=Standing.NEWER),
     _row(7, Reason.SEARCHING, Verdict.KEEP, by=Backing.SEARCHING),
-    _row(9, Reason.STRANGER, Verdict.PENDING, State.MASTER, Backing.NAMED, Standing.STRANGER),
-    _row(9, Reason.STRANGER, Verdict.NONE, what=Standing.STRANGER),
+    _row(9, Reason.STRANGER, Verdict.PENDING, State.MASTER, Backing.NAMED, Standing.WAITING),
+    _row(9, Reason.STRANGER, Verdict.NONE, what=(Standing.STRANGER, Standing.WAITING)),
+    _row(9, Reason.UNTOLD, Verdict.KEEP, what=Standing.UNTOLD),
     _row(1, Reason.NO_ADDRESS, Verdict.NONE, node=State.NOWHERE),
     _row(1, Reason.REPLICATES, Verdict.REPLICA, node=State.REPLICA),
-    _row(9, Reason.UNTOLD, Verdict.KEEP, what=Standing.UNTOLD),
     _row(2, Reason.ASKING_LEADER, Verdict.KEEP, by=Backing.UNASKED),
     _row(2, Reason.EARLY_OVER, Verdict.NONE, by=Backing.EARLY_OVER),
     _row(4, Reason.GIVING_WAY, Verdict.KEEP, by=Backing.OUTVOTED, what=Standing.LEAVING),
@@ -153,19 +154,25 @@ def decide(facts: Facts, memory: Memory, policy: Policy) -> tuple[Decision, Memo
     memory = remember(facts, memory)
     state = _state(facts, policy)
     view = backed = stands = None
-    if memory.node:
-        view = View(facts, memory, policy, memory.node)
+    if node := memory.node or _as_left(facts):
+        view = View(facts, memory, policy, node)
         if state in (State.MASTER, State.MASTER_NOWHERE):
             backed = backing(view)
             stands = standing(view, backed)
-        elif state is State.SILENT and isinstance(facts.node, Silence):
-            backed = held_up(view, facts.node)
+        elif state is State.SILENT:
+            backed = held_up(view)
             stands = standing(view, backed)
-        elif state in (State.REPLICA, State.NOWHERE) and facts.catalog:
+        elif state in (State.REPLICA, State.NOWHERE):
             stands = replica_standing(view)
     row = first_row(state, backed.by if backed else None, stands.what if stands else None)
     case = _Case(facts, memory, policy, row, view, backed, stands)
     return case.decision(), case.memory_after()
+
+
+def _as_left(facts: Facts) -> Node | None:
+    """The own node as an earlier run left it in the catalog, where it has not answered this one yet."""
+    own = next((e for e in facts.catalog.entries if e.key == facts.own), None) if facts.catalog else None
+    return Node(-inf, own.claim.run_id, Role.MASTER) if own and own.claim and own.says_master else None
 
 
 def _state(facts: Facts, policy: Policy) -> State:
@@ -233,6 +240,7 @@ class _Case:
     def memory_after(self) -> Memory:
         """What is remembered of the decision."""
         memory, view, backed, row = self.memory, self.view, self.backed, self.row
+        memory = replace(memory, recount_since=self._recount_since())
         if row.verdict is Verdict.KEEP:
             return replace(memory, outvoted=self._outvoted()) if row.reason is Reason.GIVING_WAY else memory
         confirmed = max(view.confirmed if view else -inf, backed.confirmed if backed else -inf)
@@ -245,6 +253,8 @@ class _Case:
             heard = backed.heard if backed and row.reason is Reason.SELECTED else -inf
             return replace(memory, confirmed=confirmed, held=held, heard=heard, outvoted=inf, group=self.group)
         lost = [c for c in (memory.held, view.own.claim if view and view.own else None) if c and c.early]
+        if row.verdict is Verdict.PENDING:
+            lost = []  # it is being recorded
         return replace(
             memory,
             confirmed=confirmed if self.stands else -inf,
@@ -260,7 +270,8 @@ class _Case:
         if not self.view or not self.claim:
             return []
         order = self.claim.order
-        return [h for h in self.view.others if h.entry.rises and (h.claim.order <= order or h in self.view.false)]
+        masters = [h for h in self.view.others if h.entry.rises and h.entry.says_master]
+        return [h for h in masters if h.claim.order <= order or h in self.view.false]
 
     def _last(self, evict: list[Held]) -> Entry | None:
         """Where the newest claim of another node of the group is, if it is not evicted anyway."""
@@ -268,6 +279,12 @@ class _Case:
             return None
         newest = max(self.view.others, key=lambda h: h.claim.order, default=None)
         return newest.entry if newest and newest not in evict else None
+
+    def _recount_since(self) -> float:
+        """A majority's epoch is lower than that of the own claim: they may have been wiped, and count anew."""
+        view, backed = self.view, self.backed
+        lower = view and backed and view.kept and NO_EPOCH < view.top < view.kept.epoch
+        return min(self.memory.recount_since, self.facts.now) if lower else inf
 
     def _outvoted(self) -> float:
         return min(self.memory.outvoted, self.facts.now)
@@ -288,6 +305,7 @@ class _Case:
         why = backed.sentence if backed else ""
         what = stands.sentence if stands else ""
         silent = node.reason.rstrip(".") if isinstance(node, Silence) else ""
+        role = "replica" if isinstance(node, Node) and node.role is Role.REPLICA else "master"
         replica = f"Redis is a replica{f' of {node.follows}' if isinstance(node, Node) and node.follows else ''}"
         match self.row.reason:
             case Reason.UNSEEN:
@@ -313,7 +331,7 @@ class _Case:
             case Reason.NO_CATALOG if stands and stands.what is Standing.STALE:
                 return f"Redis is a master, and {why}; Consul is out of reach."
             case Reason.NO_CATALOG:
-                return "Redis is a master; Consul has not shown the other claims yet."
+                return f"Redis is a {role}; Consul has not shown the other claims yet."
             case Reason.SEARCHING:
                 return f"Redis is a master; {why}."
             case Reason.STRANGER:
@@ -322,7 +340,7 @@ class _Case:
                     f"other's entries out with `consul-redis-agent deregister`."
                 )
             case Reason.UNTOLD:
-                return f"Redis is a master; {what}."
+                return f"Redis is a {role}; {what}."
             case Reason.ASKING_LEADER:
                 return f"Redis has turned master; {why}."
             case Reason.GIVING_WAY:

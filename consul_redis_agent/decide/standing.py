@@ -13,7 +13,6 @@ from math import inf
 from consul_redis_agent.decide.backing import Backed, Backing
 from consul_redis_agent.decide.claim import NO_EPOCH, Claim
 from consul_redis_agent.decide.facts import Address, Entry
-from consul_redis_agent.decide.group import SETTLED
 from consul_redis_agent.decide.view import Held, View
 
 PATIENCE = 2.0
@@ -29,6 +28,7 @@ class Standing(StrEnum):
 
     UNREAD = "the catalog was not shown yet"
     STRANGER = "another group holds the name"
+    WAITING = "the same, and this one has published nothing yet"
     UNTOLD = "there are claims of which it cannot be told yet whose they are"
     NEWER = "a rival claim is newer"
     OWN = "the own claim passes and is the newest"
@@ -61,11 +61,11 @@ def standing(view: View, backed: Backed) -> Stands:
     if view.facts.catalog is None:
         return Stands(Standing.UNREAD, nobody)
     if stranger := _blocked_by(view):
+        published = any(not h.entry.pending for h in view.mine)
         claim = _claim(view, backed)[0]  # recorded, so that the other group hears of this one
-        return Stands(Standing.STRANGER, claim.settled, stranger)
+        return Stands(Standing.STRANGER if published else Standing.WAITING, claim.settled, stranger)
     if view.told.untold and not view.own:
-        others = ", ".join(f"{e.address} on {e.node}" for e in view.told.untold)
-        return Stands(Standing.UNTOLD, nobody, f"whether the claim of {others} is this group's is not known yet")
+        return Stands(Standing.UNTOLD, nobody, _untold(view))
     claim, rival = _claim(view, backed)
     if rival:
         ask = rival.entry.address if view.lingers(rival) or not view.has_sentinel else None
@@ -74,9 +74,20 @@ def standing(view: View, backed: Backed) -> Stands:
 
 
 def replica_standing(view: View) -> Stands | None:
-    """What stands in the way of a replica's entry: another group that holds the name."""
-    stranger = _blocked_by(view)
-    return Stands(Standing.STRANGER, Claim(NO_EPOCH, 0, view.node.run_id), stranger) if stranger else None
+    """What stands in the way of a replica's entry: another group that holds the name, or may hold it."""
+    nobody = Claim(NO_EPOCH, 0, view.node.run_id)
+    if view.facts.catalog is None:
+        return Stands(Standing.UNREAD, nobody)
+    if stranger := _blocked_by(view):
+        return Stands(Standing.STRANGER, nobody, stranger)
+    if view.told.untold and not (view.mine or view.others):
+        return Stands(Standing.UNTOLD, nobody, _untold(view))
+    return None
+
+
+def _untold(view: View) -> str:
+    others = ", ".join(f"{e.address} on {e.node}" for e in view.told.untold)
+    return f"whether the claim of {others} is this group's is not known yet"
 
 
 def _beside_no_newer(view: View, backed: Backed, claim: Claim) -> Stands:
@@ -101,13 +112,13 @@ def _beside_no_newer(view: View, backed: Backed, claim: Claim) -> Stands:
     if evicted and 0 <= view.now - view.memory.evicted_since < PATIENCE:
         return Stands(Standing.EVICTED, claim)
     passed = claim.epoch < view.memory.newest and view.now - view.memory.newest_at < PATIENCE
-    if passed and not view.false and not _is_recount(view, backed):
+    if passed and not view.false:
         # Its host or Consul agent may only just start again, and the Sentinels not all know of its failover yet.
         return Stands(Standing.PASSED, claim, f"a claim of epoch {view.memory.newest} was there a moment ago")
     if backed.by is Backing.NOBODY:
         return Stands(Standing.LOST, claim)
     published = any(not h.entry.pending for h in (*view.mine, *view.others))
-    if not view.begun and not (view.has_sentinel and published):
+    if not view.begun and not view.rivals and not (view.has_sentinel and published):
         return Stands(Standing.FIRST, claim)
     return Stands(Standing.BEHIND if _is_behind(view) else Standing.FREE, claim)
 
@@ -115,10 +126,10 @@ def _beside_no_newer(view: View, backed: Backed, claim: Claim) -> Stands:
 def _blocked_by(view: View) -> str:
     """The group that holds the name: first come stays."""
     strangers = view.told.strangers
-    if not strangers or view.own:
+    ours = [h.entry for h in (*view.mine, *view.others)]
+    if not strangers or any(e.live for e in ours):  # who publishes stays
         return ""
     held = [e for e in strangers if not e.pending]
-    ours = [h.entry for h in (*view.mine, *view.others)]
     if held and any(not e.pending for e in ours):  # both have published: by force, or from a snapshot
         first = not any(e.live for e in held) and _oldest(ours) < _oldest(held)
     elif held:
@@ -149,11 +160,6 @@ def _is_behind(view: View) -> bool:
     if view.has_sentinel or not _oldest(pending) < _oldest([mine]):
         return False
     return 0 <= view.now - view.memory.pending_since < PATIENCE
-
-
-def _is_recount(view: View, backed: Backed) -> bool:
-    """Whether all Sentinels begin to count anew, as a group does whose Sentinels were wiped (a settled majority's word)."""
-    return backed.by is Backing.NAMED and view.now - view.memory.roster_since >= SETTLED
 
 
 def _claim(view: View, backed: Backed) -> tuple[Claim, Held | None]:
@@ -196,7 +202,7 @@ def _as_named(view: View, backed: Backed) -> tuple[Claim, Held | None]:
 def _at(view: View, backed: Backed) -> Claim:
     """The claim held already where it is of this epoch, else a first one."""
     own = view.own.claim.settled if view.own else None
-    if own and (own.epoch == backed.epoch or (own.epoch > backed.epoch and not _is_recount(view, backed))):
+    if own and (own.epoch == backed.epoch or (own.epoch > backed.epoch and not view.is_recount)):
         return own
     # Must outrank any claim that an absent host may bring back.
     away = [h.claim.turn for h in view.others if h.claim.epoch == backed.epoch and not h.entry.live]

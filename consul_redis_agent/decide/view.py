@@ -8,7 +8,7 @@ from functools import cached_property
 from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH, Claim
 from consul_redis_agent.decide.decision import Policy, SentinelMode
 from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Node, Peer, Role, Sentinel
-from consul_redis_agent.decide.group import Told, told
+from consul_redis_agent.decide.group import SETTLED, Told, told
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.sentinels import is_fresh, majority, of_group, reached
 
@@ -86,6 +86,17 @@ class View:
         """Those that have reached it; one that is behind has not heard the news."""
         return [s for s in self.fresh if s.epoch >= self.top]
 
+    @cached_property
+    def is_named(self) -> bool:
+        """Whether a majority names this node."""
+        return sum(map(self.names_me, self.voters)) >= self.need
+
+    @property
+    def is_recount(self) -> bool:
+        """Whether the Sentinels count their epochs anew, as they do once they were wiped: a settled majority's word."""
+        since = max(self.memory.recount_since, self.memory.roster_since)
+        return self.now - since >= SETTLED
+
     @property
     def has_sentinel(self) -> bool:
         """Whether Sentinel decides, also where none can be reached (rule 7)."""
@@ -117,7 +128,7 @@ class View:
         """
         if not self.lingers(held):
             return False
-        return held.claim.early is not None or self._denies(held.entry.address)
+        return held.claim.early is not None or (self.is_named and self._denies(held.entry.address))
 
     def lingers(self, held: Held) -> bool:
         """Whether a claim has been there for 5 s and no majority has followed it, early or at its epoch."""

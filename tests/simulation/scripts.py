@@ -77,8 +77,8 @@ def stopped_at_work(world: World) -> None:
         host.redis.paused = True
         world.say(host.number, "Redis is stopped")
         world.changed()
-        engine.later(15.0, host.agent.resume)
-        engine.later(17.0, world.resume, host.redis)
+        engine.later(30.0, host.agent.resume)
+        engine.later(32.0, world.resume, host.redis)
 
     engine.later(0.0, stop)
 

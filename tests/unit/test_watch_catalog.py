@@ -163,6 +163,23 @@ async def test_an_alarm_of_before_a_change_is_not_believed_after_the_read_that_s
         assert watch.fact.entries[0].address.host == "10.0.0.2"
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_look_that_is_asked_for_while_an_alarm_rings_is_not_lost(turns: int) -> None:
+    """In whichever turn of the loop: else it would wait for a whole new question."""
+    consul = QuietConsul()
+    async with watching(consul) as (watch, _):
+        consul.read.clear()
+        consul.index = 8
+        consul.changed.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reads = len(consul.reads)
+        watch.look_again()
+        while len(consul.reads) == reads:
+            consul.read.clear()
+            await consul.read.wait()
+
+
 async def test_an_alarm_that_is_refused_is_no_error_while_the_servers_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its token may have been deleted after the next one was in use; it is set again after a moment, not without pause."""
     monkeypatch.setattr(catalog, "DEAF", 0.05)
