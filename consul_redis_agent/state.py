@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,9 +26,12 @@ def load(directory: Path | None, kept_as: str) -> Memory:
         return NOTHING
     try:
         kept = json.loads(_file(directory, kept_as).read_text())
-        return Memory(group=str(kept["group"]), had_sentinel=bool(kept["had_sentinel"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return NOTHING
+    match kept:
+        case {"group": str(group), "had_sentinel": bool(had_sentinel)}:
+            return Memory(group=group, had_sentinel=had_sentinel)
+    return NOTHING
 
 
 def save(directory: Path, kept_as: str, memory: Memory) -> None:
@@ -35,7 +39,10 @@ def save(directory: Path, kept_as: str, memory: Memory) -> None:
     path = _file(directory, kept_as)
     try:
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"group": memory.group, "had_sentinel": memory.had_sentinel}) + "\n")
+        with fresh.open("w") as file:
+            file.write(json.dumps({"group": memory.group, "had_sentinel": memory.had_sentinel}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         fresh.replace(path)
     except OSError as error:
         raise LocalError(

@@ -132,11 +132,7 @@ def dead_entries(entries: Iterable[Entry]) -> list[Entry]:
 
 def deletions(entries: Iterable[Entry]) -> Iterator[list[Json]]:
     """The transactions that take entries out of the catalog, whichever Consul node they are on."""
-    by_node: dict[str, list[Entry]] = {}
-    for entry in entries:
-        by_node.setdefault(entry.node, []).append(entry)
-    for node, there in by_node.items():
-        yield from transactions(Transact(None, remove=tuple(there)), node)
+    return transactions(Transact(None, remove=tuple(entries)), "")
 
 
 def _forget(config: Config) -> None:

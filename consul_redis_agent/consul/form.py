@@ -411,7 +411,7 @@ def _rises(role: Mapping[str, Any], seal: Mapping[str, Any], tombstones: tuple[s
     """Whether its Consul agent, which does not know that it was evicted, is about to make it pass again."""
     if not (tombstones or EVICTED in (role.get("Output"), seal.get("Output"))):
         return False
-    whole_ = len(tombstones) == TOMBSTONES and seal.get("Status") == "critical"
+    whole_ = len(tombstones) == TOMBSTONES and seal.get("Status", "critical") == "critical"
     # Critical for another reason: that is what its Consul agent holds, and goes on to hold.
     return role.get("Status") == "passing" or (not whole_ and role.get("Output") == EVICTED)
 

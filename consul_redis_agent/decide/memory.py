@@ -40,6 +40,8 @@ class Memory:
     """Since when the own entry has been seen with a claim that does not pass; infinite while it is not."""
     confirmed: float = -inf
     """When a majority of Sentinels or Consul's servers last confirmed the own claim."""
+    recorded: Claim | None = None
+    """The group's first claim, if it is the own one and being recorded."""
     held: Claim | None = None
     """The own claim, if it was published with Sentinel's backing and not withdrawn since."""
     heard: float = -inf

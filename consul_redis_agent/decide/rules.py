@@ -251,17 +251,19 @@ class _Case:
             # What Consul alone confirms may predate a withdrawal.
             held = memory.held if row.reason in (Reason.CONFIRMED, Reason.PATIENT) else self.claim
             heard = backed.heard if backed and row.reason is Reason.SELECTED else -inf
-            return replace(memory, confirmed=confirmed, held=held, heard=heard, outvoted=inf, group=self.group)
+            return replace(
+                memory, confirmed=confirmed, recorded=None, held=held, heard=heard, outvoted=inf, group=self.group
+            )
         lost = [c for c in (memory.held, view.own.claim if view and view.own else None) if c and c.early]
-        if row.verdict is Verdict.PENDING:
-            lost = []  # it is being recorded
+        pending = row.verdict is Verdict.PENDING
         return replace(
             memory,
             confirmed=confirmed if self.stands else -inf,
+            recorded=self.claim if pending else None,
             held=None,
             heard=-inf,
             outvoted=inf,
-            spent=max(memory.spent, *(c.epoch for c in lost), -1),
+            spent=memory.spent if pending else max(memory.spent, *(c.epoch for c in lost), -1),
             group=self.group,
         )
 

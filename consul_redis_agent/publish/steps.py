@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import Any
 
 from consul_redis_agent.consul.form import (
     ROLE,
@@ -122,9 +123,10 @@ def _claim(target: Target, known: Known) -> Step | None:
 
 def _withdraw(target: Target, known: Known) -> Step | None:
     """What passes, and should not. Where only the catalog shows it, another transaction has to correct that."""
-    passes = target.passes
+    passes, names = target.passes, {entry.id for entry in target.wanted}
     for service in known.local.values():
-        if service.status == "passing" and service.id not in passes and is_own(service.meta, known.node):
+        ours = service.id in names or is_own(service.meta, known.node)
+        if service.status == "passing" and service.id not in passes and ours:
             return Update(service.id, passing=False)
     for entry in known.own():
         if entry.passing and entry.id not in passes:
@@ -161,11 +163,12 @@ def _tell_agent(target: Target, known: Known) -> Step | None:
             continue  # its transaction comes first
         if local is None:
             return Register(entry)
+        same = local.definition == entry.definition
         if entry.passing and entry.claims and local.status not in (None, "passing"):
-            return Update(entry.id, passing=True)
+            return Update(entry.id, passing=True) if same else Register(replace(entry, passing=False))
         if local.seal not in (None, "passing"):
-            return Unseal(entry.id)
-        if local.definition != entry.definition or None in (local.status, local.seal) or _has_other_ttl(local, entry):
+            return Unseal(entry.id) if same else Register(entry)  # the seal hides what is known there until now
+        if not same or None in (local.status, local.seal) or _has_other_ttl(local, entry):
             return Register(entry)
         if local.status != entry.status:
             return Update(entry.id, entry.passing)
@@ -202,7 +205,7 @@ def _holds(there: Entry, entry: Wanted) -> bool:
 def settled(target: Target, known: Known) -> bool:
     """Whether the catalog holds exactly what it should of this Redis node."""
     if known.catalog is None or not known.here:
-        return False
+        return not target.wanted and not known.local
     own = {e.id for e in known.own() if not (e.maintenance and not e.passing)}
     names = {w.id for w in target.wanted}
     there = [known.entry(w.id) for w in target.wanted]
@@ -227,6 +230,8 @@ def check(step: Step, target: Target, known: Known) -> None:
             _must_be_held(entry, claim, target, known)
         case Update(passing=True) if claim and step.service_id == claim.id:
             _must_be_held(claim, claim, target, known)
+            if (local := known.local.get(claim.id)) and local.definition != claim.definition:
+                raise Unsafe(f"{claim.id} would be set passing with another claim")
         case Update(passing=True) if step.service_id not in target.passes:
             raise Unsafe(f"{step.service_id} would be set passing, which is not wanted")
 
@@ -250,20 +255,28 @@ def after(step: Step, known: Known) -> Known:
             made = Local(
                 entry.id, entry.name, entry.tags, entry.address, dict(entry.meta), status, seal, maintenance, entry.ttl
             )
-            return replace(known, local={**known.local, entry.id: made})
+            known = replace(known, local={**known.local, entry.id: made})
+            there = known.entry(entry.id)
+            if there or known.catalog is None:
+                return _synced(known, entry.id, **_definition(entry, there))
+            passing = status == seal == "passing"
+            new = Entry(known.here, entry.id, **_definition(entry, None), passing=passing, rises=passing)
+            return replace(known, catalog=(*known.catalog, new))
         case Update(service_id, passing):
             known = _with(known, service_id, status="passing" if passing else "critical")
             there = known.entry(service_id)
             if there is None or there.passing is passing:
                 return known
-            synced = replace(there, passing=passing, rises=passing, index=None)
-            return replace(known, catalog=tuple(synced if e is there else e for e in known.catalog or ()))
+            return _synced(known, service_id, passing=passing, rises=passing, index=None)
         case Unseal(service_id):
-            return _with(known, service_id, seal=None)
+            known = _with(known, service_id, seal=None)
+            there, local = known.entry(service_id), known.local.get(service_id)
+            passing = bool(there and local and local.status == "passing" and not there.tombstones)
+            return _synced(known, service_id, passing=passing, rises=passing)
         case Deregister(service_id):
             left = tuple(e for e in known.catalog or () if e.key != (known.here, service_id))
-            local = {i: s for i, s in known.local.items() if i != service_id}
-            return replace(known, local=local, catalog=None if known.catalog is None else left)
+            rest = {i: s for i, s in known.local.items() if i != service_id}
+            return replace(known, local=rest, catalog=None if known.catalog is None else left)
 
 
 def _with(known: Known, service_id: str, **changed: str | None) -> Known:
@@ -271,6 +284,31 @@ def _with(known: Known, service_id: str, **changed: str | None) -> Known:
     if local is None:
         return known
     return replace(known, local={**known.local, service_id: replace(local, **changed)})  # type: ignore[arg-type]
+
+
+def _synced(known: Known, service_id: str, **changed: Any) -> Known:
+    """With what the Consul agent tells the servers of a service that they know."""
+    there = known.entry(service_id)
+    catalog = (replace(e, **changed) if e is there else e for e in known.catalog or ())
+    return known if there is None else replace(known, catalog=tuple(catalog))
+
+
+def _definition(entry: Wanted, there: Entry | None) -> dict[str, Any]:
+    """What an entry in the catalog becomes by a registration; its check is written only where its name or tags change."""
+    name = ROLE.format(entry.role)
+    before = there.role_check if there and there.role_check else {}
+    kept = there is not None and before.get("Name") == name and there.tags == entry.tags
+    return {
+        "name": entry.name,
+        "tags": entry.tags,
+        "address": entry.address,
+        "meta": dict(entry.meta),
+        "marked": True,
+        "claim": read_claim(entry.meta),
+        "says_master": entry.role == "master",
+        "role_check": {**before, "Name": name},
+        "index": there.index if there and kept else None,
+    }
 
 
 def _in_catalog(step: Transact, known: Known) -> Iterable[Entry]:
@@ -284,20 +322,8 @@ def _in_catalog(step: Transact, known: Known) -> Iterable[Entry]:
             yield there
     if entry:
         before = known.entry(entry.id)
-        yield Entry(
-            known.here,
-            entry.id,
-            entry.name,
-            entry.address,
-            entry.tags,
-            dict(entry.meta),
-            marked=True,
-            claim=read_claim(entry.meta),
-            says_master=entry.role == "master",
-            passing=entry.passing,
-            rises=entry.passing,
-            created=before.created if before else 0,
-            maintenance=before.maintenance if before else False,
-            index=None,
-            role_check={"Name": ROLE.format(entry.role)},
-        )
+        written = {**_definition(entry, None), "passing": entry.passing, "rises": entry.passing}
+        if before:
+            yield replace(before, **written, evicted=False, tombstones=())
+        else:
+            yield Entry(known.here, entry.id, **written)

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import inf
 from typing import Protocol
@@ -29,6 +29,7 @@ from consul_redis_agent.consul.form import (
     Transact,
     Unseal,
     Update,
+    Wanted,
     read_entry,
     read_local,
     registration,
@@ -45,6 +46,8 @@ BEATS = 3
 """Heartbeats in one TTL: two may be lost."""
 DECISION_LIFE = 1.5
 """Seconds after which a decision is not written any more. It is made anew once a second at the latest."""
+LASTS = 8
+"""Attempts after which what usually mends itself is said."""
 BACKOFF = wait_exponential_jitter(multiplier=0.05, exp_base=3.0, max=1.0, jitter=0.1)
 
 
@@ -88,6 +91,8 @@ class Writer:
         self._written = -inf
         """When the last step ended: what a catalog shows that is no younger does not count."""
         self._lost = 0
+        self._stood: dict[str, tuple[Wanted, float]] = {}
+        """The entries that were in place at their last beat, and when that was: these are beaten whatever else fails."""
         self._beat_at = 0.0
         self._soon = min(1.0, naming.ttl / BEATS / 3)
         """Seconds before its time that a beat is taken along with a decision that is made anyway."""
@@ -127,7 +132,7 @@ class Writer:
         """Write nothing more, until something is wanted again."""
         if self._task:
             self._task.cancel()
-            self._task = None
+            self._task, self.busy, self._stood = None, False, {}
             self._doubt()  # what was under way may still be done
 
     @property
@@ -183,8 +188,7 @@ class Writer:
     async def _bring(self) -> None:
         """Take every step to the target, with the beat first where it is due."""
         target = self._current()
-        if self._is_due and target.key == self._held:
-            await self._beat()
+        await self._beat_if_due()
         if self._is_blind(target):
             if target.key != self._held:
                 raise StaleDecision("Consul has not shown the other claims since it was out of reach")
@@ -192,18 +196,18 @@ class Writer:
         if self._lost != self._times_lost:
             self._lost = self._times_lost
             self._doubt()
-        await self.find_here(needed=any(entry.passing for entry in target.wanted))
+        await self.find_here(needed=bool(target.passes))
         if not self._read_local:
             await self._read()
+            await self._beat_if_due()
         before = self._written
         while await self._take_one():
             pass
-        if self._is_due:
-            await self._beat()
+        await self._beat_if_due()
         if self._written != before:
             self._look_again()
         target = self._current()
-        if self._held != target.key:
+        if self._held != target.key and settled(target, self._known):
             self._held = target.key
             self._done(target, clock() - self._wanted_since)
         if self.error:
@@ -218,10 +222,10 @@ class Writer:
             if step is None:
                 return False
             check(step, target, self._known)
-            age = clock() - target.decided
-            if age > DECISION_LIFE:
-                raise StaleDecision(f"the decision is {age:.1f} s old")
+            _must_be_young(target)
             self._held = None  # until it is done, also if it is interrupted: anything may be half written
+            for id_ in _concerned(step):
+                self._stood.pop(id_, None)
             try:
                 await self._do(step)
             finally:
@@ -249,15 +253,34 @@ class Writer:
             case Deregister(service_id):
                 await self._api.deregister(service_id)
 
-    async def _beat(self) -> None:
-        """Begin the TTL of each check anew, but not beyond the end of an early claim, nor of what was put down meanwhile."""
+    async def _beat_if_due(self) -> None:
+        """Begin the TTL of each entry that is in place anew, but not beyond the end of an early claim.
+
+        It is done once that is every one that is wanted; until then it is tried with each attempt.
+        """
+        if not self._is_due:
+            return
         async with self._api.beats:
-            for entry in self._current().wanted:
-                local = self._known.local.get(entry.id)
-                if clock() + entry.ttl > entry.ends or local is None or local.status != entry.status:
+            target, done = self._current(), True
+            for entry in target.wanted:
+                _must_be_young(target)
+                if clock() + entry.ttl > entry.ends:
+                    continue
+                if not self._stands(entry):
+                    done = False
                     continue
                 await self._api.check_update(entry.check_id, "passing" if entry.passing else "critical", OUTPUT)
-        self._beat_at = clock() + self.naming.ttl / BEATS * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
+                self._stood[entry.id] = entry, clock()
+        if done:
+            self._beat_at = clock() + self.naming.ttl / BEATS * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load
+
+    def _stands(self, entry: Wanted) -> bool:
+        """Whether the own Consul agent holds the entry as it is wanted, or did so less than a TTL ago, with nothing done since."""
+        if self._read_local:
+            local = self._known.local.get(entry.id)
+            return local is not None and (local.status, local.definition) == (entry.status, entry.definition)
+        stood = self._stood.get(entry.id)
+        return stood is not None and stood[0] == entry and clock() - stood[1] < entry.ttl
 
     def _is_blind(self, target: Target) -> bool:
         """Whether it wants something to pass, and was decided before the claims were seen again after an error.
@@ -279,7 +302,7 @@ class Writer:
 
     def _doubt(self) -> None:
         """What is known of the own Consul agent may be over: it was out of reach, or a step was cut off."""
-        self._read_local = self._asked_here = self.busy = False
+        self._read_local = self._asked_here = False
         self._held = None
         self._look_again()
 
@@ -305,7 +328,10 @@ class Writer:
             checks = (await self._api.checks()).values()
             self.here = next((str(c["Node"]) for c in checks if c.get("Node")), "")
         self._asked_here = bool(self.here)
-        self._known = replace(self._known, here=self.here)
+        catalog = self._known.catalog
+        if catalog and self.here:  # also of what was written before its node was known
+            catalog = tuple(entry if entry.node else replace(entry, node=self.here) for entry in catalog)
+        self._known = replace(self._known, here=self.here, catalog=catalog)
 
     async def _read(self) -> None:
         """The own Consul agent's services that this tool registered for the node, or that stand in the place of one."""
@@ -334,10 +360,12 @@ class Writer:
             return  # mends itself with the next decision
         if self._refused:
             self._look_again()
-            return
-        self._doubt()
+        else:
+            self._doubt()
         if isinstance(error, ConsulUnknown):
-            return  # registered again with the next attempt
+            self._stood = {}
+        if isinstance(error, ConsulConflict | ConsulUnknown) and state.attempt_number < LASTS:
+            return  # mends itself with the next look, or is registered again with the next attempt
         self.errors += 1
         if str(error) != self.error:
             self.error = str(error)
@@ -364,13 +392,14 @@ class Writer:
         self.stop()
         self._target = target
         self._look(target.seen)
-        if target.key == self._held:
-            await self._beat()
-            return
+        if self._is_blind(target):
+            raise StaleDecision("Consul has not shown the other claims since it was out of reach")
         await self.find_here(needed=False)
         await self._read()
         while await self._take_one():
             pass
+        self._beat_at = 0.0
+        await self._beat_if_due()
 
     async def leave(self) -> None:
         """Take every entry of this Redis node out, whatever was decided. Raises ConsulError."""
@@ -383,3 +412,22 @@ class Writer:
         self._target = Target(clock(), ())
         while await self._take_one():
             self._target = Target(clock(), ())
+
+
+def _must_be_young(target: Target) -> None:
+    age = clock() - target.decided
+    if age > DECISION_LIFE:
+        raise StaleDecision(f"the decision is {age:.1f} s old")
+
+
+def _concerned(step: Step) -> Iterator[str]:
+    """Ids of the own entries that a step changes."""
+    match step:
+        case Transact(publish, remove=remove):
+            yield from (entry.id for entry in remove)
+            if publish:
+                yield publish.id
+        case Register(entry):
+            yield entry.id
+        case Update(service_id) | Unseal(service_id) | Deregister(service_id):
+            yield service_id

@@ -418,19 +418,7 @@ def test_what_was_restored_from_disk_is_sealed_anew() -> None:
     assert steps(target(replica), consul)[:2] == [Unseal(replica.id), Register(replica)]
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        Mode.SERVICES,
-        Mode.CHECK,
-        pytest.param(
-            Mode.TAGS,
-            marks=pytest.mark.xfail(
-                strict=True, reason="after(Register) leaves the index, and _correct() compares with it"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("mode", Mode)
 def test_a_step_is_not_followed_by_a_transaction_that_is_refused(mode: Mode) -> None:
     """A registration changes the index of the check that it writes: what was read before cannot be compared any more."""
     world = World(mode)
@@ -441,9 +429,6 @@ def test_a_step_is_not_followed_by_a_transaction_that_is_refused(mode: Mode) -> 
         consul = after(step, consul)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="after() leaves the catalog as it was, and _correct() does not ask how old that is"
-)
 @pytest.mark.parametrize("seal", ["passing", "critical"])
 def test_what_the_consul_agent_writes_itself_is_not_written_by_a_transaction_as_well(seal: str) -> None:
     """It syncs what it was told, at once. Only a look that is younger shows what it has left wrong."""
@@ -531,9 +516,6 @@ def test_an_update_of_what_is_not_wanted_to_pass_is_refused() -> None:
         check(Update("redis-replica-6379", passing=True), target(*want(MASTER)), known())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="check() does not ask whether the Consul agent knows the claim that it would sync"
-)
 def test_an_update_is_refused_while_the_consul_agent_knows_another_claim() -> None:
     """It would sync the service with the check, as it is known there: an older claim would pass."""
     (master,), (before,) = want(NEWER, Mode.CHECK), want(WITHDRAWN, Mode.CHECK)
@@ -542,7 +524,6 @@ def test_an_update_is_refused_while_the_consul_agent_knows_another_claim() -> No
         check(Update(master.id, passing=True), target(master), consul)
 
 
-@pytest.mark.xfail(strict=True, reason="_tell_agent() updates a claim's check before it looks at the definition")
 def test_a_consul_agent_that_knows_another_claim_is_not_told_to_pass() -> None:
     """The catalog holds the claim; the Consul agent, restored from an older disk, an earlier one, critical."""
     (master,), (before,) = want(NEWER, Mode.CHECK), want(WITHDRAWN, Mode.CHECK)
@@ -778,17 +759,11 @@ def test_an_interruption_after_any_step_converges(mode: Mode, before: Decision, 
     story(mode, before, mishap, then)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_tell_agent() takes the broken seal off while the role check passes with the old claim"
-)
 def test_a_broken_seal_is_not_taken_off_an_old_claim() -> None:
     """Mode tags: the Consul agent has started again and the node is a replica now; the seal alone hides the old claim."""
     story(Mode.TAGS, MASTER, "restart", REPLICA)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_withdraw() asks is_own() of an entry that is wanted, too, and the check still passes"
-)
 @pytest.mark.parametrize("then", [PENDING, WITHDRAWN, FOLLOWS], ids=["pending", "withdrawn", "follows"])
 def test_an_entry_that_somebody_wrote_over_does_not_pass_when_it_is_taken_back_critical(then: Decision) -> None:
     """Registering keeps the status of its role check, which passes: an update has to come first."""

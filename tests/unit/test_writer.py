@@ -322,9 +322,6 @@ async def test_what_is_held_is_told_once_with_its_time(scene: Scene) -> None:
     assert 0.5 <= seconds < 2.0
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_bring() tells done() when there is no next step, also where that is so for want of a look"
-)
 async def test_nothing_is_told_to_be_held_that_is_not(checking: Scene) -> None:
     """A claim that waits for a look at the catalog is not published yet."""
     await checking.holds(MASTER)
@@ -529,7 +526,6 @@ async def test_a_beat_that_says_not_found_has_the_entry_registered_again(scene: 
     assert (scene.writer.error, scene.writer.errors) == ("", 0)
 
 
-@pytest.mark.xfail(strict=True, reason="_bring() beats only what _held names, which every step and every error forget")
 async def test_the_beat_comes_before_a_removal_that_is_refused(scene: Scene, hand: Hand) -> None:
     """A token may lack the right to an old name: the right entry is beaten all the same, for as long as that lasts."""
     await scene.holds(MASTER)
@@ -582,7 +578,6 @@ async def test_a_step_is_not_taken_for_a_decision_of_long_ago(scene: Scene, hand
     assert scene.consul.done == ["txn"]
 
 
-@pytest.mark.xfail(strict=True, reason="_beat() does not ask how old the decision is")
 async def test_a_beat_of_long_ago_is_not_sent(scene: Scene, hand: Hand) -> None:
     """The process stood still while it waited for its turn: the TTL has run out, and a beat would set the entry passing."""
     await scene.holds(MASTER)
@@ -636,9 +631,6 @@ async def test_what_passes_already_goes_on_beating_while_consul_shows_nothing(sc
         assert scene.consul.done == beats * [UP]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_failed() forgets _held, and while the claims are not seen only _held is beaten"
-)
 async def test_one_beat_that_fails_does_not_end_the_beating(scene: Scene, hand: Hand) -> None:
     """Consul's servers are away, and its agent here was slow once: nothing has changed there, and its TTL runs."""
     await scene.holds(MASTER)
@@ -708,7 +700,6 @@ async def test_a_refused_transaction_is_repeated_with_the_next_decision(
     assert (scene.writer.error, scene.writer.errors) == ("", 0), "somebody was quicker: that is no error"
 
 
-@pytest.mark.xfail(strict=True, reason="_doubt() says that the writer is not busy while it waits for its next attempt")
 async def test_a_target_that_differs_does_not_wait_for_the_pause_after_an_error(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -752,7 +743,6 @@ async def test_a_consul_that_takes_no_transaction_is_said(scene: Scene, status: 
     assert scene.consul.done == []
 
 
-@pytest.mark.xfail(strict=True, reason="_failed() says neither a conflict nor a 404, however long it lasts")
 @pytest.mark.parametrize(("what", "error"), [("txn", ConsulConflict), ("register", ConsulUnknown)])
 async def test_a_refusal_that_lasts_is_said(scene: Scene, what: str, error: type[ConsulError]) -> None:
     """The next look mends a conflict, and a registration a 404; what these do not mend, somebody has to."""
@@ -799,7 +789,6 @@ async def test_an_own_entry_under_a_former_name_leaves(scene: Scene) -> None:
 # At the end
 
 
-@pytest.mark.xfail(strict=True, reason="finish() stops first, which forgets _held")
 async def test_what_is_held_is_beaten_for_the_last_time(scene: Scene) -> None:
     """A restart has the whole TTL; the node's loop has stopped the writer before."""
     await scene.holds(MASTER)
@@ -824,7 +813,6 @@ async def test_the_last_word_sets_nothing_passing_before_the_catalog_holds_its_c
     assert "txn" in checking.consul.done[: int(min(first_up, 99))] or first_up == inf
 
 
-@pytest.mark.xfail(strict=True, reason="finish() does not ask _is_blind()")
 async def test_the_last_word_sets_nothing_passing_while_consul_shows_nothing(scene: Scene) -> None:
     """Its agent has started again, with a broken seal, and the claim may have been evicted since."""
     await scene.holds(MASTER)
