@@ -22,6 +22,8 @@ class Memory:
     """A Sentinel has answered for this group, or the own entry had a claim that one had backed."""
     known: frozenset[str] = frozenset()
     """Ids of the group's Sentinels, in reach or not: a majority is more than half of these."""
+    at: Mapping[Address, str] = field(default_factory=dict)
+    """The id of the Sentinel that answered last at each address: a new one there takes the place of the old."""
     roster: Mapping[str, Mapping[Address, str]] = field(default_factory=dict)
     """The Redis nodes that each Sentinel listed last: address and run id, by the Sentinel's id."""
     roster_since: float = inf
@@ -64,7 +66,9 @@ def remember(facts: Facts, memory: Memory) -> Memory:
     sentinels = of_group(facts.sentinels, node.run_id if node else "", facts.me)
     strangers = [s for s in facts.sentinels if s not in sentinels]
     theirs = {id_ for s in strangers for id_ in (s.id, *s.peers)} - {id_ for s in sentinels for id_ in (s.id, *s.peers)}
-    known = known_sentinels(memory.known - theirs, sentinels)
+    at = {s.address: s.id for s in sentinels if not s.error}
+    replaced = {id_ for address, id_ in memory.at.items() if at.get(address, id_) != id_}
+    known = known_sentinels(memory.known - theirs - replaced, sentinels)
     heard = {s.id: s.run_ids for s in sentinels if not s.error and s.run_ids}
     roster = memory.roster
     if any(roster.get(id_) != listed for id_, listed in heard.items()) or not known.issuperset(roster):
@@ -79,6 +83,7 @@ def remember(facts: Facts, memory: Memory) -> Memory:
         memory,
         node=node,
         known=known,
+        at=memory.at if at.items() <= memory.at.items() else {**memory.at, **at},
         roster=roster,
         roster_since=since,
         had_sentinel=memory.had_sentinel or bool(known) or bool(own and own.claim and own.claim.epoch > NO_EPOCH),

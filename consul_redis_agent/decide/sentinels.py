@@ -45,12 +45,15 @@ def of_group(sentinels: Iterable[Sentinel], run_id: str, me: frozenset[Address])
 def known_sentinels(before: frozenset[str], sentinels: Iterable[Sentinel]) -> frozenset[str]:
     """The ids of all Sentinels, in reach or not; ``before`` is the last result.
 
-    A Sentinel joins as soon as anyone lists it. It leaves only when a majority of those known before is in reach and
-    none of them lists it any more, so that a Sentinel that was cut off, or reset, cannot make itself the majority.
+    A Sentinel joins as soon as anyone lists it, unless another one answers at that address. It leaves only when a majority
+    of those known before is in reach and none of them lists it any more, so that a Sentinel that was cut off, or reset,
+    cannot make itself the majority.
     """
     heard = [s for s in sentinels if not s.error]
-    in_reach = {s.id for s in heard}
-    listed = frozenset(in_reach.union(*(s.peers for s in heard)))
+    in_reach, at = {s.id for s in heard}, {s.address: s.id for s in heard}
+    listed = frozenset(
+        in_reach | {id_ for s in heard for id_, address in s.peers.items() if at.get(address, id_) == id_}
+    )
     if len(in_reach & before) >= majority(len(before)):
         return listed
     return before | listed
