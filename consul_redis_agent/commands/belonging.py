@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.decide.facts import Catalog, Entry, Facts, Node
 from consul_redis_agent.decide.group import SETTLED, Told, nodes, told
-from consul_redis_agent.decide.memory import Memory, remember
+from consul_redis_agent.decide.memory import Memory
+from consul_redis_agent.decide.remember import remember
 from consul_redis_agent.decide.sentinels import majority
 from consul_redis_agent.publish.entries import Naming
 

@@ -8,14 +8,11 @@ told by such a list alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from consul_redis_agent.decide.facts import Address, Entry, Facts
 from consul_redis_agent.decide.identity import is_loopback
+from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.sentinels import majority
-
-if TYPE_CHECKING:
-    from consul_redis_agent.decide.memory import Memory
 
 SETTLED = 10.0
 """Seconds for which the Sentinels' lists have to be unchanged before what they do not list is a stranger's."""

@@ -41,9 +41,11 @@ from consul_redis_agent.decide.backing import LEADER_SILENCE, Backed, Backing, b
 from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH, Claim
 from consul_redis_agent.decide.decision import Decision, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Entry, Facts, Node, Role, Silence
-from consul_redis_agent.decide.memory import Memory, remember
+from consul_redis_agent.decide.memory import Memory
+from consul_redis_agent.decide.remember import remember
 from consul_redis_agent.decide.standing import GIVING_WAY, Standing, Stands, replica_standing, standing
 from consul_redis_agent.decide.view import Held, View
+from consul_redis_agent.decide.words import sentence
 
 _T = TypeVar("_T")
 MISSES = 2
@@ -226,7 +228,7 @@ class _Case:
         return Decision(
             row.verdict,
             row.reason,
-            self._sentence(evict),
+            sentence(row.reason, self.facts, self.policy, self.view, backed, stands, evict),
             claim=self.claim,
             group=self.group,
             evict=tuple(h.entry for h in evict),
@@ -299,89 +301,6 @@ class _Case:
             return min(backed.early.since + EARLY_TERM, backed.heard + LEADER_SILENCE)
         return inf
 
-    # For people
-
-    def _sentence(self, evict: list[Held]) -> str:
-        node = self.facts.node
-        backed, stands = self.backed, self.stands
-        why = backed.sentence if backed else ""
-        what = stands.sentence if stands else ""
-        silent = node.reason.rstrip(".") if isinstance(node, Silence) else ""
-        role = "replica" if isinstance(node, Node) and node.role is Role.REPLICA else "master"
-        replica = f"Redis is a replica{f' of {node.follows}' if isinstance(node, Node) and node.follows else ''}"
-        match self.row.reason:
-            case Reason.UNSEEN:
-                return "Redis has not been looked at yet."
-            case Reason.MISSED if silent:
-                return f"One look at Redis failed ({silent}); looking again."
-            case Reason.MISSED:
-                return "What is known of Redis is out of date; looking again."
-            case Reason.PATIENT:
-                return f"Redis does not answer ({silent}), but {why}."
-            case Reason.SILENT:
-                return f"Redis does not answer: {silent}."
-            case Reason.LOADING:
-                return "Redis answers but is still loading its data."
-            case Reason.LINK_DOWN:
-                return f"{replica}, but its link is down."
-            case Reason.LAGGING if isinstance(node, Node):
-                return f"{replica}, last heard {node.lag:g} s ago; {self.policy.max_lag:g} s are allowed."
-            case Reason.REPLICATES:
-                return f"Redis is a healthy replica{f' of {node.follows}' if isinstance(node, Node) and node.follows else ''}."
-            case Reason.NO_ADDRESS:
-                return "No address of the node is known that other hosts could use; set `announce` for it."
-            case Reason.NO_CATALOG if stands and stands.what is Standing.STALE:
-                return f"Redis is a master, and {why}; Consul is out of reach."
-            case Reason.NO_CATALOG:
-                return f"Redis is a {role}; Consul has not shown the other claims yet."
-            case Reason.SEARCHING:
-                return f"Redis is a master; {why}."
-            case Reason.STRANGER:
-                return (
-                    f"{what}, so this one publishes nothing under it: give one of them another service.name, or take the "
-                    f"other's entries out with `consul-redis-agent deregister`."
-                )
-            case Reason.UNTOLD:
-                return f"Redis is a {role}; {what}."
-            case Reason.ASKING_LEADER:
-                return f"Redis has turned master; {why}."
-            case Reason.GIVING_WAY:
-                return f"Redis is a master, but {why}; its claim is left to be evicted."
-            case Reason.FAILING_OVER:
-                return f"{_capital(why)}, but a failover is under way."
-            case Reason.UNBACKED:
-                need = f", {self.view.need} are needed" if self.view and self.view.known else ""
-                return f"Redis says master, but {why}{need}."
-            case Reason.REFUSED:
-                return (
-                    f"{_capital(what)} and no Sentinel says otherwise: two masters; make one of them a replica (REPLICAOF), "
-                    f"or stop it."
-                )
-            case Reason.NEWER_CLAIM:
-                return f"{_capital(what)}; {why}."
-            case Reason.LEASE_OVER:
-                by = "neither Sentinel nor Consul has" if self.view and self.view.has_sentinel else "Consul has not"
-                return f"{_capital(by)} confirmed the claim in time."
-            case Reason.EARLY_OVER | Reason.OUTVOTED:
-                return f"{_capital(why)}."
-            case Reason.EVICTED:
-                return f"Redis is a master, and {why}; its claim was evicted."
-            case Reason.FIRST:
-                return f"Redis is a master, and {why}; it first looks whether another node claims, too."
-            case Reason.CONFIRMED:
-                why = f"{why}; Consul confirms the claim as the newest"
-            case Reason.INCUMBENT:
-                rival = self.view.newest if self.view else None
-                why = f"{why}; {rival} came later" if rival else f"{why}, and no other node claims"
-        return f"Redis is a master, and {why}{self._nobodys(evict)}."
-
-    def _nobodys(self, evict: list[Held]) -> str:
-        false = [h for h in evict if self.view and h in self.view.false]
-        if not false:
-            return ""
-        early = "early claim" if all(h.claim.early for h in false) else "claim"
-        return f"; the {early} of {', '.join(map(str, false))}, which no majority has followed, is evicted"
-
 
 def _kept(view: View | None) -> Claim | None:
     """The own claim, where it is the group's last one."""
@@ -389,10 +308,6 @@ def _kept(view: View | None) -> Claim | None:
         return None
     own = max((h.claim for h in view.mine if not h.entry.pending), key=lambda c: c.order, default=None)
     return own if own and all(h.claim.order < own.order for h in view.others) else None
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 __all__ = ["MISSES", "TABLE", "Row", "State", "decide", "first_row"]

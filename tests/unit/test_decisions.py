@@ -11,7 +11,8 @@ from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH
 from consul_redis_agent.decide.decision import Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Catalog, Entry, Facts, Node, Role, Selection, Sentinel, Silence
 from consul_redis_agent.decide.group import Told, told
-from consul_redis_agent.decide.memory import Memory, remember
+from consul_redis_agent.decide.memory import Memory
+from consul_redis_agent.decide.remember import remember
 from consul_redis_agent.decide.rules import decide
 from consul_redis_agent.decide.sentinels import is_fresh, majority, of_group, reached
 from tests.doubles.any_facts import all_facts, memories, policies

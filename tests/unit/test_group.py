@@ -14,7 +14,8 @@ from consul_redis_agent.decide.claim import NO_EPOCH, Claim
 from consul_redis_agent.decide.decision import Decision, Reason, Verdict
 from consul_redis_agent.decide.facts import Catalog, Entry, Facts, Node
 from consul_redis_agent.decide.group import SETTLED, told
-from consul_redis_agent.decide.memory import NOTHING, Memory, remember
+from consul_redis_agent.decide.memory import NOTHING, Memory
+from consul_redis_agent.decide.remember import remember
 from consul_redis_agent.decide.rules import decide
 from tests.doubles.facts import (
     ELSEWHERE,
