@@ -27,6 +27,7 @@ lint: setup
 	@ruff check
 	@ruff format --check
 	@mypy --strict consul_redis_agent tests
+	@lint-imports
 
 setup:
 	@tests/setup

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_redis_agent.fleet import Fleet, MissingProgram, may_build_networks
-from consul_redis_agent.fleet.process import program
+from tests.fleet import Fleet, MissingProgram, may_build_networks, program
 
 _ROOT = Path(__file__).parent.parent
 _SERVERS = _ROOT / ".servers"

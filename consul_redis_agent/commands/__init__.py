@@ -1,6 +1,6 @@
 """The commands: one module each, with ``main(args) -> exit code``. Here is how they read the configuration.
 
-run.py status.py resolve.py check.py deregister.py demo.py
+run.py status.py resolve.py check.py deregister.py demo/
 check_redis.py check_sentinel.py check_consul.py     what check asks of each
 check_entries.py   what it says of the entries in Consul   pure
 belonging.py   whose they are                              pure

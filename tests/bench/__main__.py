@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from consul_redis_agent.fleet import may_build_networks
+from tests.fleet import may_build_networks
 
 from .machine import machine
 from .record import Record

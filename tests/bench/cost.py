@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Self
 
-from consul_redis_agent.fleet import ConsulNode, Process
+from tests.fleet import ConsulNode, Process
 
 from . import publishers
 from .crowd import Crowd

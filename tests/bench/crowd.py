@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from consul_redis_agent.fleet import AgentNode, ConsulNode, Fleet, Process, RedisNode, may_build_networks, until
+from tests.fleet import AgentNode, ConsulNode, Fleet, Process, RedisNode, may_build_networks, until
 
 _CONSUL: Final = {
     "enable_script_checks": True,

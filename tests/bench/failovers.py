@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
-from consul_redis_agent.fleet import NotInTime, RedisNode
+from tests.fleet import NotInTime, RedisNode
 
 from . import measures
 from .measures import Window, spans

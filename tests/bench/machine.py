@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from consul_redis_agent.fleet.process import program
+from tests.fleet import program
 
 from .record import Machine
 

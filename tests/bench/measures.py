@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import Seen
+from tests.fleet import Seen
 
 Names = frozenset[Address] | None
 """What DNS answered; None: it gave no answer."""

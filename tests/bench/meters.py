@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from consul_redis_agent.fleet import Host, Process
+from tests.fleet import Host, Process
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 

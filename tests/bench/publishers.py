@@ -7,16 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from consul_redis_agent.fleet import Fleet, Process, RedisNode
-from consul_redis_agent.fleet.process import program
+from tests.fleet import CHECKOUT, Fleet, Process, RedisNode, program
 
 from .programs import reconfig
 from .record import OURS, POLLER, SCRIPT
-
-_SOURCE: Final = {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,7 @@ def _program(fleet: Fleet, node: RedisNode, service: str, name: str, *more: str)
     consul = fleet.consul_of(node.host)
     where = [node.announced.host, str(node.announced.port), str(consul.http.port)]
     argv = [sys.executable, "-m", f"tests.bench.programs.{name}", service, f"{service}-{node.name}", *where, *more]
-    return fleet.add(Process(f"{name}-{node.name}", argv, host=node.host, folder=fleet.folder, env=_SOURCE))
+    return fleet.add(Process(f"{name}-{node.name}", argv, host=node.host, folder=fleet.folder, env=CHECKOUT))
 
 
 def our_agent(fleet: Fleet, node: RedisNode, service: str) -> Process:

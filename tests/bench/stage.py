@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import SCALE, Fleet, RedisNode, Witness, may_build_networks, until
 from tests.chaos.arena import HASTE, USUAL, in_tilt, is_settled, made_to_follow
 from tests.chaos.ear import Ear
+from tests.fleet import SCALE, Fleet, RedisNode, Witness, may_build_networks, until
 
 from .publishers import PUBLISHERS, Publisher
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from consul_redis_agent.fleet import Fleet, may_build_networks, until
+from tests.fleet import Fleet, may_build_networks, until
 
 from .record import Start
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import Seen
+from tests.fleet import Seen
 
 from .measures import Seconds, Window, death_to_gone, promotion_to_dns, seconds, settled
 

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from consul_redis_agent.fleet import ConsulNode, Fleet, Process, RedisNode, SentinelNode, srv
+from tests.fleet import CHECKOUT, ConsulNode, Fleet, Process, RedisNode, SentinelNode, srv
 
 from .writes import Writes
 
 EVERY = 0.005
 """Seconds between two writes of one writer."""
 WRITERS = ("kept", "each", "sentinel")
-_PROGRAM = Path(__file__).with_name("writers.py")
 _numbers = itertools.count(1)
 
 
@@ -25,7 +24,8 @@ class Application(Process):
 
     def __init__(self, name: str, *, folder: Path, consul: ConsulNode, sentinels: list[SentinelNode]) -> None:
         path = folder / f"{name}.json"
-        super().__init__(name, [sys.executable, "-I", str(_PROGRAM), str(path)], host=consul.host, folder=folder)
+        argv = [sys.executable, "-m", "tests.chaos.writers", str(path)]
+        super().__init__(name, argv, host=consul.host, folder=folder, env=CHECKOUT)
         self._keys = {writer: f"{name}:{writer}" for writer in WRITERS}
         spec = {
             "dns": consul.dns,

@@ -12,8 +12,8 @@ from typing import Self
 
 from consul_redis_agent.commands import status
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import AgentNode, ConsulNode, Fleet, Process, RedisNode, SentinelNode, until
-from consul_redis_agent.fleet.hosts import Host
+from tests.fleet import AgentNode, ConsulNode, Fleet, Process, RedisNode, SentinelNode, until
+from tests.fleet.hosts import Host
 
 from .authority import NAMES, REFUSES, Death, Event, Gone, Named, Role, Selected, Tenure, Voice, tenures
 from .ear import Ear, Heard

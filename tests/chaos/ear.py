@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from consul_redis_agent.fleet import SentinelNode
+from tests.fleet import SentinelNode
 
 from .authority import NAMES, REFUSES
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import redis
 
-from consul_redis_agent.fleet import SCALE, RedisNode
+from tests.fleet import SCALE, RedisNode
 
 from .application import Application, writing
 from .arena import Arena

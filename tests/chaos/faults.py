@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from consul_redis_agent.commands import status
-from consul_redis_agent.fleet import Process, RedisNode, SentinelNode
-from consul_redis_agent.fleet.hosts import Host
+from tests.fleet import Process, RedisNode, SentinelNode
+from tests.fleet.hosts import Host
 
 from .arena import HASTE, SETTINGS, USUAL, Arena, set_priority
 from .authority import LIMIT, SILENCE, Loss

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import Witness
+from tests.fleet import Witness
 
 from .authority import Tenure
 from .writes import Writes

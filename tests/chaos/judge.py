@@ -9,7 +9,7 @@ from itertools import pairwise
 from math import inf
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import SCALE
+from tests.fleet import SCALE
 
 from .authority import FALLS, ROLE_PERIOD, Loss, Tenure
 from .history import History

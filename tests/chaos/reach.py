@@ -7,8 +7,8 @@ from itertools import product
 from math import inf
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import Process, RedisNode, SentinelNode
-from consul_redis_agent.fleet.hosts import Host
+from tests.fleet import Process, RedisNode, SentinelNode
+from tests.fleet.hosts import Host
 
 from .authority import Unheard
 

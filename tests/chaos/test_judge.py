@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import SCALE, Seen, Witness
+from tests.fleet import SCALE, Seen, Witness
 
 from .authority import Loss, Tenure
 from .history import History, Span

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import RedisNode, SentinelNode
-from consul_redis_agent.fleet.hosts import LoopbackHost
+from tests.fleet import RedisNode, SentinelNode
+from tests.fleet.hosts import LoopbackHost
 
 from .authority import Unheard
 from .reach import Reach

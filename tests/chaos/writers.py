@@ -1,7 +1,7 @@
 """Three applications that write, each as such programs do, until SIGTERM; they print what Redis has acknowledged.
 
-Run as ``python -I writers.py SPEC.json``, on the host whose Consul they ask. Each adds one number to its own list every
-``every`` seconds and waits for the answer:
+Run as ``python -m tests.chaos.writers SPEC.json``, on the host whose Consul they ask. Each adds one number to its own
+list every ``every`` seconds and waits for the answer:
 
 - ``kept``      keeps its connection. Only when that breaks, or Redis refuses the write, it asks DNS and connects anew;
 - ``each``      asks DNS and connects for each write;
@@ -29,7 +29,7 @@ import redis
 from redis.sentinel import Sentinel
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import srv
+from tests.fleet import srv
 
 REPORT: Final = 0.05
 """Seconds between two reports."""

@@ -17,7 +17,7 @@ from typing import Any, Self
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import AgentNode, ConsulNode, Fleet, Process, RedisNode, until
+from tests.fleet import AgentNode, ConsulNode, Fleet, Process, RedisNode, until
 
 from .support import wait_for_word
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import AgentNode, ConsulNode, Fleet, RedisNode, Witness, until
+from tests.fleet import AgentNode, ConsulNode, Fleet, RedisNode, Witness, until
 
 
 class Held(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import Fleet, RedisNode
+from tests.fleet import Fleet, RedisNode
 
 from .support import Held, master, replica, wait_for_catalog
 

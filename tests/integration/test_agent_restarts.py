@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from consul_redis_agent.fleet import AgentNode, Fleet, Witness
+from tests.fleet import AgentNode, Fleet, Witness
 
 from .support import assert_steady, catalog, master, replica, start_agents, wait_for_catalog, wait_for_word
 

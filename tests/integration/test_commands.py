@@ -16,7 +16,7 @@ import redis
 from consul_redis_agent.consul.form import FORMAT, MARKER, NODE, claim_meta
 from consul_redis_agent.decide.claim import Claim
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import SCALE, ConsulNode, Fleet, RedisNode, until
+from tests.fleet import SCALE, ConsulNode, Fleet, RedisNode, until
 
 TOKEN = "11111111-2222-3333-4444-555555555555"
 

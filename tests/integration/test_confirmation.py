@@ -9,7 +9,7 @@ import pytest
 
 from consul_redis_agent.commands import status
 from consul_redis_agent.decide.decision import Reason
-from consul_redis_agent.fleet import AgentNode, Fleet, consul_streams, until
+from tests.fleet import AgentNode, Fleet, consul_streams, until
 
 TTL = 3
 MORE = f'[service]\nttl = "{TTL}s"\n[sentinel]\nmode = "off"\n'

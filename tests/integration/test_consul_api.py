@@ -12,7 +12,7 @@ import pytest
 from consul_redis_agent.consul.api import ConsulAPI
 from consul_redis_agent.consul.http import TransactionConflict
 from consul_redis_agent.errors import ConsulDenied, ConsulUnknown, ConsulUnreachable
-from consul_redis_agent.fleet import ConsulNode, Fleet, until
+from tests.fleet import ConsulNode, Fleet, until
 
 pytestmark = pytest.mark.main_path
 

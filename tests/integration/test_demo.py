@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_redis_agent.fleet import SCALE, until
+from tests.fleet import SCALE, until
 
 PROGRAM = Path(sys.executable).with_name("consul-redis-agent")
 

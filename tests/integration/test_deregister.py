@@ -13,7 +13,7 @@ from consul_redis_agent import state
 from consul_redis_agent.consul.form import FORMAT, GROUP, MARKER, NODE, claim_meta
 from consul_redis_agent.decide.claim import NO_EPOCH, Claim
 from consul_redis_agent.decide.memory import Memory
-from consul_redis_agent.fleet import SCALE, ConsulNode, Fleet, until
+from tests.fleet import SCALE, ConsulNode, Fleet, until
 
 from .support import instances
 

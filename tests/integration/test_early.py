@@ -6,7 +6,7 @@ import time
 
 from consul_redis_agent.consul.form import EARLY_LEADER, EARLY_SINCE
 from consul_redis_agent.decide.decision import Reason
-from consul_redis_agent.fleet import Fleet, until
+from tests.fleet import Fleet, until
 
 from .support import instances, master, replica, start_agents, wait_for_catalog, wait_for_word
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from consul_redis_agent.fleet import Fleet, Witness, until
+from tests.fleet import Fleet, Witness, until
 
 from .support import assert_steady, catalog, master, replica, resolution, start_agents, wait_for_catalog, wait_for_word
 

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import ConsulNode, Fleet, until
+from tests.fleet import ConsulNode, Fleet, until
 
 from .faults import ConsulProxy, Stage, paused, stage_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_redis_agent.fleet import ConsulNode, Fleet, until
+from tests.fleet import ConsulNode, Fleet, until
 
 from .faults import ConsulProxy, Misbehaviour, Stage, paused, reply, stage_of
 from .support import wait_for_word

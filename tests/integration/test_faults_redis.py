@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import ConsulNode, Fleet, RedisNode, until
+from tests.fleet import ConsulNode, Fleet, RedisNode, until
 
 from .faults import Stage, TcpFake, paused, stage_of
 

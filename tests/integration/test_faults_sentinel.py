@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_redis_agent.fleet import ConsulNode, Fleet, RedisNode, SentinelNode
+from tests.fleet import ConsulNode, Fleet, RedisNode, SentinelNode
 
 from .faults import Stage, paused, stage_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 import redis
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import (
+from tests.fleet import (
+    CHECKOUT,
     ConsulNode,
     Fleet,
     MissingProgram,
@@ -23,10 +25,10 @@ from consul_redis_agent.fleet import (
     Witness,
     consul_streams,
     consul_version,
+    program,
     until,
 )
-from consul_redis_agent.fleet.consul_node import ConsulError
-from consul_redis_agent.fleet.process import program
+from tests.fleet.consul_node import ConsulError
 
 ONE, TWO = Address("127.0.0.1", 1), Address("127.0.0.1", 2)
 
@@ -66,10 +68,11 @@ def test_a_closed_fleet_leaves_no_process_and_no_file() -> None:
 def test_nothing_outlives_a_killed_launcher() -> None:
     """The kernel ends the servers when the launcher is killed and cannot."""
     script = (
-        "import time\nfrom consul_redis_agent.fleet import Fleet\n"
+        "import time\nfrom tests.fleet import Fleet\n"
         "with Fleet() as f:\n    print(f.redis().pid, f.folder, flush=True)\n    time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as launcher:
+    env = os.environ | CHECKOUT
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=env) as launcher:
         assert launcher.stdout is not None
         pid, folder = launcher.stdout.readline().split()
         assert not is_gone(int(pid))

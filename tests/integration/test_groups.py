@@ -12,7 +12,7 @@ import pytest
 from consul_redis_agent.consul.form import EPOCH, FORMAT, GROUP, MARKER, NODE, RUN_ID, TURN, claim_meta
 from consul_redis_agent.decide.claim import Claim
 from consul_redis_agent.decide.group import SETTLED
-from consul_redis_agent.fleet import AgentNode, ConsulNode, Fleet, RedisNode, SentinelNode, Witness, until
+from tests.fleet import AgentNode, ConsulNode, Fleet, RedisNode, SentinelNode, Witness, until
 
 from .support import instances, start_agents, wait_for_word
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import ConsulNode, Fleet, RedisNode, Witness, until
+from tests.fleet import ConsulNode, Fleet, RedisNode, Witness, until
 
 from .support import Held, assert_steady, catalog, instances, master, replica
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import ConsulNode, Fleet, Witness
+from tests.fleet import ConsulNode, Fleet, Witness
 
 from .support import (
     assert_steady,

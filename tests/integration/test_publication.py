@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import Fleet, Host, until
+from tests.fleet import Fleet, Host, until
 
 from .support import instances, master, replica, start_agents, wait_for_catalog
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import AgentNode, Fleet, Witness, until
+from tests.fleet import AgentNode, Fleet, Witness, until
 
 TEXT = '[log]\nformat = "text"\n'
 

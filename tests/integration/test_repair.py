@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from consul_redis_agent.fleet import ConsulNode, Fleet, RedisNode, Witness, until
+from tests.fleet import ConsulNode, Fleet, RedisNode, Witness, until
 
 from .support import instances, master, replica, service_id, start_agents, wait_for_catalog
 

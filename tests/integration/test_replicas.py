@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import Fleet, RedisNode
+from tests.fleet import Fleet, RedisNode
 
 from .support import master, replica, start_agents, wait_for_catalog, wait_for_word
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import Fleet, consul_streams, consul_version
 from tests.doubles.strict_consul import Servers, StrictConsul
+from tests.fleet import Fleet, consul_streams, consul_version
 
 Json = dict[str, Any]
 

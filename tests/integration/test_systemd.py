@@ -21,8 +21,7 @@ from pathlib import Path
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import SCALE, ConsulNode, Fleet, Host, Process, Witness, may_build_networks, until
-from consul_redis_agent.fleet.process import program
+from tests.fleet import SCALE, ConsulNode, Fleet, Host, Process, Witness, may_build_networks, program, until
 
 UNIT = Path(__file__).parents[2] / "config" / "consul-redis-agent.service"
 AGENT, REDIS = "consul-redis-agent.service", "redis-server.service"

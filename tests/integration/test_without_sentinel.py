@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consul_redis_agent.fleet import Fleet, until
+from tests.fleet import Fleet, until
 
 from .support import assert_steady, master, replica, start_agents, wait_for_catalog, wait_for_word
 

@@ -12,10 +12,10 @@ from consul_redis_agent.consul.form import Transact, Wanted, transactions
 from consul_redis_agent.decide.claim import Claim
 from consul_redis_agent.decide.decision import Decision, Reason, Verdict
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.fleet import ConsulNode, Fleet, until
 from consul_redis_agent.publish.entries import Mode, Naming, wanted
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.publish.writer import Writer
+from tests.fleet import ConsulNode, Fleet, until
 
 NODE = Address("127.0.0.1", 6379)
 NAMING = Naming(

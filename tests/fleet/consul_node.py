@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import http.client
 import json
-import re
 import shutil
 import socket
-import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from consul_redis_agent.commands.demo.process import consul_version
 from consul_redis_agent.decide.facts import Address
 
 from . import srv
 from .hosts import Host
-from .process import Process, program
+from .process import Process
 
 _ANONYMOUS = "00000000-0000-0000-0000-000000000002"
 _READ_ONLY = 'node_prefix "" { policy = "read" } service_prefix "" { policy = "read" }'
@@ -28,29 +26,12 @@ class ConsulError(OSError):
     """Consul answered with an error status; the message has the status and the body."""
 
 
-Version = tuple[int, int, int]
-
-
-def consul_version() -> Version:
-    """Return the version of the Consul that fleets run. Raises MissingProgram, or OSError when it does not run."""
-    return _version(Path(program("consul")).resolve())
-
-
 def consul_streams() -> bool:
     """Whether a blocking query is answered from the Consul agent's own streamed view, not by the servers.
 
-    So since 1.10, unless ``use_streaming_backend`` is off in the agent's configuration. Raises as above.
+    So since 1.10, unless ``use_streaming_backend`` is off in the agent's configuration. Raises as :func:`consul_version`.
     """
     return consul_version() >= (1, 10, 0)
-
-
-@functools.cache
-def _version(path: Path) -> Version:
-    said = subprocess.run([path, "version"], capture_output=True, text=True, check=False)
-    found = re.match(r"Consul v(\d+)\.(\d+)\.(\d+)", said.stdout)
-    if found is None:
-        raise OSError(f"`{path} version` does not say which Consul it is: {(said.stdout + said.stderr).strip()[:200]}")
-    return int(found[1]), int(found[2]), int(found[3])
 
 
 class ConsulNode(Process):

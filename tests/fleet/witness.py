@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from consul_redis_agent.commands.demo.process import until
 from consul_redis_agent.decide.facts import Address
 
 from . import sampler, srv
 from .consul_node import ConsulNode
 from .process import Process
 from .redis_node import RedisNode
-from .until import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +171,6 @@ class Witness(Process):
     def seconds_unanswered(self, *, since: float = 0, until: float | None = None) -> float:
         """For how long DNS gave no reply, or an error."""
         return sum(b - a for a, b, seen in self.spans(since=since, until=until) if seen.answers is None)
-
-    def seconds_two_say_master(self, *, since: float = 0, until: float | None = None) -> float:
-        """For how long more than one node said of itself that it is the master."""
-        self._catch_up()
-        end = self._up_to if until is None else until
-        changes = sorted((at, name, role) for name, roles in self._roles.items() for at, role in roles)
-        saying: set[str] = set()
-        total = 0.0
-        for (at, name, role), following in zip(changes, [*(at for at, *_ in changes[1:]), end], strict=True):
-            (saying.add if role == "master" else saying.discard)(name)
-            if len(saying) > 1:
-                total += max(0.0, min(following, end) - max(at, since))
-        return total
 
     def intervals(self, node: RedisNode | Address) -> list[tuple[float, float]]:
         """When DNS named this node: from, to, joined where one span ends as the next begins."""

@@ -44,11 +44,10 @@ class RedisServer(Process):
             own["requirepass"] = password
         path.write_text(_lines(own) + config)
 
-    def ask(self, *command: str, username: str | None = None, password: str | None = None) -> Any:
+    def ask(self, *command: str, password: str | None = None) -> Any:
         """Send one command on a new connection and return the reply. Raises redis.RedisError."""
         client = redis.Redis(
             *self.address,
-            username=username,
             password=password or self.password or None,
             decode_responses=True,
             socket_timeout=2,
@@ -72,8 +71,7 @@ class RedisServer(Process):
 class RedisNode(RedisServer):
     """One Redis node without persistence.
 
-    ``password`` is its own and its master's. ``announce`` is the address that it tells its master to be known by.
-    ``settings`` are further lines of its configuration.
+    ``password`` is its own and its master's. ``settings`` are further lines of its configuration.
     """
 
     def __init__(
@@ -84,7 +82,6 @@ class RedisNode(RedisServer):
         folder: Path,
         replica_of: RedisNode | None = None,
         password: str = "",
-        announce: Address | None = None,
         settings: Settings = (),
         usual_port: int = 6379,
     ) -> None:
@@ -98,8 +95,6 @@ class RedisNode(RedisServer):
             own["masterauth"] = password
         if replica_of is not None:
             own["replicaof"] = f"{replica_of.address.host} {replica_of.address.port}"
-        if announce is not None:
-            own |= {"replica-announce-ip": announce.host, "replica-announce-port": str(announce.port)}
         super().__init__(
             name,
             "redis-server",
@@ -109,7 +104,8 @@ class RedisNode(RedisServer):
             password=password,
             config=_lines(own) + _lines(settings),
         )
-        self.announced = announce or self.address
+        self.announced = self.address
+        """What its master and the Sentinels know it by; a test that has it announce another address writes that here."""
 
     def role(self) -> str:
         """Return ``master`` or ``slave``, as ROLE says. Raises redis.RedisError."""

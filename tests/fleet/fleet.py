@@ -1,4 +1,4 @@
-"""A fleet of real processes: Redis nodes, Sentinels, Consul and the agents; for the demo, tests and benchmarks."""
+"""A fleet of real processes: Redis nodes, Sentinels, Consul and the agents; for tests and the benchmark."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from consul_redis_agent.commands.demo.process import until
+
 from .agent_node import AgentNode
 from .consul_node import ConsulNode
 from .hosts import Host, LoopbackHost, Network, NetworkHost
 from .process import Process
 from .redis_node import RedisNode, SentinelNode, Settings
-from .until import until
 from .witness import Witness
 
 _P = TypeVar("_P", bound=Process)
@@ -81,9 +82,9 @@ class Fleet:
         """Return the processes of a host."""
         return [process for process in self.processes if process.host is host]
 
-    def cut(self, one: Process, other: Process, *, both_ways: bool = True) -> None:
+    def cut(self, one: Process, other: Process) -> None:
         """Drop all packets between the hosts of two processes, silently. Isolated fleets only."""
-        self._net().cut(_isolated(one.host), _isolated(other.host), both_ways=both_ways)
+        self._net().cut(_isolated(one.host), _isolated(other.host))
 
     def isolate(self, process: Process, *, but: Sequence[Process] = ()) -> None:
         """Cut the host of a process off from every other host, except from those of ``but``."""
@@ -225,21 +226,17 @@ class Fleet:
         *,
         nodes: int = 3,
         sentinels: int = 3,
-        servers: int = 1,
         agents: bool = False,
         password: str = "",
         sentinel_password: str = "",
-        bootstrap_token: str | None = None,
         consul_extra: Mapping[str, Any] | None = None,
         **sentinel_options: Any,
     ) -> None:
         """Start the usual fleet: the first node is the master, the others its replicas, all settled.
 
-        Isolated, node, Sentinel, Consul client and agent N share host N, and each Consul server has its own host.
+        Isolated, node, Sentinel, Consul client and agent N share host N, and the Consul server has its own host.
         """
-        options: dict[str, Any] = {"bootstrap_token": bootstrap_token, "extra": consul_extra, "wait": False}
-        for _ in range(servers):
-            self.consul(servers=servers, **options)
+        self.consul(servers=1, extra=consul_extra, wait=False)
         for _ in range(nodes):
             self.redis(replica_of=self.nodes[0] if self.nodes else None, password=password)
         self.wait_for_replicas()
@@ -248,7 +245,7 @@ class Fleet:
             self.sentinel(host, master=self.nodes[0], password=sentinel_password, **sentinel_options)
         if self._network is not None:
             for node in self.nodes:
-                self.consul(node.host, **options)
+                self.consul(node.host, extra=consul_extra, wait=False)
         for consul in self.consuls:
             consul.wait_ready(within=20)
         self.settle()
@@ -274,9 +271,7 @@ class Fleet:
             node = self.master()
             return node if node is not None and node is not other_than and node.role() == "master" else None
 
-        node = until(found, within=within, what="all Sentinels name one master")
-        assert node is not None
-        return node
+        return until(found, within=within, what="all Sentinels name one master")
 
     def failover(self) -> RedisNode:
         """Have the first Sentinel start a planned failover, and return the new master once all name it."""

@@ -1,26 +1,60 @@
-"""One program that a fleet started: its life, its log, and that it never outlives the launcher."""
+"""Programs on this machine: found, started, waited for, and ended with whoever started them."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from .hosts import Host
-from .until import SCALE, until
+SCALE = float(os.environ.get("CRA_TEST_SCALE", "1"))
+"""How many times longer than on an idle machine every wait may take."""
+POLL = 0.005
+"""Seconds between two looks."""
 
 _SAME_AS = {"redis-server": "valkey-server", "redis-sentinel": "valkey-sentinel", "redis-cli": "valkey-cli"}
+_T = TypeVar("_T")
 
 
 class MissingProgram(FileNotFoundError):
-    """A program that the fleet needs is not on PATH."""
+    """A program is not on PATH."""
 
 
 class ProcessDied(AssertionError):
     """A process ended before it was ready; the message has the end of its log."""
+
+
+class NotInTime(AssertionError):
+    """The condition did not come true in time; the message says which and what was seen last."""
+
+
+def until(condition: Callable[[], _T | None], *, within: float, what: str, every: float = POLL) -> _T:
+    """Look every ``every`` seconds until ``condition()`` is truthy, and return that value.
+
+    An exception in the condition means "not yet". Raises :class:`NotInTime` after ``within`` seconds (times
+    :data:`SCALE`), from the last exception if there was one.
+    """
+    deadline = time.monotonic() + within * SCALE
+    while True:
+        last, error = None, None
+        try:
+            last = condition()
+        except Exception as caught:  # noqa: BLE001 - a server that is not up yet fails in any way it likes
+            error = caught
+        if last:
+            return last
+        if time.monotonic() >= deadline:
+            seen = repr(error) if error else repr(last)
+            raise NotInTime(f"not within {within * SCALE:g} s: {what}; seen last: {seen}") from error
+        time.sleep(every)
 
 
 def program(name: str) -> str:
@@ -38,25 +72,78 @@ def program(name: str) -> str:
     return path
 
 
+def consul_version() -> tuple[int, int, int]:
+    """Return the version of Consul. Raises MissingProgram, or OSError when it does not run."""
+    return _version(Path(program("consul")).resolve())
+
+
+@functools.cache
+def _version(path: Path) -> tuple[int, int, int]:
+    said = subprocess.run([path, "version"], capture_output=True, text=True, check=False)
+    found = re.match(r"Consul v(\d+)\.(\d+)\.(\d+)", said.stdout)
+    if found is None:
+        raise OSError(f"`{path} version` does not say which Consul it is: {(said.stdout + said.stderr).strip()[:200]}")
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+class Ports:
+    """Free ports of 127.0.0.1, agreed on with all others of this machine that take theirs from here."""
+
+    _candidates = itertools.count()
+
+    def __init__(self) -> None:
+        self._reservations: list[socket.socket] = []
+
+    def take(self) -> int:
+        """Return a port that is free for TCP and UDP, and no one else's until :meth:`close`."""
+        # Below the range from which the kernel takes ports for outgoing connections.
+        for _ in range(12_000):
+            port = 20_000 + (os.getpid() * 97 + next(self._candidates)) % 12_000
+            if self._reserve(port) and self._is_free(port):
+                return port
+        raise OSError("no free port between 20000 and 32000 on 127.0.0.1")
+
+    def close(self) -> None:
+        """Give them back."""
+        for reservation in self._reservations:
+            reservation.close()
+
+    def _reserve(self, port: int) -> bool:
+        """Take a name that stands for the port, and that the kernel frees with us."""
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0consul-redis-agent-fleet-{port}")
+        except OSError:
+            reservation.close()
+            return False
+        self._reservations.append(reservation)
+        return True
+
+    @staticmethod
+    def _is_free(port: int) -> bool:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(socket.AF_INET, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    return False
+        return True
+
+
 class Process:
-    """A program in a process group of its own, on a host, with its output in ``folder/name.log``.
+    """A program in a process group of its own, with its output in ``folder/name.log``.
 
     The kernel kills it when the thread that started it ends, however that happens (PDEATHSIG).
     """
 
-    def __init__(
-        self, name: str, argv: Sequence[str], *, host: Host, folder: Path, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, argv: Sequence[str], *, folder: Path) -> None:
         self.name = name
-        self.host = host
         self.argv = [*argv]
-        self.env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **(env or {})}
+        self.env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
         self.folder = folder
         self.log_path = folder / f"{name}.log"
         self._child: subprocess.Popen[bytes] | None = None
-
-    def __repr__(self) -> str:
-        return f"<{self.name} on {self.host.name}>"
 
     @property
     def alive(self) -> bool:
@@ -79,7 +166,7 @@ class Process:
             raise RuntimeError(f"{self.name} runs already")
         # setpriv and not preexec_fn: no Python between fork and exec, so any thread may launch.
         argv = [program("setpriv"), "--pdeathsig", "KILL", "--", program(self.argv[0]), *self.argv[1:]]
-        with self.log_path.open("ab") as log, self.host.inside():
+        with self.log_path.open("ab") as log:
             self._child = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -109,37 +196,12 @@ class Process:
         if not self.alive:
             raise ProcessDied(f"{self.name} ended with {self.exit_code} before it was ready:\n{self.tail()}")
 
-    def stop(self, *, within: float = 10) -> int:
-        """Send SIGTERM, wait for the end and return the exit code. Raises subprocess.TimeoutExpired."""
-        child = self._started()
-        child.terminate()
-        return child.wait(within * SCALE)
-
     def kill(self) -> None:
         """End it and its children with SIGKILL, also when it is paused, and wait for that."""
         child = self._started()
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-
-    def pause(self) -> None:
-        """Send SIGSTOP and wait until it has stopped."""
-        self.signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
-
-    def resume(self) -> None:
-        """Send SIGCONT."""
-        self.signal(signal.SIGCONT)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send any signal to the program alone."""
-        self._started().send_signal(number)
-
-    def restart(self, *, within: float = 10) -> None:
-        """Stop it with SIGTERM if it runs and start it again, with the same files."""
-        if self.alive:
-            self.stop(within=within)
-        self.start(within=within)
 
     def log(self) -> str:
         """Everything it has printed so far, over all its starts."""

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from consul_redis_agent.commands.demo.process import (
+    SCALE,
+    MissingProgram,
+    NotInTime,
+    ProcessDied,
+    consul_version,
+    program,
+    until,
+)
+
 from .agent_node import AgentNode
-from .consul_node import ConsulNode, consul_streams, consul_version
+from .consul_node import ConsulNode, consul_streams
 from .fleet import Fleet
 from .hosts import Host, NetworkHost, may_build_networks
-from .process import MissingProgram, Process, ProcessDied
+from .process import CHECKOUT, Process
 from .redis_node import RedisNode, SentinelNode
-from .until import SCALE, NotInTime, until
 from .witness import Seen, Witness
 
 __all__ = [
+    "CHECKOUT",
     "SCALE",
     "AgentNode",
     "ConsulNode",
@@ -29,5 +39,6 @@ __all__ = [
     "consul_streams",
     "consul_version",
     "may_build_networks",
+    "program",
     "until",
 ]

@@ -6,15 +6,15 @@ Both kinds answer the same three questions: which address, which port for a serv
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
-import socket
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
+
+from consul_redis_agent.commands.demo.process import Ports
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET: Final = 0x40000000
@@ -51,48 +51,19 @@ class Host(ABC):
 class LoopbackHost(Host):
     """127.0.0.1 of this machine, shared by all; every port is a free one. Needs no privilege."""
 
-    _candidates = itertools.count()
-
     def __init__(self, name: str) -> None:
         super().__init__(name, "127.0.0.1")
-        self._reservations: list[socket.socket] = []
+        self._ports = Ports()
 
     def port(self, usual: int) -> int:
-        # Below the range from which the kernel takes ports for outgoing connections.
-        for _ in range(12_000):
-            port = 20_000 + (os.getpid() * 97 + next(self._candidates)) % 12_000
-            if self._reserve(port) and self._is_free(port):
-                return port
-        raise OSError("no free port between 20000 and 32000 on 127.0.0.1")
+        return self._ports.take()
 
     @contextmanager
     def inside(self) -> Iterator[None]:
         yield
 
     def close(self) -> None:
-        for reservation in self._reservations:
-            reservation.close()
-
-    def _reserve(self, port: int) -> bool:
-        """Agree with other fleets of this machine on who uses a port, by a name that the kernel frees with us."""
-        reservation = socket.socket(socket.AF_UNIX)
-        try:
-            reservation.bind(f"\0consul-redis-agent-fleet-{port}")
-        except OSError:
-            reservation.close()
-            return False
-        self._reservations.append(reservation)
-        return True
-
-    def _is_free(self, port: int) -> bool:
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-            with socket.socket(socket.AF_INET, kind) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((self.address, port))
-                except OSError:
-                    return False
-        return True
+        self._ports.close()
 
 
 class NetworkHost(Host):
@@ -157,9 +128,9 @@ class Network:
         self._hosts.append(host)
         return host
 
-    def cut(self, one: NetworkHost, other: NetworkHost, *, both_ways: bool = True) -> None:
+    def cut(self, one: NetworkHost, other: NetworkHost) -> None:
         """Drop every packet from ``one`` to ``other``, and back, without a word to either."""
-        for source, target in [(one, other), (other, one)][: 1 + both_ways]:
+        for source, target in (one, other), (other, one):
             # An address that no interface has: the switch delivers it to nobody, so a sender sees plain silence.
             with source.inside():
                 _ip(f"neigh replace {target.address} lladdr 02:00:00:00:00:00 dev eth0 nud permanent")
