@@ -13,11 +13,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+import pytest
+
 from consul_redis_agent.commands import status
 from tests.fleet import Process, RedisNode, SentinelNode
+from tests.fleet.former import former_version
 from tests.fleet.hosts import Host
 
-from .arena import HASTE, SETTINGS, USUAL, Arena, set_priority
+from .arena import HASTE, SETTINGS, USUAL, Arena, is_settled, set_priority
 from .authority import LIMIT, SILENCE, Loss
 from .judge import FALL, Empty, Expectation
 
@@ -899,6 +902,26 @@ def agents_that_reach_one_sentinel_of_three(arena: Arena) -> None:
         with arena.doing(f"{agent.name} reaches all Sentinels"):
             agent.restart()
     until_old_follows(arena, old)
+
+
+@fault(ci=True, empty=Empty.NEVER)
+def upgrade_host_by_host(arena: Arena) -> None:
+    """Back to the former version, and forward again, with a failover while the hosts have different ones."""
+    former = former_version(arena.fleet.folder)
+    if former is None:
+        pytest.skip("the history of this checkout does not hold the former version")
+    for path in (str(former), ""):
+        for number, node in enumerate(arena.nodes):
+            agent = arena.agent(node)
+            with arena.doing(f"{agent.name} is of the {'former' if path else 'present'} version"):
+                agent.env.pop("PYTHONPATH", None)
+                agent.env |= {"PYTHONPATH": path} if path else {}
+                agent.restart()
+            arena.until(partial(is_settled, agent, len(arena.sentinels)), f"{agent.name} is settled")
+            if number < len(arena.nodes) - 1:
+                old = arena.master
+                planned(arena)
+                until_old_follows(arena, old)
 
 
 def find(pattern: str) -> list[Fault]:

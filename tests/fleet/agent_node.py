@@ -26,5 +26,8 @@ class AgentNode(Process):
         self.config_path = folder / f"{name}.toml"
         self.socket = folder / f"{name}.sock"
         self.config_path.write_text(config)
+        state = folder / f"{name}.state"  # as systemd gives it
+        state.mkdir()
         run = ["run", "--config", str(self.config_path), "--socket", str(self.socket), *arguments]
-        super().__init__(name, [sys.executable, "-m", "consul_redis_agent", *run], host=host, folder=folder, env=env)
+        argv = [sys.executable, "-m", "consul_redis_agent", *run]
+        super().__init__(name, argv, host=host, folder=folder, env={"STATE_DIRECTORY": str(state), **(env or {})})
