@@ -1,4 +1,4 @@
-"""A simulated world, driven by one seed, around the real rules, entries, plans, registry and publisher.
+"""A simulated world, driven by one seed, around the real rules, entries, steps and writer.
 
 What it takes for granted, and from where: the test on real servers that shows it, or the function of the program
 that says so. Whatever is not listed may happen at any moment: processes stop, pause and return with what they had on
@@ -51,9 +51,8 @@ Consul (``consul.py``)
 
 The agent (``agent.py``)
 
-16. Its shell (when to look, when to decide) is modelled; ``rules.decide``, ``entries.wanted``, ``plan``, ``Registry``,
-    ``Publisher``, ``Failovers``, ``known_sentinels`` and ``watch.catalog.entry`` are the real ones, stepped from one await to
-    the next.
+16. Its shell (when to look, when to decide) is modelled; ``rules.decide``, ``entries.wanted``, ``next_step``, ``Writer``,
+    ``Failovers`` and ``form.read_entry`` are the real ones, stepped from one await to the next.
 17. Its clock is monotonic and goes on while it is stopped. All clocks run at the same rate.
 18. After a stop of more than ``clock.STOPPED`` it looks at everything anew before it decides.
 """

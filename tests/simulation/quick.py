@@ -1,4 +1,4 @@
-"""A light model without timers, events or tasks: thousands of failovers a second through the real ``rules.decide``.
+"""A light model without timers, events or tasks: hundreds of failovers a second through the real ``rules.decide``.
 
 Three hosts, each with a Redis node, a Sentinel and an agent; one catalog. One step at a time, chosen by one seed, and
 the promises are checked after every step. It is no substitute for the simulated world of this package, which runs the

@@ -15,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from consul_redis_agent.commands.demo.process import Ports, Process, consul_version, until
+from consul_redis_agent.commands.demo.process import Process, consul_version, free_port, until
 from consul_redis_agent.decide.facts import Address
 
 HOST = "127.0.0.1"
@@ -50,11 +50,11 @@ class Server(Process):
 class Consul(Process):
     """The one Consul, a server by itself."""
 
-    def __init__(self, name: str, folder: Path, ports: Ports) -> None:
+    def __init__(self, name: str, folder: Path) -> None:
         path = folder / f"{name}.json"
         super().__init__(name, ["consul", "agent", "-config-file", str(path)], folder=folder)
-        self.http, self.dns = Address(HOST, ports.take()), Address(HOST, ports.take())
-        others = {"serf_lan": ports.take(), "server": ports.take(), "serf_wan": -1, "grpc": -1}
+        self.http, self.dns = Address(HOST, free_port()), Address(HOST, free_port())
+        others = {"serf_lan": free_port(), "server": free_port(), "serf_wan": -1, "grpc": -1}
         if consul_version() >= (1, 14, 0):  # an older one refuses a key that it does not know
             others["grpc_tls"] = -1
         settings = {
@@ -93,21 +93,20 @@ class Fleet:
 
     def __init__(self) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="cra-")
-        self._ports = ports = Ports()
         self.folder = folder = Path(self._temporary.name)
-        self.consul = Consul("consul1", folder, ports)
+        self.consul = Consul("consul1", folder)
         self.nodes: list[Server] = []
         for name in ("redis1", "redis2", "redis3"):
             settings = ['save ""', f"dbfilename {name}.rdb", "repl-diskless-sync-delay 0"]
             settings += [f"replicaof {HOST} {node.address.port}" for node in self.nodes[:1]]
-            self.nodes.append(Server(name, "redis-server", folder, ports.take(), *settings))
+            self.nodes.append(Server(name, "redis-server", folder, free_port(), *settings))
         watch = [
             f"sentinel monitor {MASTER} {HOST} {self.nodes[0].address.port} 2",
             f"sentinel down-after-milliseconds {MASTER} 1000",
             f"sentinel failover-timeout {MASTER} 10000",
         ]
         names = ("sentinel1", "sentinel2", "sentinel3")
-        self.sentinels = [Server(name, "redis-sentinel", folder, ports.take(), *watch) for name in names]
+        self.sentinels = [Server(name, "redis-sentinel", folder, free_port(), *watch) for name in names]
         self.agents = [Agent(f"agent{n}", folder, node, self.consul) for n, node in enumerate(self.nodes, 1)]
 
     def __enter__(self) -> Self:
@@ -123,7 +122,6 @@ class Fleet:
         for process in reversed(processes):
             if process.alive:
                 process.kill()
-        self._ports.close()
         self._temporary.cleanup()
 
     def start(self) -> None:
