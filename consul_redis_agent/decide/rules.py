@@ -306,7 +306,8 @@ def _kept(view: View | None) -> Claim | None:
     """The own claim, where it is the group's last one."""
     if view is None or (view.told.strangers and not view.mine):
         return None
-    own = max((h.claim for h in view.mine if not h.entry.pending), key=lambda c: c.order, default=None)
+    mine = [h.claim for h in view.mine if not (h.entry.pending or h.claim.early)]  # what a majority has followed
+    own = max(mine, key=lambda c: c.order, default=None)
     return own if own and all(h.claim.order < own.order for h in view.others) else None
 
 

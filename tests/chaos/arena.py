@@ -12,7 +12,7 @@ from typing import Self
 
 from consul_redis_agent.commands import status
 from consul_redis_agent.decide.facts import Address
-from tests.fleet import AgentNode, ConsulNode, Fleet, Process, RedisNode, SentinelNode, until
+from tests.fleet import AgentNode, ConsulNode, Fleet, NotInTime, Process, RedisNode, SentinelNode, until
 from tests.fleet.hosts import Host
 
 from .authority import NAMES, REFUSES, Death, Event, Gone, Named, Role, Selected, Tenure, Voice, tenures
@@ -415,7 +415,11 @@ class Arena:
         for sentinel in self.sentinels:
             sentinel.ask("SENTINEL", "DEBUG", *HASTE)
             sentinel.ask("SENTINEL", "SET", "mymaster", *(word for pair in SETTINGS.items() for word in pair))
-        master = self.fleet.wait_for_master(within=60)
+        try:
+            master = self.fleet.wait_for_master(within=30)
+        except NotInTime:
+            self._outvote()
+            master = self.fleet.wait_for_master(within=60)
         self._notice(master)
         for node in self.nodes:
             if node is not master:
@@ -427,6 +431,17 @@ class Arena:
             sentinel.ask("SENTINEL", "DEBUG", *USUAL)
         self.until(self.names_holder, "DNS names the node that has authority")
         self._wait_for_agents()
+
+    def _outvote(self) -> None:
+        """Have every Sentinel name whom most do: two of one epoch that name two nodes never agree by themselves."""
+        names = [sentinel.names() for sentinel in self.sentinels]
+        most = max(names, key=names.count)
+        for sentinel, name in zip(self.sentinels, names, strict=True):
+            if name != most:
+                sentinel.ask("SENTINEL", "REMOVE", "mymaster")
+                sentinel.ask("SENTINEL", "MONITOR", "mymaster", *map(str, most), SETTINGS["quorum"])
+                sentinel.ask("SENTINEL", "DEBUG", *HASTE)
+                sentinel.ask("SENTINEL", "SET", "mymaster", *(word for pair in SETTINGS.items() for word in pair))
 
     def _wait_for_agents(self) -> None:
         """Wait until no agent still searches, or holds off from a Sentinel that was away: a fault meets a calm fleet."""
