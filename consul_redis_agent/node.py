@@ -104,7 +104,7 @@ class NodeAgent:
         """Watch, decide and publish until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.lookout.run())
-            tasks.create_task(self._find_here())
+            tasks.create_task(self._find_consul_node())
             tasks.create_task(self._loop())
 
     async def look_last(self) -> None:
@@ -159,13 +159,13 @@ class NodeAgent:
         finally:
             self.writer.stop()
 
-    async def _find_here(self) -> None:
+    async def _find_consul_node(self) -> None:
         """Learn which Consul node holds the own entries; nobody waits for it but a first publication."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(ConsulError), wait=BACKOFF, stop=stop_never, before_sleep=self._not_found
         ):
             with attempt:
-                await self.writer.find_here()
+                await self.writer.find_consul_node()
         self.lost = ""
         self.wake()
 
@@ -188,7 +188,7 @@ class NodeAgent:
 
     def _decide(self) -> None:
         self._news = False
-        facts = self.lookout.facts(self.writer.here, self.writer.address, self.naming.master_id)
+        facts = self.lookout.facts(self.writer.consul_node, self.writer.address, self.naming.master_id)
         decision, self.memory = decide(facts, self.memory, self.policy)
         self.facts, self.decided, self.latest = facts, facts.now, decision
         self.decisions += 1
@@ -228,7 +228,9 @@ class NodeAgent:
 
     def _before(self) -> Entry | None:
         """The entry that an earlier run wrote: what this one has not found yet is taken from it, so that it does not flap."""
-        own = (e for e in self.lookout.entries() if e.node == self.writer.here and is_own(e.meta, self.naming.node))
+        own = (
+            e for e in self.lookout.entries() if e.node == self.writer.consul_node and is_own(e.meta, self.naming.node)
+        )
         return next(own, None)
 
     @property

@@ -27,9 +27,9 @@ class Belonging:
 
 
 def belonging(
-    entries: Iterable[Entry], naming: Naming, here: str, found: Survey, node: Node | None, kept: Memory
+    entries: Iterable[Entry], naming: Naming, consul_node: str, found: Survey, node: Node | None, kept: Memory
 ) -> Belonging:
-    """Sort them. ``here`` is the own Consul node, ``kept`` what the agent has kept of the group.
+    """Sort them. ``consul_node`` is the own Consul node, ``kept`` what the agent has kept of the group.
 
     One look cannot tell for how long the Sentinels have listed these nodes, so what a majority of them lists now is taken
     for settled. Where fewer answer, whose some entries are stays untold.
@@ -41,7 +41,7 @@ def belonging(
         sentinels=found.sentinels,
         watched=len(found.sentinels),
         catalog=_under(naming.service, every),
-        own=(here, naming.master_id),
+        own=(consul_node, naming.master_id),
         master_name=found.master_name,
     )
     memory = remember(facts, kept)

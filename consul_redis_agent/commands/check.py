@@ -136,7 +136,7 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
     if entries is None:
         return
     topic = f"entry {where(redis)}"
-    own = [e for e in entries if e.node == consul.here and is_own(e.meta, naming.node)]
+    own = [e for e in entries if e.node == consul.consul_node and is_own(e.meta, naming.node)]
     yield from own_findings(topic, naming.service, view.node, found, own)
     if not own and view.node:
         told = "the agent registers it" if view.node.role is Role.MASTER or naming.replica else "a replica needs none"
@@ -144,7 +144,7 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
             Level.OK, topic, f"Consul holds none yet; {told} (consul-redis-agent status says whether it runs)"
         )
     kept = state.load(state.state_directory(os.environ) or state.INSTALLED, naming.kept_as)
-    whose = belonging(entries, naming, consul.here, found, view.node, kept)
+    whose = belonging(entries, naming, consul.consul_node, found, view.node, kept)
     yield from others_findings(naming.service, naming.replica, whose)
 
 

@@ -28,7 +28,7 @@ class ConsulView:
     findings: tuple[Finding, ...]
     naming: Mapping[str, Naming] = field(default_factory=dict)
     """By ``redis.url``."""
-    here: str = ""
+    consul_node: str = ""
     entries: tuple[Entry, ...] | None = None
 
 
@@ -53,10 +53,10 @@ async def look_at_consul(config: Config) -> ConsulView:
         services = list(dict.fromkeys(name for n in names.values() for name in (n.service, n.replica) if name))
         findings += [await _may_write(api, service, with_token=token() is not None) for service in services]
         findings += await _may_read(config, token)
-        await writer.find_here()
+        await writer.find_consul_node()
         answers = [await api.health(service) for service in services]
         entries = tuple(read_entry(one) for _, answer in answers for one in answer)
-        return ConsulView(tuple(findings), names, writer.here or "", entries)
+        return ConsulView(tuple(findings), names, writer.consul_node or "", entries)
     except ConsulUnreachable as error:
         findings.append(Finding(Level.FAIL, topic, str(error), "start the Consul agent, or correct consul.url"))
     except ConsulError as error:

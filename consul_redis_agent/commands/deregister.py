@@ -77,7 +77,7 @@ def services_of(names: Iterable[Naming]) -> tuple[str, ...]:
 async def _remove_own(api: ConsulAPI, names: list[Naming]) -> None:
     """First what the own Consul agent holds, under whatever name; then what is in the catalog alone."""
     writer = Writer(api, names[0], ())
-    await writer.find_here()
+    await writer.find_consul_node()
     services = await api.services()
     nodes = {n.node for n in names}
     mine = [s for s in services.values() if any(is_own(meta(s), node) for node in nodes)]
@@ -91,7 +91,11 @@ async def _remove_own(api: ConsulAPI, names: list[Naming]) -> None:
         say(f"removed {service['ID']}: {service['Service']} at {read_local(service, {}).address}")
     asked = dict.fromkeys((*services_of(names), *(str(s["Service"]) for s in mine)))
     for entry in await _catalog(api, asked):
-        if entry.node == writer.here and any(is_own(entry.meta, node) for node in nodes) and entry.id not in removed:
+        if (
+            entry.node == writer.consul_node
+            and any(is_own(entry.meta, node) for node in nodes)
+            and entry.id not in removed
+        ):
             await _delete(api, [entry])
             removed.add(entry.id)
             say(f"removed {entry.id}: {entry.name} at {entry.address}, which the catalog alone still held")

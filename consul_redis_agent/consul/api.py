@@ -50,7 +50,7 @@ class ConsulAPI:
         self._confirmations = asyncio.Semaphore(MAX_READS)
         """Apart from all other reads, which are answered by the Consul agent itself: these hang when it is cut off."""
         self.agent_self = Shared(self._agent_self)
-        """The local agent's configuration and member record."""
+        """The own Consul agent's configuration and member record."""
 
     async def register(self, service: Mapping[str, Any], *, timeout: float | None = None) -> None:
         """Register a service and its ``Checks`` in one call, in the keys of Consul's API.
@@ -62,12 +62,12 @@ class ConsulAPI:
         await self._http.send(call, timeout=timeout, repeatable=True)
 
     async def check_deregister(self, check_id: str, *, timeout: float | None = None) -> None:
-        """Remove one check from the local agent. Raises ConsulUnknown if it is not there."""
+        """Remove one check from the own Consul agent. Raises ConsulUnknown if it is not there."""
         call = self._consul.agent.check.deregister(_segment(check_id))
         await self._http.send(call, timeout=timeout, repeatable=True)
 
     async def deregister(self, service_id: str, *, timeout: float | None = None) -> None:
-        """Remove a service and its checks from the local agent. Raises ConsulUnknown if it is not there."""
+        """Remove a service and its checks from the own Consul agent. Raises ConsulUnknown if it is not there."""
         call = self._consul.agent.service.deregister(_segment(service_id))
         await self._http.send(call, timeout=timeout, repeatable=True)
 
@@ -81,11 +81,11 @@ class ConsulAPI:
         await self._http.send(call, timeout=timeout, repeatable=True)
 
     async def services(self, only: str = "", *, timeout: float | None = None) -> dict[str, Json]:
-        """The local agent's services by id; ``only`` is a filter expression of Consul."""
+        """The own Consul agent's services by id; ``only`` is a filter expression of Consul."""
         return _by_id(await self._list("agent/services", only, timeout), "agent/services", "ID")
 
     async def checks(self, only: str = "", *, timeout: float | None = None) -> dict[str, Json]:
-        """The local agent's checks by id; ``only`` is a filter expression of Consul."""
+        """The own Consul agent's checks by id; ``only`` is a filter expression of Consul."""
         return _by_id(await self._list("agent/checks", only, timeout), "agent/checks", "CheckID")
 
     async def _list(self, what: str, only: str, timeout: float | None) -> Any:

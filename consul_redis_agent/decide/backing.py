@@ -113,7 +113,7 @@ def _begins_early(view: View) -> Backed | None:
         why = f"{found.address}, elected at epoch {chosen.epoch}, is asked whether it stands by it"
         return Backed(Backing.UNASKED, why, chosen.epoch, leader=found.id)
     early = Early(int(view.now * 1000) / 1000, view.facts.boot, found.id)  # milliseconds, as Consul holds it
-    for recorded in (view.begun, view.memory.recorded):
+    for recorded in (view.recorded, view.memory.recorded):
         if recorded and recorded.early and (recorded.epoch, recorded.run_id) == (chosen.epoch, node.run_id):
             early = recorded.early
     return _selected(chosen.epoch, early, found.at)

@@ -304,9 +304,9 @@ class _Case:
 
 def _kept(view: View | None) -> Claim | None:
     """The own claim, where it is the group's last one."""
-    if view is None or (view.told.strangers and not view.mine):
+    if view is None or (view.told.strangers and not view.own_entries):
         return None
-    mine = [h.claim for h in view.mine if not (h.entry.pending or h.claim.early)]  # what a majority has followed
+    mine = [h.claim for h in view.own_entries if not (h.entry.pending or h.claim.early)]  # what a majority has followed
     own = max(mine, key=lambda c: c.order, default=None)
     return own if own and all(h.claim.order < own.order for h in view.others) else None
 

@@ -61,7 +61,7 @@ def standing(view: View, backed: Backed) -> Stands:
     if view.facts.catalog is None:
         return Stands(Standing.UNREAD, nobody)
     if stranger := _blocked_by(view):
-        published = any(not h.entry.pending for h in view.mine)
+        published = any(not h.entry.pending for h in view.own_entries)
         claim = _claim(view, backed)[0]  # recorded, so that the other group hears of this one
         return Stands(Standing.STRANGER if published else Standing.WAITING, claim.settled, stranger)
     if view.told.untold and not view.own:
@@ -80,7 +80,7 @@ def replica_standing(view: View) -> Stands | None:
         return Stands(Standing.UNREAD, nobody)
     if stranger := _blocked_by(view):
         return Stands(Standing.STRANGER, nobody, stranger)
-    if view.told.untold and not (view.mine or view.others):
+    if view.told.untold and not (view.own_entries or view.others):
         return Stands(Standing.UNTOLD, nobody, _untold(view))
     return None
 
@@ -108,7 +108,7 @@ def _beside_no_newer(view: View, backed: Backed, claim: Claim) -> Stands:
         # A claim that is new must be held against the claims of now, not against those of before a cut, which the own
         # Consul agent goes on to show.
         return Stands(Standing.STALE, claim)
-    evicted = any(h.entry.evicted and claim.order <= h.claim.order for h in view.mine)
+    evicted = any(h.entry.evicted and claim.order <= h.claim.order for h in view.own_entries)
     if evicted and 0 <= view.now - view.memory.evicted_since < PATIENCE:
         return Stands(Standing.EVICTED, claim)
     passed = claim.epoch < view.memory.newest and view.now - view.memory.newest_at < PATIENCE
@@ -117,8 +117,8 @@ def _beside_no_newer(view: View, backed: Backed, claim: Claim) -> Stands:
         return Stands(Standing.PASSED, claim, f"a claim of epoch {view.memory.newest} was there a moment ago")
     if backed.by is Backing.NOBODY:
         return Stands(Standing.LOST, claim)
-    published = any(not h.entry.pending for h in (*view.mine, *view.others))
-    if not view.begun and not view.rivals and not (view.has_sentinel and published):
+    published = any(not h.entry.pending for h in (*view.own_entries, *view.others))
+    if not view.recorded and not view.rivals and not (view.has_sentinel and published):
         return Stands(Standing.FIRST, claim)
     return Stands(Standing.BEHIND if _is_behind(view) else Standing.FREE, claim)
 
@@ -126,7 +126,7 @@ def _beside_no_newer(view: View, backed: Backed, claim: Claim) -> Stands:
 def _blocked_by(view: View) -> str:
     """The group that holds the name: first come stays."""
     strangers = view.told.strangers
-    ours = [h.entry for h in (*view.mine, *view.others)]
+    ours = [h.entry for h in (*view.own_entries, *view.others)]
     if not strangers or any(e.live for e in ours):  # who publishes stays
         return ""
     held = [e for e in strangers if not e.pending]
@@ -135,7 +135,7 @@ def _blocked_by(view: View) -> str:
     elif held:
         first = False
     else:
-        first = any(not e.pending for e in ours) or _oldest([h.entry for h in view.mine]) < _oldest(strangers)
+        first = any(not e.pending for e in ours) or _oldest([h.entry for h in view.own_entries]) < _oldest(strangers)
     if first:
         return ""
     named = sorted({f"{e.address} on {e.node}" for e in strangers})
@@ -153,7 +153,7 @@ def _is_behind(view: View) -> bool:
     Nothing but the catalog stands between two nodes that begin in the same moment: one of them sees both, and the one
     that was recorded later gives the other time.
     """
-    mine = next((h.entry for h in view.mine if h.claim == view.begun), None)
+    mine = next((h.entry for h in view.own_entries if h.claim == view.recorded), None)
     if mine is None:
         return False
     pending = [h.entry for h in view.others if h.entry.pending and h.entry.node_alive]
@@ -187,9 +187,9 @@ def _as_named(view: View, backed: Backed) -> tuple[Claim, Held | None]:
     rival, epoch = view.newest, claim.epoch
     if rival is None or rival.claim.order < claim.order:
         return claim, None
-    begun = view.begun.settled if view.begun else None
-    if backed.strict and begun and begun.epoch == epoch and begun.order > rival.claim.order:
-        return begun, None
+    recorded = view.recorded.settled if view.recorded else None
+    if backed.strict and recorded and recorded.epoch == epoch and recorded.order > rival.claim.order:
+        return recorded, None
     equal = rival.claim.order == claim.order
     if rival.claim.epoch > epoch or not backed.strict or (view.own and not equal):
         return claim, rival
@@ -214,8 +214,8 @@ def _as_handed_over(view: View, backed: Backed) -> tuple[Claim, Held | None]:
     rival, peer, epoch = view.newest, view.facts.peer, backed.epoch
     turn = max((h.claim.turn for h in view.rivals if h.claim.epoch == epoch), default=0)
     newer = rival is not None and rival.claim.epoch > epoch
-    if not newer and view.begun and view.begun.epoch == epoch and view.begun.turn > turn:
-        return view.begun, None
+    if not newer and view.recorded and view.recorded.epoch == epoch and view.recorded.turn > turn:
+        return view.recorded, None
     claim = Claim(epoch, turn + 1, view.node.run_id)
     looked = min(view.node.at, peer.at if peer else view.node.at)
     if rival and (view.own or newer or (view.facts.catalog and looked <= view.facts.catalog.at)):

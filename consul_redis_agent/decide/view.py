@@ -34,11 +34,13 @@ class View:
         self.facts, self.memory, self.policy, self.node, self.now = facts, memory, policy, node, facts.now
         self.told: Told = told(facts, memory)
         held = [Held(e.claim, e) for e in self.told.ours if e.claim]
-        self.mine = [h for h in held if self._is_mine(h.entry)]
-        own = next((h for h in self.mine if h.entry.passing and h.entry.says_master), None)
+        self.own_entries = [h for h in held if self._is_mine(h.entry)]
+        own = next((h for h in self.own_entries if h.entry.passing and h.entry.says_master), None)
         self.own = own if own and own.claim.run_id == node.run_id else None
         """The own claim that passes; what was evicted, or what an earlier life of the node left, is none."""
-        self.begun = next((h.claim for h in self.mine if h.claim.run_id == node.run_id and h.entry.says_master), None)
+        self.recorded = next(
+            (h.claim for h in self.own_entries if h.claim.run_id == node.run_id and h.entry.says_master), None
+        )
         """The same, or one that is recorded but does not pass yet."""
         self.others = [h for h in held if not self._is_mine(h.entry)]
         live = [h for h in self.others if h.entry.live]
@@ -155,7 +157,7 @@ class View:
     @property
     def evicted(self) -> bool:
         """Whether a successor has set the own entry critical."""
-        return any(h.entry.evicted or h.entry.tombstones for h in self.mine)
+        return any(h.entry.evicted or h.entry.tombstones for h in self.own_entries)
 
     @cached_property
     def kept(self) -> Claim | None:
@@ -173,7 +175,7 @@ class View:
 
     def shows(self, catalog: Catalog, own: Claim) -> bool:
         """Whether this very claim is there, passes, and no live one of the group is newer."""
-        ours = {h.entry.key for h in (*self.mine, *self.others) if not self.is_false(h)}
+        ours = {h.entry.key for h in (*self.own_entries, *self.others) if not self.is_false(h)}
         live = [e for e in catalog.entries if e.live and e.claim and (e.key in ours or self._is_mine(e))]
         newest = all(e.claim.order <= own.order for e in live if e.claim)
         return newest and any(self._is_mine(e) and e.claim == own for e in live)

@@ -66,7 +66,7 @@ class Target:
 class Known:
     """What is known of Consul: looked up, and with the own steps since then."""
 
-    here: str
+    consul_node: str
     """The Consul node of the own entries, "" as long as it is not known."""
     node: str
     """The Redis node as configured, by which the own entries are told."""
@@ -77,16 +77,20 @@ class Known:
 
     def own(self) -> Iterator[Entry]:
         """The own entries in the catalog."""
-        return (e for e in self.catalog or () if self.here and e.node == self.here and is_own(e.meta, self.node))
+        return (
+            e
+            for e in self.catalog or ()
+            if self.consul_node and e.node == self.consul_node and is_own(e.meta, self.node)
+        )
 
     def entry(self, service_id: str) -> Entry | None:
         """The entry of this id, also without Meta: somebody may have written over it."""
-        return next((e for e in self.catalog or () if e.node == self.here and e.id == service_id), None)
+        return next((e for e in self.catalog or () if e.node == self.consul_node and e.id == service_id), None)
 
 
 def next_step(target: Target, known: Known) -> Step | None:
     """The step to take now; None: Consul holds what it should, or the next look at the catalog has to be awaited."""
-    if not known.here:
+    if not known.consul_node:
         return _first_entry(target, known)
     steps = (_claim, _withdraw, _tell_agent, _correct, _clear)
     return next((step for find in steps if (step := find(target, known))), None)
@@ -204,7 +208,7 @@ def _holds(there: Entry, entry: Wanted) -> bool:
 
 def settled(target: Target, known: Known) -> bool:
     """Whether the catalog holds exactly what it should of this Redis node."""
-    if known.catalog is None or not known.here:
+    if known.catalog is None or not known.consul_node:
         return not target.wanted and not known.local
     own = {e.id for e in known.own() if not (e.maintenance and not e.passing)}
     names = {w.id for w in target.wanted}
@@ -260,7 +264,7 @@ def after(step: Step, known: Known) -> Known:
             if there or known.catalog is None:
                 return _synced(known, entry.id, **_definition(entry, there))
             passing = status == seal == "passing"
-            new = Entry(known.here, entry.id, **_definition(entry, None), passing=passing, rises=passing)
+            new = Entry(known.consul_node, entry.id, **_definition(entry, None), passing=passing, rises=passing)
             return replace(known, catalog=(*known.catalog, new))
         case Update(service_id, passing):
             known = _with(known, service_id, status="passing" if passing else "critical")
@@ -274,7 +278,7 @@ def after(step: Step, known: Known) -> Known:
             passing = bool(there and local and local.status == "passing" and not there.tombstones)
             return _synced(known, service_id, passing=passing, rises=passing)
         case Deregister(service_id):
-            left = tuple(e for e in known.catalog or () if e.key != (known.here, service_id))
+            left = tuple(e for e in known.catalog or () if e.key != (known.consul_node, service_id))
             rest = {i: s for i, s in known.local.items() if i != service_id}
             return replace(known, local=rest, catalog=None if known.catalog is None else left)
 
@@ -318,7 +322,7 @@ def _in_catalog(step: Transact, known: Known) -> Iterable[Entry]:
     for there in known.catalog or ():
         if there.key in evicted:
             yield replace(there, passing=False, rises=False, evicted=True, index=None)
-        elif there.key not in gone and not (entry and there.key == (known.here, entry.id)):
+        elif there.key not in gone and not (entry and there.key == (known.consul_node, entry.id)):
             yield there
     if entry:
         before = known.entry(entry.id)
@@ -326,4 +330,4 @@ def _in_catalog(step: Transact, known: Known) -> Iterable[Entry]:
         if before:
             yield replace(before, **written, evicted=False, tombstones=())
         else:
-            yield Entry(known.here, entry.id, **written)
+            yield Entry(known.consul_node, entry.id, **written)

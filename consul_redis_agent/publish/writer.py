@@ -75,12 +75,12 @@ class Writer:
         self.error = ""
         """Why Consul rejects the entries; empty while it takes them."""
         self.errors = 0
-        self.here: str | None = None
+        self.consul_node: str | None = None
         """The Consul node of the own entries; None as long as it is not known, empty where nothing is registered there."""
         self.address = ""
         """That node's address, where it is on the same host as the Redis node."""
         self._api, self._catalogs, self._done = api, tuple(catalogs), done
-        self._asked_here = False
+        self._asked = False
         self._target: Target | None = None
         self._held: tuple[object, ...] | None = None
         """The key of the last target that Consul was brought to."""
@@ -196,7 +196,7 @@ class Writer:
         if self._lost != self._times_lost:
             self._lost = self._times_lost
             self._doubt()
-        await self.find_here(needed=bool(target.passes))
+        await self.find_consul_node(needed=bool(target.passes))
         if not self._read_local:
             await self._read()
             await self._beat_if_due()
@@ -231,8 +231,8 @@ class Writer:
             finally:
                 self._written = clock()
             self._known = after(step, self._known)
-        if not self._known.here:
-            await self.find_here(needed=True)
+        if not self._known.consul_node:
+            await self.find_consul_node(needed=True)
         return True
 
     async def _do(self, step: Step) -> None:
@@ -240,7 +240,7 @@ class Writer:
         match step:
             case Transact():
                 try:
-                    for operations in transactions(step, self.here or ""):
+                    for operations in transactions(step, self.consul_node or ""):
                         await self._api.txn(operations)
                 except (ConsulDenied, ConsulUnknown) as error:
                     raise ConsulError(f"{error} (to /v1/txn, without which no master is published)") from error
@@ -302,7 +302,7 @@ class Writer:
 
     def _doubt(self) -> None:
         """What is known of the own Consul agent may be over: it was out of reach, or a step was cut off."""
-        self._read_local = self._asked_here = False
+        self._read_local = self._asked = False
         self._held = None
         self._look_again()
 
@@ -313,25 +313,25 @@ class Writer:
 
     # What Consul says
 
-    async def find_here(self, *, needed: bool = True) -> None:
+    async def find_consul_node(self, *, needed: bool = True) -> None:
         """Learn which Consul node the own Consul agent is, also with a token that has no ``agent:read``.
 
         A withdrawal does not wait for the answer where it was known before. Raises ConsulError.
         """
-        if self._asked_here or (self.here is not None and not needed):
+        if self._asked or (self.consul_node is not None and not needed):
             return
         try:
             answer = await self._api.agent_self()
-            self.here = str(answer["Config"]["NodeName"])
+            self.consul_node = str(answer["Config"]["NodeName"])
             self.address = str((answer.get("Member") or {}).get("Addr") or "")
         except ConsulDenied:
             checks = (await self._api.checks()).values()
-            self.here = next((str(c["Node"]) for c in checks if c.get("Node")), "")
-        self._asked_here = bool(self.here)
+            self.consul_node = next((str(c["Node"]) for c in checks if c.get("Node")), "")
+        self._asked = bool(self.consul_node)
         catalog = self._known.catalog
-        if catalog and self.here:  # also of what was written before its node was known
-            catalog = tuple(entry if entry.node else replace(entry, node=self.here) for entry in catalog)
-        self._known = replace(self._known, here=self.here, catalog=catalog)
+        if catalog and self.consul_node:  # also of what was written before its node was known
+            catalog = tuple(entry if entry.node else replace(entry, node=self.consul_node) for entry in catalog)
+        self._known = replace(self._known, consul_node=self.consul_node, catalog=catalog)
 
     async def _read(self) -> None:
         """The own Consul agent's services that this tool registered for the node, or that stand in the place of one."""
@@ -385,7 +385,7 @@ class Writer:
         """Dry-run the publication, so that code paths and connections are warm; nothing is sent. Raises ConsulError."""
         step = next_step(target, self._known)
         if isinstance(step, Transact):
-            await self._api.rehearse(next(transactions(step, self.here or "")))
+            await self._api.rehearse(next(transactions(step, self.consul_node or "")))
 
     async def finish(self, target: Target) -> None:
         """Bring Consul to this target, and beat it for the last time. Raises ConsulError, or StaleDecision."""
@@ -394,7 +394,7 @@ class Writer:
         self._look(target.seen)
         if self._is_blind(target):
             raise StaleDecision("Consul has not shown the other claims since it was out of reach")
-        await self.find_here(needed=False)
+        await self.find_consul_node(needed=False)
         await self._read()
         while await self._take_one():
             pass
@@ -404,7 +404,7 @@ class Writer:
     async def leave(self) -> None:
         """Take every entry of this Redis node out, whatever was decided. Raises ConsulError."""
         self.stop()
-        await self.find_here()
+        await self.find_consul_node()
         await self._read()
         names = filter(None, (self.naming.service, self.naming.replica))
         instances = [one for name in names for one in (await self._api.health(name))[1]]

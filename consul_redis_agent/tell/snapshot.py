@@ -44,7 +44,7 @@ def snapshot(journal: Journal) -> dict[str, Any]:
                 "maintenance": e.maintenance,
                 "claim": _claim(e.claim if e.says_master else None),
                 "group": e.group,
-                "mine": e.node == node.writer.here and e.id in (node.naming.master_id, node.naming.replica_id),
+                "mine": e.node == node.writer.consul_node and e.id in (node.naming.master_id, node.naming.replica_id),
                 "foreign": not e.marked or (e.name == node.naming.service and e.key not in ours),
             }
             for e in node.lookout.entries()

@@ -117,13 +117,13 @@ class Lookout:
         """If Sentinel has just promoted the node, the leader is asked beside it, so that nobody waits for him later."""
         self._pool.ask_leaders(self.master_name, clock())
 
-    def facts(self, here: str | None, here_address: str, entry_id: str) -> Facts:
-        """What is known now. ``here`` is the Consul node of the own entry, None as long as that is not known."""
+    def facts(self, consul_node: str | None, consul_address: str, entry_id: str) -> Facts:
+        """What is known now. ``consul_node`` is the Consul node of the own entry, None as long as that is not known."""
         node = self._node.fact
         if isinstance(node, Node):
             self._find_name(node)
         self.sentinels = self._pool.facts(self.master_name) if self.master_name else ()
-        me = self._identify(node.run_id if isinstance(node, Node) else "", here_address)
+        me = self._identify(node.run_id if isinstance(node, Node) else "", consul_address)
         return Facts(
             now=clock(),
             node=node,
@@ -132,9 +132,9 @@ class Lookout:
             sentinels=self.sentinels,
             watched=0 if self.mode is SentinelMode.OFF else len(self._pool.watches),
             searching=self._searching(),
-            catalog=self._catalog.fact if here is not None else None,
+            catalog=self._catalog.fact if consul_node is not None else None,
             confirmation=self._catalog.confirmation,
-            own=(here or "", entry_id),
+            own=(consul_node or "", entry_id),
             master_name=self.master_name,
             peer=self.peer,
             boot=boot(),
@@ -190,21 +190,21 @@ class Lookout:
 
     # Identity
 
-    def _identify(self, run_id: str, here_address: str) -> frozenset[Address]:
+    def _identify(self, run_id: str, consul_address: str) -> frozenset[Address]:
         """The addresses under which others may know the node; the first that counts becomes ``publish_at``."""
         redis = self.redis
         loopback = redis.host is None or identity.is_loopback(redis.host)
         self._at_sentinel = identity.address_at_sentinel(run_id, self.sentinels) or self._at_sentinel
         reached = None if loopback else Address(redis.host or "", redis.port or 0)
-        local = self._local_address(here_address) if loopback and redis.port else None
+        local = self._local_address(consul_address) if loopback and redis.port else None
         order = (self._at_sentinel, redis.announce, self._node.announced, reached, local)
         self.publish_at = identity.address_to_publish(*order)
         return frozenset(address for address in order if address)
 
-    def _local_address(self, here_address: str) -> Address | None:
+    def _local_address(self, consul_address: str) -> Address | None:
         """This host, as Sentinel calls it for any node, or as Consul does; the port is the node's."""
         hosts = {address.host for s in self.sentinels for address in s.run_ids}
-        host = next((host for host in sorted(hosts) if _is_this_host(host)), here_address)
+        host = next((host for host in sorted(hosts) if _is_this_host(host)), consul_address)
         return Address(host, self.redis.port or 0) if host else None
 
 

@@ -47,8 +47,8 @@ def claim() -> Wanted:
 async def test_whoever_leaves_takes_also_a_claim_that_was_interrupted(api: ConsulAPI, consul: ConsulNode) -> None:
     """A claim that is in the catalog alone, since a stop or reload cut its writing short, goes with the rest."""
     writer = Writer(api, NAMING, ())
-    await writer.find_here()
-    for operations in transactions(Transact(claim()), writer.here or ""):
+    await writer.find_consul_node()
+    for operations in transactions(Transact(claim()), writer.consul_node or ""):
         await api.txn(operations)
     until(lambda: consul.srv("redis") == frozenset({NODE}), within=5, what="DNS names the node")
     await writer.leave()

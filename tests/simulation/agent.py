@@ -546,7 +546,7 @@ class Agent:
         for watch in self._sentinels:
             watch.look()
         self._catalog.look_again()
-        Task(self, self._find_here())
+        Task(self, self._find_consul_node())
         self.wake()
 
     def stop(self) -> None:
@@ -736,10 +736,10 @@ class Agent:
 
     # Deciding
 
-    async def _find_here(self) -> None:
-        while self.writer.here is None:
+    async def _find_consul_node(self) -> None:
+        while self.writer.consul_node is None:
             try:
-                await self.writer.find_here()
+                await self.writer.find_consul_node()
             except ConsulError:
                 await Call(lambda reply: self.world.engine.later(0.5, reply), asks=False)
         self.wake()
@@ -810,7 +810,7 @@ class Agent:
 
     def _facts(self) -> Facts:
         sentinels = tuple(w.fact for w in self._sentinels)
-        here = self.writer.here
+        here = self.writer.consul_node
         return Facts(
             now=self.world.engine.now,
             node=self._node,

@@ -675,7 +675,7 @@ async def test_a_consul_agent_that_is_another_one_now_is_asked_who_it_is(scene: 
     scene.watch.lost, scene.watch.seen_since = 1, clock()
     scene.want(REPLICA)
     await until(lambda: ("consul-9", "redis-replica-6379") in scene.consul.passing())
-    assert scene.writer.here == "consul-9"
+    assert scene.writer.consul_node == "consul-9"
 
 
 # What Consul refuses
@@ -760,7 +760,7 @@ async def test_a_token_without_agent_read_learns_the_consul_node_from_the_own_ch
     scene.consul.rival()
     scene.consul.errors["self"] = ConsulDenied("no agent:read")
     scene.want(MASTER)
-    await until(lambda: scene.writer.here == HERE)
+    await until(lambda: scene.writer.consul_node == HERE)
     assert scene.consul.done[0] == "register redis-6379 critical"
     assert scene.consul.passing() == {(ELSEWHERE, "redis-6379")}
     scene.want(MASTER)
@@ -772,7 +772,7 @@ async def test_a_token_without_agent_read_publishes_a_replica_in_one_call(scene:
     scene.consul.errors["self"] = ConsulDenied("no agent:read")
     done = await scene.holds(REPLICA)
     assert done[0] == "register redis-replica-6379 passing"
-    assert scene.writer.here == HERE
+    assert scene.writer.consul_node == HERE
 
 
 async def test_an_own_entry_under_a_former_name_leaves(scene: Scene) -> None:
