@@ -119,9 +119,9 @@ class NodeAgent:
         """End as the configuration says: a true entry is left to its TTL or removed, a false one is never left."""
         if self.on_stop == "deregister":
             await self.remove()
-        elif self.decision and self._is_up_to_date:
-            try:
-                await self.writer.finish(self._target(self.decision))
+        elif self.decision and (not self._keeps or self.decision.verdict in PUBLISHED):
+            try:  # what KEEP leaves alone is beaten once more, no more
+                await self.writer.finish(self._target(self.decision), beat_only=self._keeps)
             except (ConsulError, StaleDecision) as error:
                 log.warning("%s: stopped without a last word to Consul: %s", self.name, error)
 
@@ -131,12 +131,6 @@ class NodeAgent:
             await self.writer.leave()
         except (ConsulError, StaleDecision) as error:
             log.warning("%s: the old entries may stay until their TTL ends: %s", self.name, error)
-
-    @property
-    def _is_up_to_date(self) -> bool:
-        """Whether the last decision that says what to do is of now; a published entry is left in any case."""
-        kept = self.latest is not None and self.latest.verdict is Verdict.KEEP
-        return not kept or (self.decision is not None and self.decision.verdict in PUBLISHED)
 
     async def _loop(self) -> None:
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.decide.facts import Catalog, Entry, Facts, Node
-from consul_redis_agent.decide.group import SETTLED, Told, nodes, told
+from consul_redis_agent.decide.group import SETTLED, Told, told
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.remember import remember
 from consul_redis_agent.decide.sentinels import majority
@@ -50,10 +50,8 @@ def belonging(
         memory = remember(facts, memory)
     masters = told(facts, memory)
     replicas = told(replace(facts, catalog=_under(naming.replica, every)), memory)
-    # The entry of a replica has no claim: whether it is listed shows by its address alone.
-    strange = tuple(e for e in replicas.strangers if e.address not in nodes(memory))
     names = {e.master_name for e in masters.ours} | {found.master_name}
-    return Belonging(masters, strange, tuple(sorted(names - {""})))
+    return Belonging(masters, replicas.strangers, tuple(sorted(names - {""})))
 
 
 def _under(name: str, entries: Iterable[Entry]) -> Catalog:

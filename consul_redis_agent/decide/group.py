@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consul_redis_agent.decide.facts import Address, Entry, Facts
+from consul_redis_agent.decide.facts import Entry, Facts
 from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.sentinels import majority
@@ -93,8 +93,3 @@ def _lists(entry: Entry, memory: Memory) -> int:
         for id_, listed in memory.roster.items()
         if id_ in memory.known
     )
-
-
-def nodes(memory: Memory) -> frozenset[Address]:
-    """The addresses of all Redis nodes that a Sentinel of the group lists."""
-    return frozenset(address for listed in memory.roster.values() for address in listed)

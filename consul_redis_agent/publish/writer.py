@@ -387,7 +387,7 @@ class Writer:
         if isinstance(step, Transact):
             await self._api.rehearse(next(transactions(step, self.consul_node or "")))
 
-    async def finish(self, target: Target) -> None:
+    async def finish(self, target: Target, *, beat_only: bool = False) -> None:
         """Bring Consul to this target, and beat it for the last time. Raises ConsulError, or StaleDecision."""
         self.stop()
         self._target = target
@@ -396,7 +396,7 @@ class Writer:
             raise StaleDecision("Consul has not shown the other claims since it was out of reach")
         await self.find_consul_node(needed=False)
         await self._read()
-        while await self._take_one():
+        while not beat_only and await self._take_one():
             pass
         self._beat_at = 0.0
         await self._beat_if_due()

@@ -71,7 +71,7 @@ def test_everything_of_this_node_goes_and_its_group_is_forgotten(fleet: Fleet) -
     del alone["Check"]
     entry = {"ID": alone["ID"], "Service": alone["Name"], "Meta": alone["Meta"], "Address": "10.0.0.1", "Port": 6379}
     consul.put("/v1/txn", [{"Service": {"Verb": "set", "Node": consul.name, "Service": entry}}])
-    state.save(fleet.folder, "redis-6379", Memory(group="g1", had_sentinel=True))
+    state.save(fleet.folder, "node-6379", Memory(group="g1", had_sentinel=True))
     done = run(fleet, "deregister")
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(done.stdout.splitlines()) == [
@@ -81,7 +81,7 @@ def test_everything_of_this_node_goes_and_its_group_is_forgotten(fleet: Fleet) -
     ]
     assert [ids(consul, name) for name in ("redis", "former", "redis-replica")] == [[], [], []]
     assert ids(consul, "redis-theirs") == [(consul.name, "redis-theirs-6379")]
-    assert not Path(fleet.folder, "redis-6379.json").exists()
+    assert not Path(fleet.folder, "node-6379.json").exists()
     assert run(fleet, "deregister").stdout.startswith("nothing to remove: this Consul agent holds no entry of redis://")
 
 
@@ -94,7 +94,7 @@ def test_the_entries_of_a_dead_host_go_with_no_more_than_the_right_to_write_the_
     register(gone, service("redis", group="g2"), TOKEN)
     by_hand = {"ID": "by-hand", "Name": "redis", "Port": 1}
     register(gone, by_hand, TOKEN)
-    state.save(fleet.folder, "redis-6379", Memory(group="g1", had_sentinel=True))
+    state.save(fleet.folder, "node-6379", Memory(group="g1", had_sentinel=True))
     said = run(fleet, "check", token=token).stdout
     assert f"FAIL another group: it uses the name 'redis' as well: redis-6379 on {gone.name} (10.0.0.1:6379); " in said
     assert "(--dead for hosts that are gone)" in said
