@@ -214,9 +214,11 @@ class NodeAgent:
             log.debug("%s: %s", self.name, error)
 
     def _target(self, decision: Decision) -> Target:
-        before = self._before()
-        address = self.lookout.publish_at or (before.address if before else NOWHERE)
-        name = self.lookout.master_name or (before.master_name if before else "")
+        address, name = self.lookout.publish_at, self.lookout.master_name
+        if not (address and name):
+            before = self._before()
+            address = address or (before.address if before else NOWHERE)
+            name = name or (before.master_name if before else "")
         entries = wanted(decision, self.naming, address, name)
         return Target(clock(), entries, decision.evict, decision.last, self.lookout.seen())
 

@@ -44,7 +44,8 @@ def remember(facts: Facts, memory: Memory) -> Memory:
     )
     if facts.catalog is None:
         return new
-    new = replace(new, group=group.inherited(facts, new))
+    if (inherited := group.inherited(facts, new)) != new.group:
+        new = replace(new, group=inherited)
     ours = [e for e in group.told(facts, new).ours if e.key != facts.own and e.live]
     seen = {
         e.key: before if (before := memory.seen.get(e.key)) and before[0] == e.claim else (e.claim, facts.now)

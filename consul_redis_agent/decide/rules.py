@@ -242,7 +242,8 @@ class _Case:
     def memory_after(self) -> Memory:
         """What is remembered of the decision."""
         memory, view, backed, row = self.memory, self.view, self.backed, self.row
-        memory = replace(memory, recount_since=self._recount_since())
+        if (since := self._recount_since()) != memory.recount_since:
+            memory = replace(memory, recount_since=since)
         if row.verdict is Verdict.KEEP:
             return replace(memory, outvoted=self._outvoted()) if row.reason is Reason.GIVING_WAY else memory
         confirmed = max(view.confirmed if view else -inf, backed.confirmed if backed else -inf)

@@ -66,6 +66,9 @@ def is_fresh(sentinel: Sentinel, now: float) -> bool:
 
 def leader(facts: Facts, node: Node) -> Sentinel | None:
     """The Sentinel, elected at the newest epoch, that selects the own node, if its word is fresh."""
+    chose = [s for s in facts.sentinels if s.selection and s.selection.run_id == node.run_id and is_fresh(s, facts.now)]
+    if not chose:
+        return None  # most of the time
     members = of_group(facts.sentinels, node.run_id, facts.me)
-    leaders = [s for s in members if s.selection and s.selection.run_id == node.run_id and is_fresh(s, facts.now)]
+    leaders = [s for s in chose if s in members]
     return max(leaders, key=lambda s: s.selection.epoch if s.selection else NO_EPOCH, default=None)

@@ -35,7 +35,7 @@ from consul_redis_agent.consul.form import (
     registration,
     transactions,
 )
-from consul_redis_agent.decide.facts import Catalog
+from consul_redis_agent.decide.facts import Catalog, Entry
 from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnknown, StaleDecision
 from consul_redis_agent.publish.entries import Naming
 from consul_redis_agent.publish.steps import Known, Target, after, check, next_step, settled
@@ -86,6 +86,10 @@ class Writer:
         """The key of the last target that Consul was brought to."""
         self._wanted_since = 0.0
         self._known = Known("", naming.node, None, {})
+        self._rests: Known | None = None
+        """The same, if nothing was to do then for what is held."""
+        self._seen: dict[str, tuple[Entry, ...]] = {}
+        """The entries under each service name that were taken in last."""
         self._read_local = False
         """Whether what is known of the own Consul agent counts."""
         self._written = -inf
@@ -118,12 +122,17 @@ class Writer:
             self.stop()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
+        elif self.at_rest:
+            return  # most of the time
         self._wake.set()
 
     def _look(self, seen: Mapping[str, Catalog]) -> None:
         """Take in what the catalog shows, where it is younger than the last step."""
         young = {service: catalog for service, catalog in seen.items() if catalog.at > self._written}
-        if young and (self._known.catalog is not None or self.naming.service in young):
+        if all(self._seen.get(service) is catalog.entries for service, catalog in young.items()):
+            return
+        self._seen |= {service: catalog.entries for service, catalog in young.items()}
+        if self._known.catalog is not None or self.naming.service in young:
             rest = [entry for entry in self._known.catalog or () if entry.name not in young]
             entries = (*rest, *(entry for catalog in young.values() for entry in catalog.entries))
             self._known = replace(self._known, catalog=entries)
@@ -159,13 +168,11 @@ class Writer:
         return clock() + self._soon >= self._beat_at
 
     def _holds(self, target: Target) -> bool:
-        return (
-            target.key == self._held
-            and self._read_local
-            and self._lost == self._times_lost
-            and settled(target, self._known)
-            and next_step(target, self._known) is None
-        )
+        if not (self._read_local and self._lost == self._times_lost and target.key == self._held):
+            return False
+        if self._rests is not self._known and settled(target, self._known) and next_step(target, self._known) is None:
+            self._rests = self._known
+        return self._rests is self._known
 
     # Doing it
 
@@ -208,7 +215,7 @@ class Writer:
             self._look_again()
         target = self._current()
         if self._held != target.key and settled(target, self._known):
-            self._held = target.key
+            self._held, self._rests = target.key, None
             self._done(target, clock() - self._wanted_since)
         if self.error:
             log.info("%s: Consul takes the entries again", self.naming.node)
@@ -230,7 +237,7 @@ class Writer:
                 await self._do(step)
             finally:
                 self._written = clock()
-            self._known = after(step, self._known)
+            self._known, self._seen = after(step, self._known), {}
         if not self._known.consul_node:
             await self.find_consul_node(needed=True)
         return True

@@ -8,9 +8,8 @@ from collections import Counter
 
 from consul_redis_agent.decide.decision import Decision, Verdict
 from consul_redis_agent.decide.facts import Facts, Silence
-from consul_redis_agent.decide.group import told
+from consul_redis_agent.decide.group import SETTLED, told
 from consul_redis_agent.decide.memory import Memory
-from consul_redis_agent.decide.sentinels import of_group
 from consul_redis_agent.node import NodeAgent
 from consul_redis_agent.publish.steps import Target
 
@@ -27,6 +26,8 @@ class Journal:
         """Wall time of the last transition; for people only."""
         self._told: Decision | None = None
         self._published = ""
+        self._looked: tuple[object, ...] = ()
+        """What the catalog was judged by last."""
         self._complaints: dict[str, str] = {}
 
     @property
@@ -79,13 +80,16 @@ class Journal:
         silent = facts.node.reason if isinstance(facts.node, Silence) else ""
         self._complain("Redis", silent if not isinstance(facts.node, Silence) or facts.node.misses > 1 else "")
         self._complain("Consul", self.node.lost)
-        members = of_group(facts.sentinels, memory.node.run_id if memory.node else "", facts.me)
+        strange = {s.id for s in facts.sentinels if s.id not in memory.known} if memory.known else set()
         for sentinel in facts.sentinels:
             what = f"it has no vote: {sentinel.error}" if sentinel.error and sentinel.looked else ""
-            if sentinel not in members:
+            if sentinel.id in strange and not sentinel.error:
                 what = f"it watches another group under the name {facts.master_name!r}, and is not counted"
             self._complain(f"Sentinel {sentinel.address}", what)
-        if facts.catalog:
+        seen = facts.catalog.entries if facts.catalog else None
+        looked = (seen, memory.group, memory.roster, facts.now - memory.roster_since >= SETTLED)
+        if facts.catalog and looked != self._looked:
+            self._looked = looked
             self._watch_the_catalog(facts, memory)
         for catalog in self.node.lookout.catalogs():
             self._complain(f"Consul's catalog of {catalog.service!r}", catalog.error)
