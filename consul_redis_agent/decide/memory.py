@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
+from typing import Any
 
 from consul_redis_agent.decide.claim import NO_EPOCH, Claim
 from consul_redis_agent.decide.facts import Address, Key, Node
@@ -56,3 +57,9 @@ class Memory:
 
 NOTHING = Memory()
 """What a process remembers at its start, where no state was kept."""
+
+
+def changed(memory: Memory, **fields: Any) -> Memory:
+    """The memory with these fields; itself where they are as they were, since a look costs less than a copy."""
+    same = all((old := getattr(memory, name)) is new or old == new for name, new in fields.items())
+    return memory if same else replace(memory, **fields)

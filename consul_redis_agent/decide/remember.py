@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from math import inf
 
 from consul_redis_agent.decide import group
 from consul_redis_agent.decide.claim import NO_EPOCH
-from consul_redis_agent.decide.facts import Address, Facts, Node
-from consul_redis_agent.decide.memory import Memory
+from consul_redis_agent.decide.facts import Address, Facts, Node, Sentinel
+from consul_redis_agent.decide.memory import Memory, changed
 from consul_redis_agent.decide.sentinels import known_sentinels, of_group
 
 
@@ -17,8 +16,9 @@ def remember(facts: Facts, memory: Memory) -> Memory:
     """The memory with what the facts add to it, whatever is decided."""
     node = facts.node if isinstance(facts.node, Node) else memory.node
     sentinels = of_group(facts.sentinels, node.run_id if node else "", facts.me)
-    strangers = [s for s in facts.sentinels if s not in sentinels]
-    theirs = {id_ for s in strangers for id_ in (s.id, *s.peers)} - {id_ for s in sentinels for id_ in (s.id, *s.peers)}
+    theirs: set[str] = set()
+    if len(sentinels) < len(facts.sentinels):  # there are Sentinels of another group, with others that only they list
+        theirs = _ids(s for s in facts.sentinels if s not in sentinels) - _ids(sentinels)
     at = {s.address: s.id for s in sentinels if not s.error}
     replaced = {id_ for address, id_ in memory.at.items() if at.get(address, id_) != id_}
     known = known_sentinels(memory.known - theirs - replaced, sentinels)
@@ -32,9 +32,8 @@ def remember(facts: Facts, memory: Memory) -> Memory:
     elif since == inf or (roster is not memory.roster and _addresses(roster) != _addresses(memory.roster)):
         since = facts.now
     own = next((e for e in facts.catalog.entries if e.key == facts.own), None) if facts.catalog else None
-    new = replace(
+    new = changed(
         memory,
-        node=node,
         known=known,
         at=memory.at if at.items() <= memory.at.items() else {**memory.at, **at},
         roster=roster,
@@ -43,9 +42,9 @@ def remember(facts: Facts, memory: Memory) -> Memory:
         group=memory.group or (own.group if own else ""),
     )
     if facts.catalog is None:
-        return new
+        return changed(new, node=node)
     if (inherited := group.inherited(facts, new)) != new.group:
-        new = replace(new, group=inherited)
+        new = changed(new, group=inherited)
     ours = [e for e in group.told(facts, new).ours if e.key != facts.own and e.live]
     seen = {
         e.key: before if (before := memory.seen.get(e.key)) and before[0] == e.claim else (e.claim, facts.now)
@@ -56,14 +55,19 @@ def remember(facts: Facts, memory: Memory) -> Memory:
     # An early claim that has evicted the own one and is gone again is not waited for.
     evicted = -inf if any(c.early for c, _ in seen.values()) else min(memory.evicted_since, facts.now)
     pending = own is not None and own.claim is not None and not own.passing
-    return replace(
+    return changed(
         new,
-        seen=memory.seen if seen == memory.seen else seen,
+        node=node,
+        seen=seen,
         newest=max(epochs) if epochs else memory.newest,
         newest_at=facts.now if epochs else memory.newest_at,
         evicted_since=evicted if own and own.evicted else inf,
         pending_since=min(memory.pending_since, facts.now) if pending else inf,
     )
+
+
+def _ids(sentinels: Iterable[Sentinel]) -> set[str]:
+    return {id_ for s in sentinels for id_ in (s.id, *s.peers)}
 
 
 def _addresses(roster: Mapping[str, Mapping[Address, str]]) -> dict[str, frozenset[Address]]:

@@ -32,7 +32,7 @@ decision, and its reason is the row's name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 from typing import TypeVar
@@ -41,7 +41,7 @@ from consul_redis_agent.decide.backing import LEADER_SILENCE, Backed, Backing, b
 from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH, Claim
 from consul_redis_agent.decide.decision import Decision, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Entry, Facts, Node, Role, Silence
-from consul_redis_agent.decide.memory import Memory
+from consul_redis_agent.decide.memory import Memory, changed
 from consul_redis_agent.decide.remember import remember
 from consul_redis_agent.decide.standing import GIVING_WAY, Standing, Stands, replica_standing, standing
 from consul_redis_agent.decide.view import Held, View
@@ -152,7 +152,7 @@ def first_row(node: State, by: Backing | None, what: Standing | None) -> Row:
 def decide(facts: Facts, memory: Memory, policy: Policy) -> tuple[Decision, Memory]:
     """Apply the rules to one node. Total: every combination of facts has a decision, and none raises."""
     if policy.mode is SentinelMode.OFF:
-        memory = replace(memory, known=frozenset(), roster={}, had_sentinel=False)
+        memory = changed(memory, known=frozenset(), roster={}, had_sentinel=False)
     memory = remember(facts, memory)
     state = _state(facts, policy)
     view = backed = stands = None
@@ -242,10 +242,9 @@ class _Case:
     def memory_after(self) -> Memory:
         """What is remembered of the decision."""
         memory, view, backed, row = self.memory, self.view, self.backed, self.row
-        if (since := self._recount_since()) != memory.recount_since:
-            memory = replace(memory, recount_since=since)
+        memory = changed(memory, recount_since=self._recount_since())
         if row.verdict is Verdict.KEEP:
-            return replace(memory, outvoted=self._outvoted()) if row.reason is Reason.GIVING_WAY else memory
+            return changed(memory, outvoted=self._outvoted()) if row.reason is Reason.GIVING_WAY else memory
         confirmed = max(view.confirmed if view else -inf, backed.confirmed if backed else -inf)
         if row.verdict is Verdict.MASTER:
             asked = self.facts.confirmation.at if self.facts.confirmation else -inf
@@ -254,12 +253,12 @@ class _Case:
             # What Consul alone confirms may predate a withdrawal.
             held = memory.held if row.reason in (Reason.CONFIRMED, Reason.PATIENT) else self.claim
             heard = backed.heard if backed and row.reason is Reason.SELECTED else -inf
-            return replace(
+            return changed(
                 memory, confirmed=confirmed, recorded=None, held=held, heard=heard, outvoted=inf, group=self.group
             )
         lost = [c for c in (memory.held, view.own.claim if view and view.own else None) if c and c.early]
         pending = row.verdict is Verdict.PENDING
-        return replace(
+        return changed(
             memory,
             confirmed=confirmed if self.stands else -inf,
             recorded=self.claim if pending else None,
