@@ -206,6 +206,12 @@ def _holds(there: Entry, entry: Wanted) -> bool:
     )
 
 
+def shown(target: Target, known: Known) -> bool:
+    """Whether the catalog shows already what is to pass."""
+    passing = [(entry, known.entry(entry.id)) for entry in target.wanted if entry.passing]
+    return all(there is not None and _holds(there, entry) for entry, there in passing)
+
+
 def settled(target: Target, known: Known) -> bool:
     """Whether the catalog holds exactly what it should of this Redis node."""
     if known.catalog is None or not known.consul_node:

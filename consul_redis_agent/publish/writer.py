@@ -38,7 +38,7 @@ from consul_redis_agent.consul.form import (
 from consul_redis_agent.decide.facts import Catalog, Entry
 from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnknown, StaleDecision
 from consul_redis_agent.publish.entries import Naming
-from consul_redis_agent.publish.steps import Known, Target, after, check, next_step, settled
+from consul_redis_agent.publish.steps import Known, Target, after, check, next_step, settled, shown
 
 log = logging.getLogger(__name__)
 
@@ -395,15 +395,19 @@ class Writer:
             await self._api.rehearse(next(transactions(step, self.consul_node or "")))
 
     async def finish(self, target: Target, *, beat_only: bool = False) -> None:
-        """Bring Consul to this target, and beat it for the last time. Raises ConsulError, or StaleDecision."""
+        """Bring Consul to this target, and beat it for the last time. Raises ConsulError, or StaleDecision.
+
+        Nothing begins to pass that the catalog does not show: nobody would be there to take it back.
+        """
         self.stop()
         self._target = target
-        self._look(target.seen)
         if self._is_blind(target):
             raise StaleDecision("Consul has not shown the other claims since it was out of reach")
         await self.find_consul_node(needed=False)
         await self._read()
-        while not beat_only and await self._take_one():
+        await self._read_catalog()
+        begins = not shown(target, self._known)
+        while not (beat_only or begins) and await self._take_one():
             pass
         self._beat_at = 0.0
         await self._beat_if_due()
@@ -413,12 +417,15 @@ class Writer:
         self.stop()
         await self.find_consul_node()
         await self._read()
-        names = filter(None, (self.naming.service, self.naming.replica))
-        instances = [one for name in names for one in (await self._api.health(name))[1]]
-        self._known = replace(self._known, catalog=tuple(map(read_entry, instances)))
+        await self._read_catalog()
         self._target = Target(clock(), ())
         while await self._take_one():
             self._target = Target(clock(), ())
+
+    async def _read_catalog(self) -> None:
+        names = filter(None, (self.naming.service, self.naming.replica))
+        instances = [one for name in names for one in (await self._api.health(name))[1]]
+        self._known = replace(self._known, catalog=tuple(map(read_entry, instances)))
 
 
 def _must_be_young(target: Target) -> None:

@@ -837,11 +837,19 @@ async def test_the_last_word_withdraws_what_is_false(scene: Scene) -> None:
 
 async def test_the_last_word_is_not_one_of_long_ago(scene: Scene) -> None:
     """Nor does it try again: the process ends."""
+    await scene.holds(MASTER)
     with pytest.raises(StaleDecision):
-        await scene.writer.finish(scene.target(MASTER, age=DECISION_LIFE + 0.1))
-    scene.consul.errors["txn"] = ConsulError("no leader")
+        await scene.writer.finish(scene.target(WITHDRAWN, age=DECISION_LIFE + 0.1))
+    scene.consul.errors["update"] = ConsulError("no leader")
     with pytest.raises(ConsulError, match="no leader"):
-        await scene.writer.finish(scene.target(MASTER))
+        await scene.writer.finish(scene.target(WITHDRAWN))
+
+
+@pytest.mark.parametrize("decision", [MASTER, REPLICA], ids=["master", "replica"])
+async def test_whoever_stops_publishes_nothing_anew(scene: Scene, decision: Decision) -> None:
+    """Nobody would be there to take it back, should Redis stop next."""
+    await scene.writer.finish(scene.target(decision))
+    assert not scene.consul.passing()
 
 
 @pytest.mark.parametrize("decision", [MASTER, REPLICA, WITHDRAWN], ids=["master", "replica", "withdrawn"])
