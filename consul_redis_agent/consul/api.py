@@ -18,6 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from consul_redis_agent.config import ConsulConfig, read_secret
+from consul_redis_agent.consul.form import Status
 from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul
 from consul_redis_agent.errors import ConsulError, LocalError
 from consul_redis_agent.text import plain
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 _T = TypeVar("_T")
 Consistency = Literal["default", "consistent", "stale"]
-Status = Literal["passing", "critical"]
 
 MAX_WRITERS = 8  # Redis nodes whose entries are changed at once, and again as many that are beaten
 LOOK_PERIOD = 1.0  # seconds between two looks at the token file

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 from consul_redis_agent.decide.claim import Claim, Early
 from consul_redis_agent.decide.facts import Address, Entry, whole
 
 Json = dict[str, Any]
+Status = Literal["passing", "critical"]
 
 MARKER = "consul_redis_agent"
 """Meta key of everything this tool registers; its value is the version of this format. (Consul reserves ``consul-``.)"""
@@ -90,6 +91,11 @@ DOWN = {"Status": "critical", "Output": EVICTED}
 # What is written
 
 
+def status_of(*, passing: bool) -> Status:
+    """A check's status; never ``warning``, which DNS serves."""
+    return "passing" if passing else "critical"
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """One entry as Consul should hold it."""
@@ -122,9 +128,9 @@ class Wanted:
         return self.id + SEAL_SUFFIX
 
     @property
-    def status(self) -> str:
-        """The role check's status; never ``warning``, which DNS serves."""
-        return "passing" if self.passing else "critical"
+    def status(self) -> Status:
+        """The role check's status."""
+        return status_of(passing=self.passing)
 
     @property
     def definition(self) -> tuple[object, ...]:

@@ -63,9 +63,9 @@ def backing(view: View) -> Backed:
         if mode is SentinelMode.AUTO and view.facts.searching:
             return Backed(Backing.SEARCHING, "still looking for Sentinels")
         return _without_sentinel(view)
-    mine = [s for s in view.voters if view.names_me(s)]
+    mine = view.naming_me
     count = f"{len(mine)} of {view.known} Sentinels name this node" if view.known else "no Sentinel is known"
-    if len(mine) >= view.need:
+    if view.is_named:
         return _named(view, mine, count)
     named = view.named
     claims = [c for c in (view.own.claim if view.own else None, view.memory.held) if c and c.run_id == view.node.run_id]
@@ -184,7 +184,7 @@ def held_up(view: View) -> Backed:
     if not view.has_sentinel:
         patient = view.now - view.node.at <= view.policy.patience
         return Backed(Backing.UP if patient else Backing.NOBODY, f"it may be silent for {view.policy.patience:g} s")
-    up = [s for s in view.voters if view.names_me(s) and not s.down]
+    up = [s for s in view.naming_me if not s.down]
     if len(up) < view.need or any(_replaces_me(view, s) for s in view.voters):
         return Backed(Backing.NOBODY, "no majority of Sentinels holds it for up")
     why = f"{len(up)} of {view.known} Sentinels hold it for up"

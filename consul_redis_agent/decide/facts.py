@@ -194,6 +194,9 @@ class Entry:
     tombstones: tuple[str, ...] = ()
     """Ids of the checks that a successor added when it evicted this entry."""
 
+    def __str__(self) -> str:
+        return f"{self.address} on {self.node}"
+
     @property
     def key(self) -> Key:
         """What tells it from every other entry."""
@@ -246,3 +249,13 @@ class Facts:
     peer: Peer | None = None
     boot: str = ""
     """:func:`consul_redis_agent.clock.boot`, by which an own early claim of an earlier run tells its age."""
+
+    @property
+    def own_entry(self) -> Entry | None:
+        """The own entry, where the catalog shows it."""
+        return next((e for e in self.catalog.entries if e.key == self.own), None) if self.catalog else None
+
+    @property
+    def asked(self) -> float:
+        """When the question was put that Consul's servers answered last; -inf where they never did."""
+        return self.confirmation.at if self.confirmation else -inf

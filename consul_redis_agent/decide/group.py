@@ -46,7 +46,7 @@ def told(facts: Facts, memory: Memory) -> Told:
         elif (
             (memory.group and entry.group == memory.group)
             or not _has_sentinels(facts, memory)
-            or _lists(entry, memory) >= majority(len(memory.known))
+            or _is_listed(entry, memory)
         ):
             ours.append(entry)
         elif entry.group or (entry.claim and entry.live):
@@ -68,7 +68,7 @@ def inherited(facts: Facts, memory: Memory) -> str:
     if _has_sentinels(facts, memory):
         if memory.group and not _is_settled(facts, memory):
             return memory.group
-        carried = [e for e in carried if _lists(e, memory) >= majority(len(memory.known))]
+        carried = [e for e in carried if _is_listed(e, memory)]
     else:  # nobody can tell: who holds the name is of the group
         carried = [e for e in carried if e.live and not any(o.key == facts.own and o.live for o in entries)]
     heir = max(carried, key=lambda e: (e.live, e.claim.order if e.claim else ()), default=None)
@@ -84,12 +84,13 @@ def _has_sentinels(facts: Facts, memory: Memory) -> bool:
     return bool(memory.known or facts.watched or memory.had_sentinel)
 
 
-def _lists(entry: Entry, memory: Memory) -> int:
-    """How many of the group's Sentinels list the node that an entry speaks of."""
+def _is_listed(entry: Entry, memory: Memory) -> bool:
+    """Whether a majority of the group's Sentinels lists the node that an entry speaks of."""
     run_id, address = entry.claim.run_id if entry.claim else "", entry.address
     usable = not is_loopback(address.host)
-    return sum(
+    listing = sum(
         run_id in listed.values() or (usable and address in listed)
         for id_, listed in memory.roster.items()
         if id_ in memory.known
     )
+    return listing >= majority(len(memory.known))

@@ -31,7 +31,7 @@ def remember(facts: Facts, memory: Memory) -> Memory:
         since = inf
     elif since == inf or (roster is not memory.roster and _addresses(roster) != _addresses(memory.roster)):
         since = facts.now
-    own = next((e for e in facts.catalog.entries if e.key == facts.own), None) if facts.catalog else None
+    own = facts.own_entry
     new = changed(
         memory,
         known=known,

@@ -173,7 +173,7 @@ def decide(facts: Facts, memory: Memory, policy: Policy) -> tuple[Decision, Memo
 
 def _as_left(facts: Facts) -> Node | None:
     """The own node as an earlier run left it in the catalog, where it has not answered this one yet."""
-    own = next((e for e in facts.catalog.entries if e.key == facts.own), None) if facts.catalog else None
+    own = facts.own_entry
     return Node(-inf, own.claim.run_id, Role.MASTER) if own and own.claim and own.says_master else None
 
 
@@ -247,9 +247,8 @@ class _Case:
             return changed(memory, outvoted=self._outvoted()) if row.reason is Reason.GIVING_WAY else memory
         confirmed = max(view.confirmed if view else -inf, backed.confirmed if backed else -inf)
         if row.verdict is Verdict.MASTER:
-            asked = self.facts.confirmation.at if self.facts.confirmation else -inf
             if view and view.own is None and row.reason is not Reason.CONFIRMED:
-                confirmed = max(confirmed, asked)  # a new claim's lease begins with what the servers said
+                confirmed = max(confirmed, self.facts.asked)  # a new claim's lease begins with what the servers said
             # What Consul alone confirms may predate a withdrawal.
             held = memory.held if row.reason in (Reason.CONFIRMED, Reason.PATIENT) else self.claim
             heard = backed.heard if backed and row.reason is Reason.SELECTED else -inf
@@ -304,7 +303,7 @@ class _Case:
 
 def _kept(view: View | None) -> Claim | None:
     """The own claim, where it is the group's last one."""
-    if view is None or (view.told.strangers and not view.own_entries):
+    if view is None:
         return None
     mine = [h.claim for h in view.own_entries if not (h.entry.pending or h.claim.early)]  # what a majority has followed
     own = max(mine, key=lambda c: c.order, default=None)

@@ -86,7 +86,7 @@ def replica_standing(view: View) -> Stands | None:
 
 
 def _untold(view: View) -> str:
-    others = ", ".join(f"{e.address} on {e.node}" for e in view.told.untold)
+    others = ", ".join(map(str, view.told.untold))
     return f"whether the claim of {others} is this group's is not known yet"
 
 
@@ -103,8 +103,7 @@ def _beside_no_newer(view: View, backed: Backed, claim: Claim) -> Stands:
     held = view.memory.held
     if held and held.early and held.run_id == view.node.run_id and backed.early and view.evicted:
         return Stands(Standing.NEWER, claim, "the own early claim was evicted")
-    asked = view.facts.confirmation.at if view.facts.confirmation else float("-inf")
-    if view.now - asked > view.policy.ttl:
+    if view.now - view.facts.asked > view.policy.ttl:
         # A claim that is new must be held against the claims of now, not against those of before a cut, which the own
         # Consul agent goes on to show.
         return Stands(Standing.STALE, claim)
@@ -138,7 +137,7 @@ def _blocked_by(view: View) -> str:
         first = any(not e.pending for e in ours) or _oldest([h.entry for h in view.own_entries]) < _oldest(strangers)
     if first:
         return ""
-    named = sorted({f"{e.address} on {e.node}" for e in strangers})
+    named = sorted(set(map(str, strangers)))
     return f"{', '.join(named)} {'is' if len(named) == 1 else 'are'} of another group under the same service name"
 
 

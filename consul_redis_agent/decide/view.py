@@ -24,7 +24,7 @@ class Held:
     entry: Entry
 
     def __str__(self) -> str:
-        return f"{self.entry.address} on {self.entry.node}"
+        return str(self.entry)
 
 
 class View:
@@ -89,9 +89,14 @@ class View:
         return [s for s in self.fresh if s.epoch >= self.top]
 
     @cached_property
+    def naming_me(self) -> list[Sentinel]:
+        """Those that name this node."""
+        return [s for s in self.voters if self.names_me(s)]
+
+    @property
     def is_named(self) -> bool:
         """Whether a majority names this node."""
-        return sum(map(self.names_me, self.voters)) >= self.need
+        return len(self.naming_me) >= self.need
 
     @property
     def is_recount(self) -> bool:

@@ -25,6 +25,7 @@ from consul_redis_agent.consul.form import (
     Wanted,
     is_own,
     read_claim,
+    status_of,
 )
 from consul_redis_agent.decide.facts import Catalog, Entry
 from consul_redis_agent.errors import LocalError
@@ -273,7 +274,7 @@ def after(step: Step, known: Known) -> Known:
             new = Entry(known.consul_node, entry.id, **_definition(entry, None), passing=passing, rises=passing)
             return replace(known, catalog=(*known.catalog, new))
         case Update(service_id, passing):
-            known = _with(known, service_id, status="passing" if passing else "critical")
+            known = _with(known, service_id, status=status_of(passing=passing))
             there = known.entry(service_id)
             if there is None or there.passing is passing:
                 return known

@@ -33,6 +33,7 @@ from consul_redis_agent.consul.form import (
     read_entry,
     read_local,
     registration,
+    status_of,
     transactions,
 )
 from consul_redis_agent.decide.facts import Catalog, Entry
@@ -254,7 +255,7 @@ class Writer:
             case Register(entry):
                 await self._api.register(registration(entry))
             case Update(_, passing):
-                await self._api.check_update(step.check_id, "passing" if passing else "critical", OUTPUT)
+                await self._api.check_update(step.check_id, status_of(passing=passing), OUTPUT)
             case Unseal():
                 await self._api.check_deregister(step.check_id)
             case Deregister(service_id):
@@ -276,7 +277,7 @@ class Writer:
                 if not self._stands(entry):
                     done = False
                     continue
-                await self._api.check_update(entry.check_id, "passing" if entry.passing else "critical", OUTPUT)
+                await self._api.check_update(entry.check_id, entry.status, OUTPUT)
                 self._stood[entry.id] = entry, clock()
         if done:
             self._beat_at = clock() + self.naming.ttl / BEATS * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load

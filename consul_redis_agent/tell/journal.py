@@ -108,7 +108,7 @@ class Journal:
             if unread
             else "",
         )
-        strangers = ", ".join(sorted(f"{e.address} on {e.node}" for e in found.strangers))
+        strangers = ", ".join(sorted(map(str, found.strangers)))
         self._complain(
             "another group",
             f"it uses the service name {service!r} as well: {strangers}; give one of them another service.name, or take its "

@@ -40,7 +40,7 @@ def test_two_groups_under_one_name_never_mix() -> None:
 
 
 def _listed_by_all(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(group, "_lists", lambda entry, memory: 99)
+    patch.setattr(group, "_is_listed", lambda entry, memory: True)
 
 
 def _inherited_from_anybody(patch: pytest.MonkeyPatch) -> None:
