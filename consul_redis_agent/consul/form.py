@@ -402,7 +402,7 @@ def read_entry(instance: Mapping[str, Any]) -> Entry:
         master_name=meta.get(MASTER_NAME, ""),
         passing=passing,
         rises=passing or _rises(role or {}, seal or {}, tombstones),
-        evicted=not passing and (role or {}).get("Output") == EVICTED,
+        evicted=not passing and any(_is_about(mark, service) for mark in (role, *map(own.get, tombstones)) if mark),
         node_alive=status.get(NODE_CHECK, "passing") != "critical",
         maintenance=NODE_MAINTENANCE in status or SERVICE_MAINTENANCE + id_ in status,
         created=service.get("CreateIndex", 0),
@@ -411,6 +411,11 @@ def read_entry(instance: Mapping[str, Any]) -> Entry:
         seal=seal,
         tombstones=tombstones,
     )
+
+
+def _is_about(mark: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
+    """Whether a check says that this very claim was evicted: a registration with the next claim leaves the old mark there."""
+    return mark.get("Output") == EVICTED and mark.get("ModifyIndex", 0) >= service.get("ModifyIndex", 0)
 
 
 def _rises(role: Mapping[str, Any], seal: Mapping[str, Any], tombstones: tuple[str, ...]) -> bool:

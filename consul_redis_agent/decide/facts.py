@@ -178,7 +178,7 @@ class Entry:
     rises: bool = False
     """True if it is passing, or if its Consul agent (unaware of the eviction) is about to make it pass again."""
     evicted: bool = False
-    """A successor, not its own agent or an operator, set it critical."""
+    """A successor, not its own agent or an operator, set the claim that it carries critical."""
     node_alive: bool = True
     """Consul's gossip (serfHealth) holds the Consul node for alive."""
     maintenance: bool = False

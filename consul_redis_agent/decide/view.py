@@ -162,7 +162,7 @@ class View:
     @property
     def evicted(self) -> bool:
         """Whether a successor has set the own entry critical."""
-        return any(h.entry.evicted or h.entry.tombstones for h in self.own_entries)
+        return any(h.entry.evicted for h in self.own_entries)
 
     @cached_property
     def kept(self) -> Claim | None:

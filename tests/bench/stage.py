@@ -45,6 +45,7 @@ class Stage:
 
     def _build(self) -> None:
         self.fleet.populate(
+            down_after=1000,
             failover_timeout=FAILOVER_TIMEOUT,
             settings={"sentinel deny-scripts-reconfig": "no"},
             consul_extra={"enable_script_checks": True},

@@ -60,7 +60,7 @@ class Arena:
 
     def _build(self) -> None:
         fleet = self.fleet
-        fleet.populate(failover_timeout=FAILOVER_TIMEOUT)
+        fleet.populate(down_after=int(SETTINGS["down-after-milliseconds"]), failover_timeout=FAILOVER_TIMEOUT)
         for node in fleet.nodes:
             fleet.agent(node, more='[log]\nlevel = "debug"\nformat = "text"\n')
         self.first = fleet.nodes[0]

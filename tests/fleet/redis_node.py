@@ -137,7 +137,7 @@ class SentinelNode(RedisServer):
         master: RedisNode,
         master_name: str = "mymaster",
         quorum: int = 2,
-        down_after: int = 1000,
+        down_after: int = 1500,
         failover_timeout: int = 10_000,
         password: str = "",
         settings: Settings = (),
@@ -155,6 +155,8 @@ class SentinelNode(RedisServer):
                 watch.append(("sentinel auth-pass", f"{watched} {node.password}"))
         if password:
             watch.append(("sentinel sentinel-pass", password))
+        # Not 1 s: a Sentinel that has switched connects to the new master up to a second later (SENTINEL_PING_PERIOD in
+        # sentinel.c), and would then hold it for down before its first answer, and fail over once more.
         super().__init__(
             name,
             "redis-sentinel",

@@ -35,6 +35,7 @@ class Record:
     port: int
     meta: Mapping[str, str]
     created: int
+    index: int
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -53,6 +54,7 @@ class Record:
             "Port": self.port,
             "Meta": self.meta,
             "CreateIndex": self.created,
+            "ModifyIndex": self.index,
         }
         gossip = {"CheckID": "serfHealth", "ServiceID": "", "Status": "passing" if alive else "critical"}
         checks = [check | NOT_TAKEN for check in map(dict, self.checks.values())]
@@ -118,10 +120,11 @@ class Servers:
             body["Port"],
             dict(body["Meta"]),
             before.created if before else self.index + 1,
+            before.index if before else 0,
             before.checks if before else {},
         )
         if made != before:
-            records[key] = made
+            records[key] = replace(made, index=self.index + 1)
 
     def _set_check(self, records: dict[Key, Record], verb: str, check: Mapping[str, Any]) -> None:
         key = (check["Node"], check["ServiceID"])

@@ -217,6 +217,7 @@ def answer(*checks: Json, **service: Any) -> Json:
         "Port": 6379,
         "Meta": META | claim_meta(CLAIM),
         "CreateIndex": 12,
+        "ModifyIndex": 8,
     }
     return {"Node": {"Node": "host-1", "Address": "10.0.0.5"}, "Service": of | service, "Checks": [ALIVE, *checks]}
 
@@ -343,6 +344,16 @@ def test_an_evicted_entry_is_told_from_one_that_was_set_critical() -> None:
     )
     own_word = read_entry(answer(ROLE | {"Status": "critical"}, SEAL))
     assert (own_word.passing, own_word.rises, own_word.evicted) == (False, False, False)
+
+
+def test_an_old_mark_says_nothing_about_a_claim_that_was_written_later() -> None:
+    """Registering a node's next claim leaves the checks as they are: critical, since its last one was evicted."""
+    before, after = answer(ROLE | DOWN, SEAL, *STONES), answer(ROLE | DOWN, SEAL, *STONES, ModifyIndex=10)
+    assert (read_entry(before).evicted, read_entry(after).evicted) == (True, False)
+    rising = answer(ROLE, SEAL, STONES[0])
+    assert read_entry(rising).evicted, (
+        "its Consul agent writes over the eviction, and has not come to the last mark yet"
+    )
 
 
 @pytest.mark.parametrize(

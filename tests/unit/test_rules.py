@@ -382,7 +382,7 @@ def test_an_early_claim_that_outlives_its_term_is_evicted_by_whom_a_majority_nam
 
 def test_an_evicted_early_claim_is_not_repeated() -> None:
     """A successor has spoken."""
-    own = entry("a", early(NOW - 1), passing=False, tombstones=("redis-6379:put-down-1",))
+    own = entry("a", early(NOW - 1), passing=False, evicted=True)
     known = facts(promoted(), (selecting("a", 6), *UNHEARD), own)
     decision, memory = decide(known, settled(known, confirmed=NOW, held=early(NOW - 1), heard=NOW), POLICY)
     assert (outcome(decision), memory.spent) == ((Verdict.NONE, Reason.NEWER_CLAIM), 6)
@@ -700,10 +700,9 @@ def test_a_claim_that_the_own_consul_agent_has_lost_is_kept_for_its_lease(entrie
     assert judge(lost, confirmed=NOW - 9, held=Claim(5, 0, "a1")).verdict is Verdict.NONE
 
 
-@pytest.mark.parametrize("mark", [{"evicted": True}, {"tombstones": ("redis-6379:put-down-1",)}])
-def test_a_claim_that_a_successor_has_evicted_is_not_kept(mark: dict[str, Any]) -> None:
+def test_a_claim_that_a_successor_has_evicted_is_not_kept() -> None:
     """Also once the successor's own claim has gone again."""
-    known = facts(master(), sentinels("a", "", ""), holds("a", 5, passing=False, **mark))
+    known = facts(master(), sentinels("a", "", ""), holds("a", 5, passing=False, evicted=True))
     assert judge(known, confirmed=NOW - 1, held=Claim(5, 0, "a")).verdict is Verdict.NONE
 
 

@@ -102,7 +102,7 @@ class Fleet:
             self.nodes.append(Server(name, "redis-server", folder, free_port(), *settings))
         watch = [
             f"sentinel monitor {MASTER} {HOST} {self.nodes[0].address.port} 2",
-            f"sentinel down-after-milliseconds {MASTER} 1000",
+            f"sentinel down-after-milliseconds {MASTER} 1500",
             f"sentinel failover-timeout {MASTER} 10000",
         ]
         names = ("sentinel1", "sentinel2", "sentinel3")
