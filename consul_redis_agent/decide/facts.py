@@ -245,18 +245,8 @@ class Facts:
     sentinels: tuple[Sentinel, ...] = ()
     watched: int = 0
     """How many Sentinels are being watched, whether one of them has ever answered or not."""
-    configured: frozenset[Address] = frozenset()
-    """``sentinel.hosts``."""
-    heard: tuple[Address, ...] = ()
-    """Where the Sentinels are that have lately said hello on the own node, once a whole hello period was listened to."""
     searching: bool = False
     """Sentinels are still being looked for, so their absence says nothing yet."""
-    unheard: str = ""
-    """Why their hellos may not be heard, so that their absence says nothing at all."""
-    refused: int = 0
-    """How many logins the own node has refused while nobody said hello: Sentinels with a wrong password are among those."""
-    names: frozenset[str] = frozenset()
-    """The master names of which hellos were heard on the own node; more than one is said."""
     catalog: Catalog | None = None
     """What Consul showed last: its servers, or its agent on this host from its own view. None: nothing yet."""
     confirmation: Catalog | None = None
@@ -265,6 +255,16 @@ class Facts:
     """Consul node (empty as long as it is not known) and service id of the own entry, whether it exists or not."""
     master_name: str = ""
     peer: Peer | None = None
+    configured: frozenset[Address] = frozenset()
+    """``sentinel.hosts``."""
+    heard: tuple[Address, ...] = ()
+    """Where the Sentinels are that have lately said hello on the own node, once a whole hello period was listened to."""
+    unheard: str = ""
+    """Why their hellos may not be heard, so that their absence says nothing at all."""
+    refused: int = 0
+    """How many logins the own node has refused while nobody said hello: Sentinels with a wrong password are among those."""
+    names: frozenset[str] = frozenset()
+    """The master names of which hellos were heard on the own node; more than one is said."""
     agent: str = ""
     """The id of this agent, which outlives its restart."""
     shared: bool = False

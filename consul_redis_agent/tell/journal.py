@@ -84,7 +84,8 @@ class Journal:
         self._complain("Consul", self.node.lost)
         latest = self.node.latest
         self._complain("another agent", latest.sentence if latest and latest.reason is Reason.OTHER_AGENT else "")
-        self._complain("Sentinels", facts.unheard or _too_many(facts))
+        silence = latest.sentence if latest and latest.reason is Reason.SEARCHING and facts.refused else ""
+        self._complain("Sentinels", facts.unheard or silence or _too_many(facts))
         self._watch_the_sentinels(facts, memory)
         seen = facts.catalog.entries if facts.catalog else None
         looked = (seen, memory.group, memory.roster, facts.now - memory.roster_since >= SETTLED)
