@@ -255,6 +255,8 @@ class Facts:
     """Consul node (empty as long as it is not known) and service id of the own entry, whether it exists or not."""
     master_name: str = ""
     peer: Peer | None = None
+    boot: str = ""
+    """:func:`consul_redis_agent.clock.boot`, by which an own early claim of an earlier run tells its age."""
     configured: frozenset[Address] = frozenset()
     """``sentinel.hosts``."""
     heard: tuple[Address, ...] = ()
@@ -273,8 +275,6 @@ class Facts:
     """Another agent of this host that looks after the own node under the same service name."""
     elsewhere: tuple[Entry, ...] = ()
     """All entries, under any of the own names, but the own ones."""
-    boot: str = ""
-    """:func:`consul_redis_agent.clock.boot`, by which an own early claim of an earlier run tells its age."""
 
     @property
     def own_entry(self) -> Entry | None:
