@@ -260,7 +260,7 @@ def test_a_bad_file_says_why_it_was_not_read(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff")
     for name, reason in {
         "none": "cannot be read: No such file or directory",
-        "": "cannot be read: Is a directory",
+        "": "is a folder, no regular file, and is not read: put what it should hold into a file",
         "bytes": "is not UTF-8 text",
     }.items():
         with pytest.raises(ConfigError) as caught:

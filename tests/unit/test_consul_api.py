@@ -17,7 +17,7 @@ from consul_redis_agent.config import ConsulConfig, Secret
 from consul_redis_agent.consul import api as consul_api
 from consul_redis_agent.consul import http as consul_http
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
-from consul_redis_agent.consul.http import Consul, TransactionConflict
+from consul_redis_agent.consul.http import Consul, TransactionConflict, no_token
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConsulDenied, ConsulError, ConsulUnknown, ConsulUnreachable, LocalError
 from consul_redis_agent.text import plain
@@ -111,12 +111,16 @@ class FakeConsul:
             writer.transport.abort()
 
 
+async def known_token() -> str:
+    return "s3cret"
+
+
 @asynccontextmanager
 async def consul(*answers: Answer) -> AsyncIterator[tuple[ConsulAPI, FakeConsul]]:
     fake = FakeConsul(list(answers))
     server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
-    api = ConsulAPI(f"http://{host}:{port}", timeout=5.0, token=lambda: "s3cret")
+    api = ConsulAPI(f"http://{host}:{port}", timeout=5.0, token=known_token)
     try:
         yield api, fake
     finally:
@@ -468,7 +472,7 @@ async def test_the_rest_of_the_library_works_through_the_adapter() -> None:
 def test_other_urls_are_refused(url: str) -> None:
     """What cannot be reached is not tried."""
     with pytest.raises(ValueError, match="is neither"):
-        Consul(url, timeout=1, token=lambda: None)
+        Consul(url, timeout=1, token=no_token)
 
 
 def test_plain_text_is_one_bounded_line() -> None:
@@ -487,10 +491,10 @@ def every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consul_api, "LOOK_PERIOD", 0.0)
 
 
-def test_a_given_token_is_used() -> None:
+async def test_a_given_token_is_used() -> None:
     """A token of the configuration stands as it is; none is none."""
-    assert TokenSource(consul_config("abc"))() == "abc"
-    assert TokenSource(consul_config())() is None
+    assert await TokenSource(consul_config("abc"))() == "abc"
+    assert await TokenSource(consul_config())() is None
 
 
 def test_a_token_that_no_header_can_hold_is_refused() -> None:
@@ -501,40 +505,40 @@ def test_a_token_that_no_header_can_hold_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("every_look")
-def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+async def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     """A rotated token is in use without a restart."""
     file = tmp_path / "token"
     file.write_text("first\n")
     token = TokenSource(consul_config(token_file=file))
-    assert token() == "first"
+    assert await token() == "first"
     (tmp_path / "new").write_text("second\n")
     (tmp_path / "new").rename(file)
-    assert token() == "second"
+    assert await token() == "second"
 
 
 @pytest.mark.usefixtures("every_look")
-def test_a_missing_token_file_is_an_error_until_it_is_there(tmp_path: Path) -> None:
+async def test_a_missing_token_file_is_an_error_until_it_is_there(tmp_path: Path) -> None:
     """Without a token nothing is asked anonymously by mistake; it recovers by itself."""
     file = tmp_path / "token"
     token = TokenSource(consul_config(token_file=file))
     with pytest.raises(ConsulError, match=r"token: No such file or directory"):
-        token()
+        await token()
     file.write_text("")
     with pytest.raises(ConsulError, match="holds no token"):
-        token()
+        await token()
     file.write_text("here")
-    assert token() == "here"
+    assert await token() == "here"
 
 
 @pytest.mark.usefixtures("every_look")
-def test_the_last_token_stays_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_last_token_stays_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A file that is half way through its replacement stops nothing, and is mentioned once."""
     file = tmp_path / "token"
     file.write_text("first")
     token = TokenSource(consul_config(token_file=file))
-    token()
+    await token()
     file.unlink()
     with caplog.at_level(logging.WARNING):
-        assert [token(), token(), token()] == ["first"] * 3
+        assert [await token(), await token(), await token()] == ["first"] * 3
     assert len(caplog.records) == 1
     assert "first" not in caplog.text
