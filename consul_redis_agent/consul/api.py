@@ -156,7 +156,7 @@ class ConsulAPI:
     async def close(self) -> None:
         """Close every connection, and end every question that is under way: who waits for its answer has ConsulUnreachable."""
         await self._http.close()
-        await self.agent_self.close()
+        await self.agent_self.over()
 
 
 class Shared(Generic[_T]):
@@ -183,12 +183,9 @@ class Shared(Generic[_T]):
         self._running, self._next = self._next, None
         return await self._ask()
 
-    async def close(self) -> None:
-        """End the question that is under way, and the one that waits for it; what they end with is seen."""
-        under_way = [task for task in (self._running, self._next) if task and not task.done()]
-        for task in under_way:
-            task.cancel()
-        if under_way:
+    async def over(self) -> None:
+        """Wait until no question is under way any more; what they end with is seen."""
+        while under_way := [task for task in (self._running, self._next) if task and not task.done()]:
             await asyncio.wait(under_way)
 
 

@@ -171,6 +171,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             raise ConsulError(f"{self} answered {call} with what is not its API: {plain(response.body)}") from error
 
     async def _deliver(self, call: Call, repeatable: bool) -> Any:
+        self._refuse_if_closed()
         has_token = any(name == "X-Consul-Token" for name, _ in call.headers)
         token = None if has_token else await self._token()  # before a connection is taken, which others could use
         if connection := self._take():

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from consul_redis_agent.config import ConsulConfig, Secret
+from consul_redis_agent import names
+from consul_redis_agent.config import ConsulConfig, Secret, read_secret
 from consul_redis_agent.consul import api as consul_api
 from consul_redis_agent.consul import http as consul_http
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
@@ -406,6 +411,55 @@ async def test_close_ends_what_is_under_way() -> None:
             await api.services()
 
 
+async def test_close_ends_a_question_that_all_have_given_up() -> None:
+    """One that is shared goes on without whoever asked; at the end of the client it ends, and the one in line too."""
+    async with consul(silence) as (api, fake):
+        asking = [asyncio.create_task(api.agent_self()) for _ in range(2)]
+        await fake.asked.wait()
+        asking.append(asyncio.create_task(api.agent_self()))
+        await asyncio.sleep(0)
+        asking[0].cancel()
+        await api.close()
+        first, *rest = await asyncio.gather(*asking, return_exceptions=True)
+        assert isinstance(first, asyncio.CancelledError)
+        assert [type(error) for error in rest] == [ConsulUnreachable] * 2
+        assert left_over("Shared") == []
+
+
+async def test_close_ends_a_connection_that_is_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that has not reached Consul ends at once, as does one that waits for its turn."""
+    connecting = asyncio.Event()
+
+    async def hang(host: str, port: int, timeout: float) -> socket.socket:  # noqa: ASYNC109
+        connecting.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    monkeypatch.setattr(names, "connect", hang)
+    async with consul() as (api, _):
+        asking = [asyncio.create_task(api.services()) for _ in range(2 * consul_http.MAX_READS)]
+        await connecting.wait()
+        async with asyncio.timeout(0.5):
+            await api.close()
+            errors = await asyncio.gather(*asking, return_exceptions=True)
+        assert all(isinstance(e, ConsulUnreachable) and "is closed" in str(e) for e in errors), errors
+
+
+async def test_a_connection_that_comes_after_the_close_is_dropped() -> None:
+    """Made for later (``warm``), it is of no use any more."""
+    async with consul() as (api, _):
+        warming = asyncio.create_task(api.rehearse([]))
+        await asyncio.sleep(0)
+        await api.close()
+        with pytest.raises(ConsulUnreachable, match="is closed"):
+            await warming
+        assert api._http._open_connections == set()
+
+
+def left_over(word: str) -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if word in repr(task.get_coro())]
+
+
 async def test_few_idle_connections_are_kept() -> None:
     """A burst of requests leaves no more than a handful of connections behind."""
     burst = 3 * consul_http.MAX_IDLE
@@ -542,3 +596,59 @@ async def test_the_last_token_stays_in_use(tmp_path: Path, caplog: pytest.LogCap
         assert [await token(), await token(), await token()] == ["first"] * 3
     assert len(caplog.records) == 1
     assert "first" not in caplog.text
+
+
+@pytest.mark.usefixtures("every_look")
+async def test_a_pipe_as_token_file_is_named(tmp_path: Path) -> None:
+    """It would wait for a writer; instead it is said what it is."""
+    os.mkfifo(tmp_path / "pipe")
+    token = TokenSource(consul_config(token_file=tmp_path / "pipe"))
+    with pytest.raises(ConsulError, match=r"no token for Consul: .*pipe: is a pipe, no regular file"):
+        await token()
+
+
+@pytest.mark.usefixtures("every_look")
+async def test_a_token_file_that_hangs_leaves_the_last_token_in_use(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests go on with it, nearly undelayed, and one line says so; the rotated one is used when it can be read."""
+    over, file = threading.Event(), tmp_path / "token"
+
+    def hang(path: Path) -> Secret | None:
+        over.wait()
+        return read_secret(path)
+
+    file.write_text("first")
+    token = TokenSource(consul_config(token_file=file))
+    assert await token() == "first"
+    monkeypatch.setattr(consul_api, "read_secret", hang)
+    monkeypatch.setattr(consul_api, "FILE_TIMEOUT", 0.2)
+    file.write_text("second")
+    began = time.monotonic()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(10):
+            assert await token() == "first"
+        assert time.monotonic() - began < 0.15
+        while time.monotonic() - began < 0.7:
+            assert await token() == "first"
+            await asyncio.sleep(0.01)
+    said = f"{file}: its file system did not answer within 0.2 s; the token that was read before stays in use"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    over.set()
+    assert token._threads.settle(5)
+    await asyncio.sleep(0.3)  # the look that waited for it has ended
+    assert [await token(), await token()][1] == "second"
+
+
+async def test_a_token_file_that_hangs_from_the_start_is_an_error_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is asked anonymously; the requests of others that need no such file are not held up."""
+    over, file = threading.Event(), tmp_path / "token"
+    file.write_text("first")
+    monkeypatch.setattr(consul_api, "read_secret", lambda _: over.wait())
+    monkeypatch.setattr(consul_api, "FILE_TIMEOUT", 0.1)
+    token = TokenSource(consul_config(token_file=file))
+    errors = await asyncio.gather(token(), token(), return_exceptions=True)
+    over.set()
+    assert [str(e) for e in errors] == [f"no token for Consul: {file}: its file system did not answer within 0.1 s"] * 2
