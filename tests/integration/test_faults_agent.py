@@ -184,13 +184,44 @@ def test_a_pipe_as_password_file_costs_its_own_node_only(stage: Stage) -> None:
     assert stage.named() == frozenset({well.address})
 
 
+def test_names_that_nobody_resolves_cost_their_own_nodes_only(stage: Stage) -> None:
+    """Forty host names hang at the resolver: the node at `localhost` is published and watched, and the end waits for none."""
+    node = stage.redis()
+    hung = "".join(f'[[redis]]\nurl = "redis://host{number}.example:6379"\n' for number in range(40))
+    agent = stage.agent(
+        node,
+        node=f'url = "redis://localhost:{node.address.port}"\n',
+        url=f"http://localhost:{stage.consul.http.port}",
+        more=hung,
+        env=changed(stage, NOBODY_RESOLVES),
+    )
+    stage.wait_for(node)
+    stage.heard("the resolver, asked for host39.example, did not answer within 0.75 s")
+    node.kill()
+    stage.wait_for(within=3)
+    began = time.monotonic()
+    assert agent.stop(within=8) == 0
+    assert time.monotonic() - began < 4 * SCALE
+
+
+NOBODY_RESOLVES = """
+import socket, threading
+socket.getaddrinfo = lambda *_, **__: threading.Event().wait()
+"""
+
+
+def changed(stage: Stage, code: str) -> dict[str, str]:
+    """The environment of an agent that begins with this code."""
+    folder = stage.fleet.folder / f"{stage.name}.changed"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(folder)}
+
+
 def test_a_crash_is_one_line(stage: Stage) -> None:
     """What nobody has caught ends the process with 1, and stands in the log as one line of its form."""
-    folder = stage.fleet.folder / "broken"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(BROKEN)
     node = stage.redis()
-    agent = stage.agent(node, more='[log]\nformat = "json"\n', env={"PYTHONPATH": str(folder)})
+    agent = stage.agent(node, more='[log]\nformat = "json"\n', env=changed(stage, BROKEN))
     until(lambda: not agent.alive, within=12, what="the agent has ended")
     *_, last = agent.log().splitlines()
     told = json.loads(last)
