@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 
 from consul_redis_agent import __version__, state
 from consul_redis_agent.clock import Pulse, clock
-from consul_redis_agent.config import Config
+from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
 from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.errors import ConfigError, LocalError
 from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.publish.steps import Target
+from consul_redis_agent.supervise import defect, say, supervised
 from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
 from consul_redis_agent.tell.server import Server
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 DECIDED_WITHIN = 5.0
 """Seconds since the last finished decision of every node, which is made once a second, for the process to count as healthy."""
+END = 10.0
+"""Seconds for all that is to be done at the end, for all nodes together: systemd kills after 15."""
 ALARM = 60.0
 """Seconds that a blocking query waits for a change: nothing rests on its age."""
 SHARED = 5.0
@@ -57,13 +60,16 @@ class Agent:
         self.nodes: list[NodeAgent] = []
         self.journals: dict[str, Journal] = {}
         self._state = state.state_directory(os.environ)
+        self._id = state.agent_id(self._state, socket_path)
         self._kept: dict[str, tuple[str, bool]] = {}
         self.started = time.time()
         self.pulse = Pulse()
         self._notify = Notifier()
         self._ready = False
         self._lines: dict[str, str] = {}
-        self._watchdog_at = clock()
+        self._ended: set[int] = set()
+        """Places of the nodes whose work a defect has ended, until it is begun anew."""
+        self._defects: set[str] = set()
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, with the configuration read again at SIGHUP; returns the exit code."""
@@ -73,8 +79,14 @@ class Agent:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in self.config.redis))
+        if self.config.sentinel.password_file and not self.config.sentinel.hosts:
+            log.warning(
+                "sentinel.password_file is set and sentinel.hosts is not: whoever says hello on Redis as a Sentinel gets that "
+                "password; set sentinel.hosts"
+            )
         gc.freeze()  # what was imported stays: no full collection goes through it in the middle of a failover
         self.pulse.beat()
+        watchdog = asyncio.create_task(self._feed_watchdog())
         status = self._server()
         await self._listen(status.listen_unix(self.socket_path), "`status` will not reach this agent")
         while True:
@@ -83,6 +95,7 @@ class Agent:
             if new is None:
                 break
             self.config = new
+        watchdog.cancel()
         await status.close()
         return 0
 
@@ -105,19 +118,20 @@ class Agent:
                     if reload.is_set():
                         reload.clear()
                         new = self._reload()
+                end = clock() + END
                 if stop.is_set():
                     self._notify.stopping()
-                    await asyncio.gather(*(node.look_last() for node in self.nodes))
+                    await _each(end, [node.look_last() for node in self.nodes])
                 work.cancel()
             if stop.is_set():
                 log.info("stops; on_stop = %r", config.service.on_stop)
-                await asyncio.gather(*(node.leave() for node in self.nodes))
+                await _each(end, [node.leave() for node in self.nodes])
                 return None
             if new:
                 # The old entry leaves before one of another name or id can pass; what stays is adopted.
                 kept = {naming(new, redis, address_towards(new.consul.url)).ids for redis in new.redis}
                 same = new.consul.url == config.consul.url
-                await asyncio.gather(*(n.remove() for n in self.nodes if not same or n.naming.ids not in kept))
+                await _each(end, [n.remove() for n in self.nodes if not same or n.naming.ids not in kept])
             return new
         finally:
             await pages.close()
@@ -153,24 +167,41 @@ class Agent:
         seen_from = address_towards(config.consul.url)
         async with asyncio.TaskGroup() as tasks:
             catalogs = self._catalogs(api, config)
-            sentinels = Sentinels(
-                config.sentinel.hosts, partial(sentinel_link, config.sentinel), self._wake_of_masters, tasks
-            )
-            self._lines = {}
-            self.nodes = []
-            for i, redis in enumerate(config.redis):
-                memory = state.load(self._state, naming(config, redis, seen_from).kept_as)
-                told = self._decided, self._written
-                self.nodes.append(
-                    NodeAgent(
-                        config, redis, api, sentinels, catalogs, seen_from, self.pulse, memory, *told, i % TICKS / TICKS
-                    )
-                )
-            self.journals = {node.name: Journal(node) for node in self.nodes}
-            for catalog in catalogs.values():
-                tasks.create_task(catalog.run())
-            for node in self.nodes:
-                tasks.create_task(node.run())
+            sentinels = Sentinels(partial(sentinel_link, config.sentinel), tasks)
+            self._lines, self.nodes, self.journals = {}, [], {}
+            self._ended.clear()
+            for place, redis in enumerate(config.redis):
+                make = partial(self._make, config, redis, api, sentinels, catalogs, seen_from, place % TICKS / TICKS)
+                node = self._take_in(place, make())
+                work = partial(self._look_after, place, node, make)
+                tasks.create_task(supervised(node.name, work, partial(self._ended.add, place)))
+            for name, catalog in catalogs.items():
+                tasks.create_task(supervised(f"Consul's catalog of {name!r}", catalog.run, catalog.over))
+
+    def _make(
+        self,
+        config: Config,
+        redis: RedisConfig,
+        api: ConsulAPI,
+        sentinels: Sentinels,
+        catalogs: dict[str, CatalogWatch],
+        seen_from: str,
+        phase: float,
+    ) -> NodeAgent:
+        memory = state.load(self._state, naming(config, redis, seen_from).kept_as)
+        told = partial(self._tell, self._decided), partial(self._tell, self._written)
+        return NodeAgent(config, redis, api, sentinels, catalogs, seen_from, self._id, self.pulse, memory, *told, phase)
+
+    def _take_in(self, place: int, node: NodeAgent) -> NodeAgent:
+        self.nodes[place : place + 1] = [node]
+        self.journals[node.name] = Journal(node)
+        return node
+
+    async def _look_after(self, place: int, first: NodeAgent, make: Callable[[], NodeAgent]) -> None:
+        """One node's work; after a defect with a memory that is built anew from what Consul and the state directory hold."""
+        node = self._take_in(place, make()) if place in self._ended else first
+        self._ended.discard(place)
+        await node.run()
 
     def _catalogs(self, api: ConsulAPI, config: Config) -> dict[str, CatalogWatch]:
         """A watch on each service name. Where there are more than may wait at Consul at once, each waits for less long."""
@@ -189,10 +220,14 @@ class Agent:
             if name in (node.redis.service, node.redis.replica):
                 node.wake()
 
-    def _wake_of_masters(self, names: Collection[str]) -> None:
-        for node in self.nodes:
-            if node.lookout.master_name in names or not node.lookout.master_name:
-                node.wake()
+    def _tell(self, how: Callable[..., None], *what: Any) -> None:
+        """Tell of something; a defect in that is said once, and stops nothing."""
+        try:
+            how(*what)
+        except Exception as error:  # noqa: BLE001 - said with its place; telling never delays a publication
+            if (found := defect(error)) not in self._defects:
+                self._defects.add(found)
+                say("telling", error)
 
     def _decided(self, node: NodeAgent) -> None:
         """A node has finished a decision: tell people, and systemd, which ends a process that does not."""
@@ -204,10 +239,13 @@ class Agent:
         if self._lines.get(node.name) != node.line:
             self._lines[node.name] = node.line
             self._notify.status(self._line())
-        interval = self._notify.watchdog_interval()
-        if interval and clock() - self._watchdog_at > interval / 2 and self._healthy()[0]:
-            self._watchdog_at = clock()
-            self._notify.watchdog()
+
+    async def _feed_watchdog(self) -> None:
+        """As long as every node decides; one whose work a defect has ended, and is to begin anew, is no reason to end all."""
+        while interval := self._notify.watchdog_interval():
+            await asyncio.sleep(interval / 2)
+            if not self._late():
+                self._notify.watchdog()
 
     def _written(self, node: NodeAgent, target: Target, seconds: float) -> None:
         self.journals[node.name].written(target, seconds)
@@ -223,8 +261,12 @@ class Agent:
     def _line(self) -> str:
         return "; ".join(node.line for node in self.nodes)
 
+    def _late(self) -> list[str]:
+        lately = clock() - DECIDED_WITHIN
+        return [n.name for i, n in enumerate(self.nodes) if i not in self._ended and max(n.decided, n.began) < lately]
+
     def _healthy(self) -> tuple[bool, str]:
-        late = [node.name for node in self.nodes if clock() - node.decided > DECIDED_WITHIN]
+        late = self._late() + [self.nodes[place].name for place in sorted(self._ended)]
         return (False, f"no decision lately for {', '.join(late)}") if late else (True, self._line())
 
     def _metrics(self) -> bytes:
@@ -245,6 +287,27 @@ class Agent:
 def _say(saving: asyncio.Future[None]) -> None:
     if not saving.cancelled() and (error := saving.exception()):
         log.warning("%s", error)
+
+
+async def _each(end: float, work: list[Coroutine[Any, Any, None]]) -> None:
+    """Do all this side by side, until the monotonic second ``end`` at the latest; what is late is left as it is."""
+    tasks = [asyncio.create_task(one) for one in work]
+    if not tasks:
+        return
+    done, late = await asyncio.wait(tasks, timeout=max(0.0, end - clock()))
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    for task in done:
+        if error := task.exception():
+            say("at the end", error)
+    if late:
+        log.warning(
+            "%d of %d nodes were not done within %.0f s: their entries are left to their TTL",
+            len(late),
+            len(tasks),
+            END,
+        )
 
 
 def address_towards(url: str) -> str:

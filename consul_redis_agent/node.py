@@ -40,6 +40,10 @@ STANDS_FOR = 2.5
 """Seconds after which a decision is made anew in any case."""
 
 
+LOOK_AGAIN = 4.0
+"""Seconds within which everything has answered anew after a stop, or has failed to: longer than each one's own deadline."""
+
+
 class NodeAgent:
     """Looks after one Redis node until cancelled. ``finished`` is called after each decision, outside of its way."""
 
@@ -51,6 +55,7 @@ class NodeAgent:
         sentinels: Sentinels,
         catalogs: dict[str, CatalogWatch],
         seen_from: str,
+        agent: str,
         pulse: Pulse,
         memory: Memory,
         finished: Callable[[NodeAgent], None],
@@ -66,13 +71,23 @@ class NodeAgent:
             patience=redis.patience,
             node_life=POLL + 2 * redis.timeout + 1,
         )
-        self.naming = naming(config, redis, seen_from)
+        self.naming = naming(config, redis, seen_from, agent)
         self.on_stop = config.service.on_stop
         self.name = str(where(redis))
         self._changed = asyncio.Event()
         self._news = True
         """New facts have arrived since the last decision."""
-        self.lookout = Lookout(redis, self.policy.mode, sentinels, catalogs, self.wake, phase, self.policy.ttl)
+        self.lookout = Lookout(
+            redis,
+            self.policy.mode,
+            config.sentinel.hosts,
+            sentinels,
+            catalogs,
+            self.wake,
+            phase,
+            self.policy.ttl,
+            bool(seen_from),
+        )
         self.writer = Writer(
             api, self.naming, self.lookout.catalogs(), lambda target, seconds: written(self, target, seconds)
         )
@@ -84,6 +99,7 @@ class NodeAgent:
         self.memory = memory
         self.ready = False
         """Whether a first decision was made of a look at Redis. Not whether Consul took it: Redis may wait for READY."""
+        self.began = clock()
         self.decided = -inf
         self.decisions = 0
         self.lost = ""
@@ -102,6 +118,7 @@ class NodeAgent:
 
     async def run(self) -> None:
         """Watch, decide and publish until cancelled."""
+        self.began = clock()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.lookout.run())
             tasks.create_task(self._find_consul_node())
@@ -119,14 +136,16 @@ class NodeAgent:
         """End as the configuration says: a true entry is left to its TTL or removed, a false one is never left."""
         if self.on_stop == "deregister":
             await self.remove()
-        elif self.decision and (not self._keeps or self.decision.verdict in PUBLISHED):
+        elif not self._is_second and self.decision and (not self._keeps or self.decision.verdict in PUBLISHED):
             try:  # what KEEP leaves alone is beaten once more, no more
                 await self.writer.finish(self._target(self.decision), beat_only=self._keeps)
             except (ConsulError, StaleDecision) as error:
                 log.warning("%s: stopped without a last word to Consul: %s", self.name, error)
 
     async def remove(self) -> None:
-        """Take the entries out, whatever was decided."""
+        """Take the entries out, whatever was decided, if they are this agent's."""
+        if self._is_second:
+            return
         try:
             await self.writer.leave()
         except (ConsulError, StaleDecision) as error:
@@ -144,7 +163,9 @@ class NodeAgent:
                     self._stops = stops
                     log.warning("%s: this process was stopped for a while; looking again first", self.name)
                     self.writer.stop()
-                    await self.lookout.look_again()
+                    with suppress(TimeoutError):  # then the facts are old, and the rules know it
+                        async with asyncio.timeout(LOOK_AGAIN):
+                            await self.lookout.look_again()
                 elif self._stands():
                     continue
                 self._decide()
@@ -152,6 +173,8 @@ class NodeAgent:
                 self._finished(self)
         finally:
             self.writer.stop()
+            if self._rehearsing:
+                self._rehearsing.cancel()
 
     async def _find_consul_node(self) -> None:
         """Learn which Consul node holds the own entries; nobody waits for it but a first publication."""
@@ -165,6 +188,11 @@ class NodeAgent:
 
     async def _not_found(self, state: RetryCallState) -> None:
         self.lost = str(state.outcome.exception()) if state.outcome else ""
+
+    @property
+    def _is_second(self) -> bool:
+        """Whether another agent looks after the node, so that what Consul holds is that one's."""
+        return self.latest is not None and self.latest.reason is Reason.OTHER_AGENT
 
     @property
     def _keeps(self) -> bool:
@@ -182,20 +210,25 @@ class NodeAgent:
 
     def _decide(self) -> None:
         self._news = False
-        facts = self.lookout.facts(self.writer.consul_node, self.writer.address, self.naming.master_id)
+        ids = (self.naming.master_id, self.naming.replica_id)
+        facts = self.lookout.facts(self.writer.consul_node, self.writer.address, ids, self.naming.agent)
         decision, self.memory = decide(facts, self.memory, self.policy)
         self.facts, self.decided, self.latest = facts, facts.now, decision
         self.decisions += 1
         self.ready = self.ready or decision.reason is not Reason.UNSEEN
         self._until = decision.until
-        self.lookout.attend(decision, self.memory.known)
+        self.lookout.attend(decision, facts, self.memory)
         if self._keeps:
             log.debug("%s: %s", self.name, decision.sentence)
             self.decision = self.decision or decision
             return
         self.decision = decision
         self.writer.want(self._target(decision))
-        if isinstance(facts.node, Node) and (found := leader(facts, facts.node)) and found.selection != self._selected:
+        if (
+            isinstance(facts.node, Node)
+            and (found := leader(facts, facts.node, self.memory.known))
+            and found.selection != self._selected
+        ):
             self._selected = found.selection
             self._prepare(facts, replace(facts.node, at=facts.now, role=Role.MASTER, turned=found.at))
 
@@ -219,7 +252,7 @@ class NodeAgent:
             before = self._before()
             address = address or (before.address if before else NOWHERE)
             name = name or (before.master_name if before else "")
-        entries = wanted(decision, self.naming, address, name)
+        entries = wanted(decision, self.naming, address, name, self.memory.node.run_id if self.memory.node else "")
         return Target(clock(), entries, decision.evict, decision.last, self.lookout.seen())
 
     def _before(self) -> Entry | None:
@@ -235,8 +268,8 @@ class NodeAgent:
         return f"{self.name}: {f'{self.decision.verdict.value}, {self.decision.reason.value}' if self.decision else 'starting'}"
 
 
-def naming(config: Config, redis: RedisConfig, seen_from: str) -> Naming:
-    """How a node's entries are named. ``seen_from`` is this host's address towards the Consul agent."""
+def naming(config: Config, redis: RedisConfig, seen_from: str, agent: str = "") -> Naming:
+    """How a node's entries are named. ``seen_from`` is this host's address towards the Consul agent, ``agent`` the own id."""
     mode = Mode(config.service.mode)
     at = (redis.host or "", redis.port or 0, redis.path or "", seen_from)
     return Naming(
@@ -250,5 +283,6 @@ def naming(config: Config, redis: RedisConfig, seen_from: str) -> Naming:
         replica_id=identity.service_id(redis.replica or f"{redis.service}-replica", *at),
         tags=config.service.tags,
         meta=dict(config.service.meta),
+        agent=agent,
         kept_as=identity.service_id("node", *at),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +24,22 @@ def state_directory(env: Mapping[str, str]) -> Path | None:
     """Where the agent keeps its state; None: nowhere (``STATE_DIRECTORY`` is systemd's)."""
     given = env.get("STATE_DIRECTORY", "")
     return Path(given.split(":")[0]) if given else None
+
+
+def agent_id(directory: Path | None, socket_path: Path) -> str:
+    """What tells this agent from another one for the same Redis node, and outlives its restart.
+
+    It is kept in ``directory``; without one, or where it cannot be kept, it is the host's name with the status socket, which
+    two agents of one host do not share.
+    """
+    path = directory / "agent-id" if directory else None
+    try:
+        if path and not path.exists():
+            path.write_text(uuid.uuid4().hex)
+        kept = path.read_text().strip() if path else ""
+    except (OSError, ValueError):
+        kept = ""
+    return kept[:64] if kept.isalnum() else f"{socket.gethostname()} {socket_path}"
 
 
 def load(directory: Path | None, kept_as: str) -> Memory:

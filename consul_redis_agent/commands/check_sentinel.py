@@ -42,6 +42,9 @@ async def sentinel_findings(config: Config, found: Survey, *, listened: bool) ->
     user = config.sentinel.username or "default"
     each = [_one(s, found, user, missing) for s, (_, missing) in zip(found.sentinels, probes, strict=True)]
     quorums = [quorum for quorum, _ in probes if quorum]
+    if config.sentinel.password_file and not config.sentinel.hosts:
+        what = "they get the password of sentinel.password_file, though anybody who may PUBLISH on Redis can say hello as one"
+        each.append(Finding(Level.WARN, "sentinels", what, "set sentinel.hosts"))
     return [*each, *_of_another_group(found, config.sentinel.hosts), *_together(found, quorums)]
 
 
@@ -94,6 +97,9 @@ def _one(sentinel: Sentinel, found: Survey, user: str, missing: list[str]) -> Fi
     if missing:
         mend = f"redis-cli -p {sentinel.address.port} ACL SETUSER {user} {' '.join(missing)}"
         return Finding(Level.FAIL, topic, f"{what}; the login may not PSUBSCRIBE, so failovers are seen late", mend)
+    if sentinel.down:
+        mend = "if that node answers: can this Sentinel reach it and log in (sentinel auth-pass, auth-user)?"
+        return Finding(Level.FAIL, topic, f"{what}, and holds it for down", mend)
     if found.master and sentinel.epoch > found.epoch:
         mend = "wait until its failover is over; if it stays, look at its log"
         return Finding(Level.WARN, topic, f"{what}: ahead of the others, which have not followed", mend)

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.config import Config, RedisConfig
-from consul_redis_agent.decide.facts import Address, Node, Role, Sentinel
+from consul_redis_agent.decide.facts import Address, Facts, Node, Role, Sentinel
 from consul_redis_agent.decide.identity import is_loopback
-from consul_redis_agent.decide.sentinels import known_sentinels, majority, of_group, reached
+from consul_redis_agent.decide.members import counted
+from consul_redis_agent.decide.memory import NOTHING
+from consul_redis_agent.decide.sentinels import majority, of_group, reached
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.discovery import SEARCH_TIME
 from consul_redis_agent.watch.link import Link
@@ -41,7 +43,8 @@ class Survey:
     @property
     def known(self) -> int:
         """How many Sentinels there are, in reach or not."""
-        return len(known_sentinels(frozenset(), self.sentinels)) or len(self.sentinels)
+        known: frozenset[str] = counted(Facts(clock(), sentinels=self.sentinels), NOTHING, self.sentinels)["known"]
+        return len(known) or len(self.sentinels)
 
     @property
     def need(self) -> int:
@@ -133,9 +136,10 @@ def _sorted(
 
 async def _look(config: Config, address: Address, name: str) -> tuple[Sentinel, Masters]:
     """One Sentinel's word, and all masters that it monitors."""
-    watch = SentinelWatch(address, "", lambda closed: sentinel_link(config.sentinel, address, closed), lambda _: None)
-    watch.find_names = True
-    watch.watch(name)
+    watch = SentinelWatch(
+        address, lambda closed: sentinel_link(config.sentinel, address, closed=closed), lambda _: None
+    )
+    watch.watch_only({name, ""})
     task = asyncio.create_task(watch.run())
     try:
         with suppress(TimeoutError):
@@ -144,7 +148,8 @@ async def _look(config: Config, address: Address, name: str) -> tuple[Sentinel, 
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    return watch.facts[name], dict(watch.masters)
+    fact = watch.facts.get(name) or Sentinel(clock(), watch.id, address, error="not asked about any master")
+    return fact, dict(watch.masters)
 
 
 async def _all_masters(config: Config, hosts: Iterable[Address]) -> list[Masters]:

@@ -29,6 +29,10 @@ FORMAT = "2"
 NODE = "redis-node"
 MASTER_NAME = "redis-master-name"
 GROUP = "redis-group"
+REPLICA_RUN_ID = "redis-replica-run-id"
+"""A replica's run id: apart from that of a claim, for the same reason as :data:`LAST_CLAIM`."""
+AGENT = "redis-agent"
+"""The id of the agent that keeps the entry: a second one for the same node has another."""
 EPOCH = "redis-epoch"
 TURN = "redis-turn"
 RUN_ID = "redis-run-id"
@@ -399,6 +403,8 @@ def read_entry(instance: Mapping[str, Any]) -> Entry:
         says_master=role.get("Name") == MASTER_CHECK if role else EPOCH in meta,
         pending=FIRST in meta,
         group=meta.get(GROUP, ""),
+        agent=meta.get(AGENT, ""),
+        run_id=meta.get(RUN_ID if EPOCH in meta else REPLICA_RUN_ID, ""),
         master_name=meta.get(MASTER_NAME, ""),
         passing=passing,
         rises=passing or _rises(role or {}, seal or {}, tombstones),

@@ -48,6 +48,8 @@ class Backed:
     """A majority knows the node there by its run id."""
     named: Address | None = None
     """The other node that a majority names."""
+    held_down: bool = False
+    """Every Sentinel names it, and none replaces it, though a majority holds it for down."""
     early: Early | None = None
     """The own early claim's, where it is on a leader's word."""
     leader: str = ""
@@ -60,8 +62,8 @@ def backing(view: View) -> Backed:
     """Who stands behind the node."""
     mode = view.policy.mode
     if not view.has_sentinel:
-        if mode is SentinelMode.AUTO and view.facts.searching:
-            return Backed(Backing.SEARCHING, "still looking for Sentinels")
+        if mode is SentinelMode.AUTO and view.facts.searching and not _goes_on(view):
+            return Backed(Backing.SEARCHING, _searching(view))
         return _without_sentinel(view)
     mine = view.naming_me
     count = f"{len(mine)} of {view.known} Sentinels name this node" if view.known else "no Sentinel is known"
@@ -81,6 +83,22 @@ def backing(view: View) -> Backed:
     return _unnamed(view, named, count)
 
 
+def _goes_on(view: View) -> bool:
+    """Whether it was published without Sentinel, and nobody was refused who could not have been refused then, too."""
+    return bool(view.facts.refused and view.own and view.own.claim.epoch == NO_EPOCH)
+
+
+def _searching(view: View) -> str:
+    if view.facts.unheard:
+        return f"whether there is a Sentinel cannot be known: {view.facts.unheard}"
+    if view.facts.refused:
+        return (
+            f"no Sentinel says hello on Redis, which has refused {view.facts.refused} logins meanwhile: if those are Sentinels, "
+            'correct their auth-pass; if there is none, set sentinel.mode = "off"'
+        )
+    return "still looking for Sentinels"
+
+
 def _named(view: View, mine: list[Sentinel], count: str) -> Backed:
     top, need = view.top, view.need
     sure = [s for s in mine if not s.down]
@@ -88,8 +106,14 @@ def _named(view: View, mine: list[Sentinel], count: str) -> Backed:
     confirmed = sorted(s.at for s in mine)[-need]
     # It comes back while it is being replaced: most Sentinels learn that only after the promotion.
     replaced = len(sure) < need or any(_replaces_me(view, s) for s in view.voters)
+    # Held for down though it answers, for longer than an election takes, and none of all of them replaces it: they cannot
+    # log in. Whom it should be is not in doubt.
+    down = len(sure) < need and len(mine) == view.known and all(s.promoting is None for s in mine)
+    if down and view.now - view.memory.held_down_since > EARLY_TERM:
+        why = f"{count} at epoch {top}, which hold it for down though it answers: can they log in to it (auth-pass)?"
+        return Backed(Backing.NAMED, why, top, confirmed, strict, held_down=True)
     by = Backing.FAILING_OVER if replaced else Backing.NAMED
-    return Backed(by, f"{count} at epoch {top}", top, confirmed, strict)
+    return Backed(by, f"{count} at epoch {top}", top, confirmed, strict, held_down=down)
 
 
 def _replaces_me(view: View, sentinel: Sentinel) -> bool:
@@ -100,7 +124,7 @@ def _replaces_me(view: View, sentinel: Sentinel) -> bool:
 
 def _begins_early(view: View) -> Backed | None:
     """Rule 2, second half: the leader has selected this node, which has turned, and says so still."""
-    node, found = view.node, leader(view.facts, view.node)
+    node, found = view.node, leader(view.facts, view.node, view.memory.known)
     chosen = found.selection if found else None
     if found is None or chosen is None:
         return None

@@ -52,6 +52,7 @@ class Reason(StrEnum):
 
     UNSEEN = "Redis has not been looked at yet"
     MISSED = "one look at Redis failed"
+    OTHER_AGENT = "another agent looks after this node"
     SEARCHING = "still looking for Sentinels"
     EVICTED = "the claim was evicted; waiting for its successor to appear"
     NO_CATALOG = "Consul has not shown the other claims yet"

@@ -122,6 +122,8 @@ class Sentinel:
     id: str
     """Its run id (``SENTINEL MYID``), or its address as long as that is all that is known."""
     address: Address
+    process: str = ""
+    """The run id of its process, as far as it is told: two with one :attr:`id` are no one Sentinel."""
     error: str = ""
     """Why it has no vote: unreachable, denied, does not know the master name …"""
     gone: bool = False
@@ -138,6 +140,8 @@ class Sentinel:
     peers: Mapping[str, Address] = field(default_factory=dict)
     """The other Sentinels that it knows, by run id."""
     selection: Selection | None = None
+    quorum: int = 0
+    """How many have to agree, by its configuration, that the master is down."""
     down: bool = False
     """It considers that master down (``s_down`` or ``o_down``)."""
     promoting: str | None = None
@@ -172,6 +176,10 @@ class Entry:
     """It is a group's first claim that has not passed yet."""
     group: str = ""
     """The group id that it carries; "" where a former version wrote it."""
+    agent: str = ""
+    """The id of the agent that wrote it; "" where a former version did."""
+    run_id: str = ""
+    """The run id of the Redis node that it stands for, likewise."""
     master_name: str = ""
     passing: bool = False
     """The role check passes, the seal is whole, and it has no tombstone."""
@@ -247,6 +255,24 @@ class Facts:
     """Consul node (empty as long as it is not known) and service id of the own entry, whether it exists or not."""
     master_name: str = ""
     peer: Peer | None = None
+    configured: frozenset[Address] = frozenset()
+    """``sentinel.hosts``."""
+    heard: tuple[Address, ...] = ()
+    """Where the Sentinels are that have lately said hello on the own node, once a whole hello period was listened to."""
+    unheard: str = ""
+    """Why their hellos may not be heard, so that their absence says nothing at all."""
+    refused: int = 0
+    """How many logins the own node has refused while nobody said hello: Sentinels with a wrong password are among those."""
+    names: frozenset[str] = frozenset()
+    """The master names of which hellos were heard on the own node; more than one is said."""
+    agent: str = ""
+    """The id of this agent, which outlives its restart."""
+    shared: bool = False
+    """Agents of other hosts may use the same Consul agent, so an own service id may be another agent's as well."""
+    other_agent: str = ""
+    """Another agent of this host that looks after the own node under the same service name."""
+    elsewhere: tuple[Entry, ...] = ()
+    """All entries, under any of the own names, but the own ones."""
     boot: str = ""
     """:func:`consul_redis_agent.clock.boot`, by which an own early claim of an earlier run tells its age."""
 

@@ -21,8 +21,18 @@ class Memory:
     """A Sentinel has answered for this group, or the own entry had a claim that one had backed."""
     known: frozenset[str] = frozenset()
     """Ids of the group's Sentinels, in reach or not: a majority is more than half of these."""
+    counted: bool = False
+    """Everybody to begin with was asked: who comes later has to be listed."""
     at: Mapping[Address, str] = field(default_factory=dict)
     """The id of the Sentinel that answered last at each address: a new one there takes the place of the old."""
+    where: Mapping[str, Address] = field(default_factory=dict)
+    """Where each Sentinel that counts is, as far as that is known."""
+    lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Whom each Sentinel in reach lists."""
+    listed_since: float = inf
+    """Since when these lists are as they are."""
+    silent_since: float = inf
+    """Since when no Sentinel of ``sentinel.hosts`` has answered; infinite while one does."""
     roster: Mapping[str, Mapping[Address, str]] = field(default_factory=dict)
     """The Redis nodes that each Sentinel listed last: address and run id, by the Sentinel's id."""
     roster_since: float = inf
@@ -51,6 +61,10 @@ class Memory:
     """The newest epoch at which an early claim was withdrawn: at this one only a majority brings a claim back."""
     recount_since: float = inf
     """Since when a majority of Sentinels has been seen at a lower epoch than that of the own claim."""
+    held_down_since: float = inf
+    """Since when every Sentinel has named the own node and most held it for down, with no failover under way."""
+    beaten_since: float = inf
+    """Since when the own entry has been seen passing though another agent wrote it: that one is alive, or the TTL is not over."""
     outvoted: float = inf
     """Since when a majority of Sentinels has been seen to stand by another node than the own one, which holds a claim."""
 

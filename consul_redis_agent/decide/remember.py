@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import inf
 
-from consul_redis_agent.decide import group
+from consul_redis_agent.decide import group, members
 from consul_redis_agent.decide.claim import NO_EPOCH
 from consul_redis_agent.decide.facts import Address, Facts, Node, Sentinel
 from consul_redis_agent.decide.memory import Memory, changed
-from consul_redis_agent.decide.sentinels import known_sentinels, of_group
+from consul_redis_agent.decide.sentinels import of_group
 
 
 def remember(facts: Facts, memory: Memory) -> Memory:
@@ -19,9 +19,9 @@ def remember(facts: Facts, memory: Memory) -> Memory:
     theirs: set[str] = set()
     if len(sentinels) < len(facts.sentinels):  # there are Sentinels of another group, with others that only they list
         theirs = _ids(s for s in facts.sentinels if s not in sentinels) - _ids(sentinels)
-    at = {s.address: s.id for s in sentinels if not s.error}
-    replaced = {id_ for address, id_ in memory.at.items() if at.get(address, id_) != id_}
-    known = known_sentinels(memory.known - theirs - replaced, sentinels)
+        memory = changed(memory, known=memory.known - theirs)
+    count = members.counted(facts, memory, sentinels)
+    known = count.get("known", memory.known)
     heard = {s.id: s.run_ids for s in sentinels if not s.error and s.run_ids}
     roster = memory.roster
     if any(roster.get(id_) != listed for id_, listed in heard.items()) or not known.issuperset(roster):
@@ -34,8 +34,7 @@ def remember(facts: Facts, memory: Memory) -> Memory:
     own = facts.own_entry
     new = changed(
         memory,
-        known=known,
-        at=memory.at if at.items() <= memory.at.items() else {**memory.at, **at},
+        **count,
         roster=roster,
         roster_since=since,
         had_sentinel=memory.had_sentinel or bool(known) or bool(own and own.claim and own.claim.epoch > NO_EPOCH),
@@ -54,6 +53,7 @@ def remember(facts: Facts, memory: Memory) -> Memory:
     epochs = [c.epoch for c, _ in seen.values() if not c.early]
     # An early claim that has evicted the own one and is gone again is not waited for.
     evicted = -inf if any(c.early for c, _ in seen.values()) else min(memory.evicted_since, facts.now)
+    beaten = facts.shared and own is not None and own.passing and own.agent not in ("", facts.agent)
     pending = own is not None and own.claim is not None and not own.passing
     return changed(
         new,
@@ -62,6 +62,7 @@ def remember(facts: Facts, memory: Memory) -> Memory:
         newest=max(epochs) if epochs else memory.newest,
         newest_at=facts.now if epochs else memory.newest_at,
         evicted_since=evicted if own and own.evicted else inf,
+        beaten_since=min(memory.beaten_since, facts.now) if beaten else inf,
         pending_since=min(memory.pending_since, facts.now) if pending else inf,
     )
 

@@ -42,6 +42,7 @@ from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH, Claim
 from consul_redis_agent.decide.decision import Decision, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Entry, Facts, Node, Role, Silence
 from consul_redis_agent.decide.memory import Memory, changed
+from consul_redis_agent.decide.others import other_agent
 from consul_redis_agent.decide.remember import remember
 from consul_redis_agent.decide.standing import GIVING_WAY, Standing, Stands, replica_standing, standing
 from consul_redis_agent.decide.view import Held, View
@@ -56,6 +57,7 @@ class State(StrEnum):
     """What is known of the Redis node."""
 
     UNSEEN = "not looked at yet"
+    TAKEN = "another agent looks after it"
     MISSED = "one look failed, or the last answer is old"
     GONE = "nothing listens"
     SILENT = "no answer, or BUSY"
@@ -106,6 +108,7 @@ def _set(given: _T | tuple[_T, ...]) -> frozenset[_T] | None:
 _HOLDS = (Standing.OWN, Standing.LAPSED)
 TABLE = (
     _row(11, Reason.UNSEEN, Verdict.KEEP, node=State.UNSEEN),
+    _row(9, Reason.OTHER_AGENT, Verdict.KEEP, node=State.TAKEN),
     _row(1, Reason.MISSED, Verdict.KEEP, node=State.MISSED),
     _row(1, Reason.PATIENT, Verdict.MASTER, State.SILENT, Backing.UP, Standing.OWN),
     _row(1, Reason.SILENT, Verdict.NONE, node=(State.SILENT, State.GONE)),
@@ -154,7 +157,7 @@ def decide(facts: Facts, memory: Memory, policy: Policy) -> tuple[Decision, Memo
     if policy.mode is SentinelMode.OFF:
         memory = changed(memory, known=frozenset(), roster={}, had_sentinel=False)
     memory = remember(facts, memory)
-    state = _state(facts, policy)
+    state = State.TAKEN if other_agent(facts, memory, policy) else _state(facts, policy)
     view = backed = stands = None
     if node := memory.node or _as_left(facts):
         view = View(facts, memory, policy, node)
@@ -242,7 +245,8 @@ class _Case:
     def memory_after(self) -> Memory:
         """What is remembered of the decision."""
         memory, view, backed, row = self.memory, self.view, self.backed, self.row
-        memory = changed(memory, recount_since=self._recount_since())
+        down = inf if not (backed and backed.held_down) else min(memory.held_down_since, self.facts.now)
+        memory = changed(memory, recount_since=self._recount_since(), held_down_since=down)
         if row.verdict is Verdict.KEEP:
             return changed(memory, outvoted=self._outvoted()) if row.reason is Reason.GIVING_WAY else memory
         confirmed = max(view.confirmed if view else -inf, backed.confirmed if backed else -inf)

@@ -42,33 +42,16 @@ def of_group(sentinels: Iterable[Sentinel], run_id: str, me: frozenset[Address])
     return tuple(s for s in all_ if s not in left)
 
 
-def known_sentinels(before: frozenset[str], sentinels: Iterable[Sentinel]) -> frozenset[str]:
-    """The ids of all Sentinels, in reach or not; ``before`` is the last result.
-
-    A Sentinel joins as soon as anyone lists it, unless another one answers at that address. It leaves only when a majority
-    of those known before is in reach and none of them lists it any more, so that a Sentinel that was cut off, or reset,
-    cannot make itself the majority.
-    """
-    heard = [s for s in sentinels if not s.error]
-    in_reach, at = {s.id for s in heard}, {s.address: s.id for s in heard}
-    listed = frozenset(
-        in_reach | {id_ for s in heard for id_, address in s.peers.items() if at.get(address, id_) == id_}
-    )
-    if len(in_reach & before) >= majority(len(before)):
-        return listed
-    return before | listed
-
-
 def is_fresh(sentinel: Sentinel, now: float) -> bool:
     """Whether its word counts now."""
     return sentinel.votes and now - sentinel.at <= SENTINEL_LIFE
 
 
-def leader(facts: Facts, node: Node) -> Sentinel | None:
-    """The Sentinel, elected at the newest epoch, that selects the own node, if its word is fresh."""
+def leader(facts: Facts, node: Node, known: frozenset[str]) -> Sentinel | None:
+    """The Sentinel, elected at the newest epoch, that selects the own node, if it counts and its word is fresh."""
     chose = [s for s in facts.sentinels if s.selection and s.selection.run_id == node.run_id and is_fresh(s, facts.now)]
     if not chose:
         return None  # most of the time
     members = of_group(facts.sentinels, node.run_id, facts.me)
-    leaders = [s for s in chose if s in members]
+    leaders = [s for s in chose if s in members and s.id in known]
     return max(leaders, key=lambda s: s.selection.epoch if s.selection else NO_EPOCH, default=None)

@@ -60,8 +60,9 @@ class View:
 
     @cached_property
     def members(self) -> tuple[Sentinel, ...]:
-        """The Sentinels of this group, in reach or not."""
-        return of_group(self.facts.sentinels, self.node.run_id, self.facts.me)
+        """The Sentinels of this group that count, in reach or not."""
+        group = of_group(self.facts.sentinels, self.node.run_id, self.facts.me)
+        return tuple(s for s in group if s.id in self.memory.known)
 
     @cached_property
     def known(self) -> int:

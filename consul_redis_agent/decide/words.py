@@ -5,12 +5,14 @@ from __future__ import annotations
 from consul_redis_agent.decide.backing import Backed
 from consul_redis_agent.decide.decision import Policy, Reason
 from consul_redis_agent.decide.facts import Facts, Node, Silence
+from consul_redis_agent.decide.others import other_agent
 from consul_redis_agent.decide.standing import Standing, Stands
 from consul_redis_agent.decide.view import Held, View
 
 _PUBLISHED = "Redis is a master, and {why}{evicts}."
 _SENTENCES = {
     Reason.UNSEEN: "Redis has not been looked at yet.",
+    Reason.OTHER_AGENT: "{Other} looks after this node as well, so this one publishes nothing until that one is gone: stop one of them.",
     Reason.PATIENT: "Redis does not answer ({silent}), but {why}.",
     Reason.SILENT: "Redis does not answer: {silent}.",
     Reason.LOADING: "Redis answers but is still loading its data.",
@@ -74,6 +76,7 @@ def sentence(
         lag=node.lag if node else 0.0,
         max_lag=policy.max_lag,
         role=node.role if node else "master",
+        Other=_capital(other_agent(facts, view.memory, policy)) if view and reason is Reason.OTHER_AGENT else "",
         need=f", {view.need} are needed" if view and view.known else "",
         evicts=_evicts([held for held in evict if view and held in view.false]),
     )

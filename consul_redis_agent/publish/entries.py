@@ -8,12 +8,14 @@ from enum import StrEnum
 from math import inf
 
 from consul_redis_agent.consul.form import (
+    AGENT,
     FIRST,
     FORMAT,
     GROUP,
     MARKER,
     MASTER_NAME,
     NODE,
+    REPLICA_RUN_ID,
     Wanted,
     claim_meta,
     last_claim_meta,
@@ -48,6 +50,8 @@ class Naming:
     """Service id of the entry under ``replica``."""
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
+    agent: str = ""
+    """The id of this agent, by which another one for the same node is told."""
     kept_as: str = ""
     """Names the node in the state directory, whatever its entries are called."""
 
@@ -57,8 +61,10 @@ class Naming:
         return self.mode, self.service, self.replica, self.master_id, self.replica_id
 
 
-def wanted(decision: Decision, naming: Naming, address: Address, master_name: str) -> tuple[Wanted, ...]:
-    """The entries that one Redis node should have; none of any other id that was made for it should be there.
+def wanted(
+    decision: Decision, naming: Naming, address: Address, master_name: str, run_id: str = ""
+) -> tuple[Wanted, ...]:
+    """The entries that one Redis node, in this life of it, should have; none of any other id made for it should be there.
 
     A withdrawn claim that is the group's last one stays, critical. Not to be called with verdict KEEP, which changes
     nothing.
@@ -67,6 +73,8 @@ def wanted(decision: Decision, naming: Naming, address: Address, master_name: st
     if verdict is Verdict.KEEP:
         raise ValueError("KEEP wants no entries: it leaves what is there")
     common = dict(naming.meta) | {MARKER: FORMAT, NODE: naming.node, MASTER_NAME: master_name}
+    if naming.agent:
+        common[AGENT] = naming.agent
     if decision.group:
         common[GROUP] = decision.group
 
@@ -84,7 +92,8 @@ def wanted(decision: Decision, naming: Naming, address: Address, master_name: st
             early.since + EARLY_TERM if early else inf,
         )
 
-    def replica(id_: str, name: str, meta: Mapping[str, str]) -> Wanted:
+    def replica(id_: str, name: str, meta: dict[str, str]) -> Wanted:
+        meta = meta | {REPLICA_RUN_ID: run_id} if run_id else meta
         return Wanted(id_, name, ("replica", *naming.tags), address, meta, "replica", naming.ttl, passing=True)
 
     if verdict is Verdict.MASTER:

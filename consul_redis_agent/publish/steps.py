@@ -14,6 +14,7 @@ from math import inf
 from typing import Any
 
 from consul_redis_agent.consul.form import (
+    AGENT,
     ROLE,
     Deregister,
     Local,
@@ -316,6 +317,7 @@ def _definition(entry: Wanted, there: Entry | None) -> dict[str, Any]:
         "meta": dict(entry.meta),
         "marked": True,
         "claim": read_claim(entry.meta),
+        "agent": entry.meta.get(AGENT, ""),
         "says_master": entry.role == "master",
         "role_check": {**before, "Name": name},
         "index": there.index if there and kept else None,

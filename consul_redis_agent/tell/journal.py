@@ -6,10 +6,12 @@ import logging
 import time
 from collections import Counter
 
-from consul_redis_agent.decide.decision import Decision, Verdict
+from consul_redis_agent.decide.decision import Decision, Reason, Verdict
 from consul_redis_agent.decide.facts import Facts, Silence
 from consul_redis_agent.decide.group import SETTLED, told
+from consul_redis_agent.decide.members import LIMIT
 from consul_redis_agent.decide.memory import Memory
+from consul_redis_agent.decide.sentinels import of_group
 from consul_redis_agent.node import NodeAgent
 from consul_redis_agent.publish.steps import Target
 
@@ -80,12 +82,11 @@ class Journal:
         silent = facts.node.reason if isinstance(facts.node, Silence) else ""
         self._complain("Redis", silent if not isinstance(facts.node, Silence) or facts.node.misses > 1 else "")
         self._complain("Consul", self.node.lost)
-        strange = {s.id for s in facts.sentinels if s.id not in memory.known} if memory.known else set()
-        for sentinel in facts.sentinels:
-            what = f"it has no vote: {sentinel.error}" if sentinel.error and sentinel.looked else ""
-            if sentinel.id in strange and not sentinel.error:
-                what = f"it watches another group under the name {facts.master_name!r}, and is not counted"
-            self._complain(f"Sentinel {sentinel.address}", what)
+        latest = self.node.latest
+        self._complain("another agent", latest.sentence if latest and latest.reason is Reason.OTHER_AGENT else "")
+        silence = latest.sentence if latest and latest.reason is Reason.SEARCHING and facts.refused else ""
+        self._complain("Sentinels", facts.unheard or silence or _too_many(facts))
+        self._watch_the_sentinels(facts, memory)
         seen = facts.catalog.entries if facts.catalog else None
         looked = (seen, memory.group, memory.roster, facts.now - memory.roster_since >= SETTLED)
         if facts.catalog and looked != self._looked:
@@ -93,6 +94,22 @@ class Journal:
             self._watch_the_catalog(facts, memory)
         for catalog in self.node.lookout.catalogs():
             self._complain(f"Consul's catalog of {catalog.service!r}", catalog.error)
+
+    def _watch_the_sentinels(self, facts: Facts, memory: Memory) -> None:
+        run_id = memory.node.run_id if memory.node else ""
+        ours = of_group(facts.sentinels, run_id, facts.me)
+        said = {}
+        for sentinel in facts.sentinels:
+            what = f"it has no vote: {sentinel.error}" if sentinel.error and sentinel.looked else ""
+            if not sentinel.error and memory.known and sentinel.id not in memory.known:
+                what = f"it watches another group under the name {facts.master_name!r}, and is not counted"
+                if sentinel in ours:
+                    what = "it is not counted as long as most of the others do not list it"
+            said[f"Sentinel {sentinel.address}"] = what
+        for gone in [who for who in self._complaints if who.startswith("Sentinel ") and who not in said]:
+            del self._complaints[gone]  # nobody speaks to it any more, so nobody knows
+        for who, what in said.items():
+            self._complain(who, what)
 
     def _watch_the_catalog(self, facts: Facts, memory: Memory) -> None:
         found, service = told(facts, memory), self.node.naming.service
@@ -116,7 +133,7 @@ class Journal:
             if strangers
             else "",
         )
-        names = sorted({e.master_name for e in found.ours if e.master_name} | {facts.master_name} - {""})
+        names = sorted(({e.master_name for e in found.ours} | {facts.master_name} | facts.names) - {""})
         self._complain(
             "master name", f"this group is known under several names: {', '.join(names)}" if len(names) > 1 else ""
         )
@@ -130,3 +147,13 @@ class Journal:
             log.warning("%s: %s: %s", self.node.name, who, what)
         else:
             log.info("%s: %s: recovered", self.node.name, who)
+
+
+def _too_many(facts: Facts) -> str:
+    """What is said of a list that nobody can mean."""
+    listing = [s for s in facts.sentinels if len(s.peers) >= LIMIT]
+    if not listing:
+        return ""
+    return (
+        f"{listing[0].address} lists {len(listing[0].peers)} others; no more than {LIMIT} count: SENTINEL RESET there"
+    )

@@ -56,7 +56,7 @@ class CatalogWatch:
         self.seen_since = inf
         """When it was answered again after the last error; infinite as long as it is not."""
         self._api, self._wait, self._turns, self._changed = api, wait, turns, changed
-        self._looked = asyncio.Condition()
+        self._looked = asyncio.Event()
         self._last_asked = -inf
         self._every = SELDOM
         self._wishes: dict[object, float] = {}
@@ -94,8 +94,15 @@ class CatalogWatch:
         """Ask now, and return once a question that was put after this call is answered, well or not."""
         since = clock()
         self.look_again()
-        async with self._looked:
-            await self._looked.wait_for(lambda: self._last_asked >= since)
+        while self._last_asked < since:
+            await self._looked.wait()
+
+    def over(self) -> None:
+        """The watch has ended: whoever waits for a look waits no longer."""
+        self._drop_alarm()
+        self._last_asked, self._due = clock(), -inf
+        waiting, self._looked = self._looked, asyncio.Event()
+        waiting.set()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -138,7 +145,7 @@ class CatalogWatch:
             self.seen_since = clock()
         self.error = ""
         self._changed()
-        await self._tell(asked)
+        self._tell(asked)
 
     async def _await_change(self) -> None:
         """Wait for the alarm until the next read is due."""
@@ -193,9 +200,9 @@ class CatalogWatch:
         if isinstance(error, ConsulUnreachable):
             self.lost += 1
         self._changed()
-        await self._tell(clock())
+        self._tell(clock())
 
-    async def _tell(self, asked: float) -> None:
+    def _tell(self, asked: float) -> None:
         self._last_asked = asked
-        async with self._looked:
-            self._looked.notify_all()
+        waiting, self._looked = self._looked, asyncio.Event()
+        waiting.set()

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -14,13 +14,15 @@ from pathlib import Path
 from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import boot, clock
 from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_secret
-from consul_redis_agent.decide import identity
+from consul_redis_agent.decide import identity, members
 from consul_redis_agent.decide.decision import Decision, Reason, SentinelMode
-from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Node, Peer, Sentinel
+from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Node, Peer, Sentinel, Silence
+from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.errors import LocalError, Unanswered
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
 from consul_redis_agent.watch.link import Link
+from consul_redis_agent.watch.lock import AgentLock
 from consul_redis_agent.watch.redis_node import RedisWatch, ask_peer
 
 log = logging.getLogger(__name__)
@@ -40,11 +42,13 @@ class Lookout:
         self,
         redis: RedisConfig,
         mode: SentinelMode,
+        hosts: Collection[Address],
         sentinels: Sentinels,
         catalogs: dict[str, CatalogWatch],
         changed: Callable[[], None],
         phase: float,
         ttl: float,
+        shared: bool,
     ) -> None:
         self.redis, self.mode, self._ttl = redis, mode, ttl
         self.address = where(redis)
@@ -55,20 +59,30 @@ class Lookout:
         """The address to publish; None as long as none is known that others could use."""
         self._changed = changed
         self._pool, self._catalog = sentinels, catalogs[redis.service]
+        self._group = sentinels.join(changed)
+        self._configured = frozenset(hosts)
+        self._lock, self._shared = AgentLock(), shared
         self._catalogs = tuple(catalogs[n] for n in dict.fromkeys((redis.service, redis.replica)) if n in catalogs)
         self._node = RedisWatch(self._link, changed, phase, self._node_closed, self._published_elsewhere)
-        self._hello = HelloWatch(self._link, self._wants_hello, self._heard_hello)
+        self._hello = HelloWatch(self._link, lambda: self._wants_hello, changed, lambda: self._node.refused)
+        self._wants_hello = False
         self._at_sentinel: Address | None = None
         self._asking: asyncio.Task[None] | None = None
-        if self.master_name:
-            sentinels.watch(self.master_name)
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._node.run())
-            if self.mode is not SentinelMode.OFF:
-                tasks.create_task(self._hello.run())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._node.run())
+                if self.mode is not SentinelMode.OFF:
+                    tasks.create_task(self._hello.run())
+        finally:
+            self._lock.release()
+            self._node.over()
+            self._pool.leave(self._group)
+            self._catalog.confirm(self, inf)
+            if self._asking:
+                self._asking.cancel()
 
     def show_node(self) -> None:
         """Look at the node anew, and call ``changed`` whatever is seen."""
@@ -85,7 +99,7 @@ class Lookout:
     async def look_again(self) -> None:
         """Look at everything anew, and return when all have answered, or have failed to within their timeouts."""
         self.peer = None
-        looks = [self._node.fresh(), self._pool.fresh(), *(c.fresh() for c in self._catalogs)]
+        looks = [self._node.fresh(), self._pool.fresh(self._group), *(c.fresh() for c in self._catalogs)]
         await asyncio.gather(*looks)
 
     def catalogs(self) -> tuple[CatalogWatch, ...]:
@@ -101,12 +115,17 @@ class Lookout:
         for catalog in self.seen().values():
             yield from catalog.entries
 
-    def attend(self, decision: Decision, known: frozenset[str]) -> None:
-        """Ask whom the decision rests on, or waits for, as often as that needs. ``known``: the Sentinels that count."""
-        self._pool.forget(known)
+    def attend(self, decision: Decision, facts: Facts, memory: Memory) -> None:
+        """Ask whom the decision rests on, or waits for, as often as that needs."""
+        if self.mode is not SentinelMode.OFF:
+            self._pool.speak(self._group, self.master_name, members.spoken(facts, memory))
+            wants, self._wants_hello = self._wants_hello, members.wants_hellos(facts, memory)
+            self._node.counts_refusals = self._wants_hello
+            if wants != self._wants_hello:
+                self._hello.look_again()
         self._ask(decision.ask)
         if decision.leader and isinstance(node := self._node.fact, Node):
-            self._pool.attend(decision.leader, self.master_name, node.turned)
+            self._pool.attend(self._group, decision.leader, node.turned)
         self._catalog.confirm(self, self._ttl / CONFIRMATIONS if decision.rests_on_consul else inf)
         if decision.reason is Reason.NO_CATALOG:
             self._catalog.hurry(self._ttl)
@@ -116,14 +135,17 @@ class Lookout:
 
     def _node_closed(self) -> None:
         """If Sentinel has just promoted the node, the leader is asked beside it, so that nobody waits for him later."""
-        self._pool.ask_leaders(self.master_name, clock())
+        self._pool.ask_leaders(self._group, clock())
 
-    def facts(self, consul_node: str | None, consul_address: str, entry_id: str) -> Facts:
-        """What is known now. ``consul_node`` is the Consul node of the own entry, None as long as that is not known."""
+    def facts(self, consul_node: str | None, consul_address: str, entry_ids: tuple[str, ...], agent: str) -> Facts:
+        """What is known now.
+
+        ``consul_node`` is the Consul node of the own entries, None as long as that is not known; ``entry_ids`` are their
+        service ids, the one that may claim first.
+        """
         node = self._node.fact
-        if isinstance(node, Node):
-            self._find_name(node)
-        self.sentinels = self._pool.facts(self.master_name) if self.master_name else ()
+        self._find_name(node)
+        self.sentinels = self._pool.facts(self._group)
         me = self._identify(node.run_id if isinstance(node, Node) else "", consul_address)
         return Facts(
             now=clock(),
@@ -131,13 +153,22 @@ class Lookout:
             me=me,
             address=self.publish_at,
             sentinels=self.sentinels,
-            watched=0 if self.mode is SentinelMode.OFF else len(self._pool.watches),
+            watched=len(self.sentinels),
+            configured=self._configured,
+            heard=self._hello.heard(self.master_name),
             searching=self._searching(),
+            unheard=self._hello.error,
+            refused=self._hello.refused,
+            names=self._hello.every_name,
             catalog=self._catalog.fact if consul_node is not None else None,
             confirmation=self._catalog.confirmation,
-            own=(consul_node or "", entry_id),
+            own=(consul_node or "", entry_ids[0]),
             master_name=self.master_name,
             peer=self.peer,
+            agent=agent,
+            shared=self._shared,
+            other_agent=self._lock.holder(node.run_id, self.redis.service) if isinstance(node, Node) else "",
+            elsewhere=tuple(e for e in self.entries() if not (e.node == consul_node and e.id in entry_ids)),
             boot=boot(),
         )
 
@@ -164,30 +195,18 @@ class Lookout:
     def _link(self, closed: Callable[[], None] = lambda: None, address: Address | None = None) -> Link:
         return redis_link(self.redis, address, closed)
 
-    # Sentinels
-
-    def _wants_hello(self) -> bool:
-        missing = not self.master_name or not self._pool.configured
-        return missing and not (self.master_name and self._pool.reached)
-
-    def _heard_hello(self, address: Address, run_id: str, name: str) -> None:
-        if self.redis.master_name in (None, name):
-            if not self._pool.configured:
-                self._pool.add(address, run_id)
-            self._name_found(name)
-
-    def _find_name(self, node: Node) -> None:
-        if not self.master_name and self._pool.configured:
-            self._pool.look_for_names(wanted=True)
-            if name := self._pool.find_name(node):
-                self._name_found(name)
-
-    def _name_found(self, name: str) -> None:
-        if not self.master_name:
-            log.info("%s: belongs to the master %r", self.address, name)
-            self.master_name = name
-        self._pool.watch(self.master_name)
-        self._changed()
+    def _find_name(self, node: Node | Silence | None) -> None:
+        """The master name, where the configuration has none: from the Sentinels of the configuration, or from hellos."""
+        if self.redis.master_name:
+            return
+        found = ""
+        if self._configured and not self.master_name and isinstance(node, Node):
+            found = self._pool.find_name(self._group, node) or ""
+        elif self._wants_hello and self.master_name not in (names := self._hello.names()):
+            found = names[0] if names else ""  # a name that nobody in reach knows is corrected
+        if found and found != self.master_name:
+            log.info("%s: belongs to the master %r", self.address, found)
+            self.master_name = found
 
     # Identity
 
@@ -240,8 +259,12 @@ def redis_link(config: RedisConfig, address: Address | None = None, closed: Call
     )
 
 
-def sentinel_link(config: SentinelConfig, address: Address, closed: Callable[[], None] = lambda: None) -> Link:
-    """A connection to a Sentinel with the configured login."""
+def sentinel_link(
+    config: SentinelConfig, address: Address, login: bool = True, closed: Callable[[], None] = lambda: None
+) -> Link:
+    """A connection to a Sentinel, with the configured login or without one."""
+    if not login:
+        return Link(address, timeout=SENTINEL_TIMEOUT, closed=closed)
     secret = password(None, config.password_file)
     return Link(address, timeout=SENTINEL_TIMEOUT, username=config.username, password=secret, closed=closed)
 

@@ -40,6 +40,10 @@ class Looks(ABC):
         while self._last < since:
             await self._ended.wait()
 
+    def over(self) -> None:
+        """The watch has ended: whoever waits for a look waits no longer."""
+        self._tell(clock())
+
     async def look_for_ever(self) -> None:
         """Look until cancelled."""
         failures = RetryCallState(AsyncRetrying(), None, (), {})  # only counts here: most looks succeed

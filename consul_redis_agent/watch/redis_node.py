@@ -59,6 +59,9 @@ class RedisWatch(Looks):
         self._command: tuple[str, ...] = SECTIONS
         self._misses = 0
         self._tell_anyway = False
+        self.counts_refusals = False
+        self.refused = 0
+        """Logins that the node has refused since its start, as long as they are to be counted; Redis 6.2 and later."""
 
     def show_anew(self) -> None:
         """Look now, and call ``changed`` whatever is seen."""
@@ -78,19 +81,24 @@ class RedisWatch(Looks):
             await self._link.close()
 
     async def _look(self, began: float) -> None:
+        sections = len(self._command) > 1
+        more = ("errorstats",) if sections and self.counts_refusals else ()
         try:
-            (answer,) = await self._link.ask(self._command)
+            (answer,) = await self._link.ask(self._command + more)
         except Unanswered as error:
             published = self._published()
             if error.gone and published and await accepts(published):
                 raise Unanswered(f"{error}, but something listens at {published}") from error
             raise
-        if isinstance(answer, ResponseError) and not isinstance(answer, NoPermissionError) and len(self._command) > 1:
+        if isinstance(answer, ResponseError) and sections and not is_about_the_state(answer):
             self._command = ("INFO",)
             (answer,) = await self._link.ask(self._command)
         if isinstance(answer, Exception):
             raise Unanswered(f"it refuses INFO: {answer}")
-        fact = node(parse_info(answer), began)
+        info = parse_info(answer)
+        fact = node(info, began)
+        if more:
+            self.refused = sum(_count(info.get(f"errorstat_{error}", "")) for error in ("WRONGPASS", "NOAUTH"))
         if not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id:
             (answer,) = await self._link.ask(("CONFIG", "GET", "replica-announce-*"))
             self.announced = parse_announce(answer)
@@ -115,6 +123,21 @@ class RedisWatch(Looks):
         self._misses += 1
         self.fact = Silence(clock(), str(error), self._misses, gone=error.gone)
         self._changed()
+
+
+def is_about_the_state(error: ResponseError) -> bool:
+    """Whether a command is refused for what the server does just now, or the login may do, not for how it is written."""
+    return isinstance(error, NoPermissionError) or str(error).split(" ", 1)[0] in (
+        "BUSY",
+        "LOADING",
+        "MASTERDOWN",
+        "NOAUTH",
+    )
+
+
+def _count(stat: str) -> int:
+    """``count=N`` of an ``errorstat_`` line."""
+    return whole(stat.removeprefix("count="), 2**63) or 0
 
 
 async def accepts(address: Address) -> bool:

@@ -23,6 +23,7 @@ from consul_redis_agent.decide.facts import Address, Selection, Sentinel, whole
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.looks import Looks
+from consul_redis_agent.watch.redis_node import parse_info
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ QUIET = ("GET-MASTER-ADDR-BY-NAME", "MASTER")
 WHOLE = (*QUIET, "REPLICAS", "SENTINELS")
 BACKOFF = wait_exponential_jitter(multiplier=0.05, exp_base=2.0, max=0.5, jitter=0.1)
 HELLO = "__sentinel__:hello"
+DEAF = 10.0
+"""Seconds until a refused subscription is tried again: the right may be given at any time."""
 EPOCH_LIMIT = 2**64 - 1
 """An epoch is a uint64_t in sentinel.c."""
 
@@ -53,17 +56,20 @@ class SentinelWatch(Looks):
     def __init__(
         self,
         address: Address,
-        run_id: str,
         link: Callable[[Callable[[], None]], Link],
         changed: Callable[[Collection[str]], None],
     ) -> None:
         super().__init__(PERIOD, BACKOFF)
         self.address = address
-        self.id = run_id or str(address)
+        self.id = str(address)
+        self.process = ""
+        """The run id of the Sentinel's process; ``SENTINEL MYID`` is in its configuration file, which may be a copy."""
         self.facts: dict[str, Sentinel] = {}
         self.masters: dict[str, tuple[Address, str]] = {}
         """All master names that it monitors, with address and run id; kept only while names are being looked for."""
         self.find_names = False
+        self.deaf = ""
+        """Why its events cannot be heard."""
         self._commands = link(self.look_again)
         self._events = link(self.look_again)
         self._changed = changed
@@ -102,17 +108,27 @@ class SentinelWatch(Looks):
         if self._began < since:
             super().look_again()
 
-    def watch(self, master_name: str) -> None:
-        """Take a master name in."""
-        if master_name not in self.facts:
-            self.facts[master_name] = Sentinel(clock(), self.id, self.address, error="not looked at yet", looked=False)
+    def watch_only(self, names: Collection[str]) -> None:
+        """Ask about these masters from now on, and no others; "" is about all that the Sentinel monitors."""
+        self.find_names = "" in names
+        for name in self.facts.keys() - names:
+            del self.facts[name]
+        missing = set(names) - self.facts.keys() - {""}
+        for name in missing:
+            self.facts[name] = Sentinel(
+                clock(), self.id, self.address, self.process, error="not looked at yet", looked=False
+            )
+        if missing or (self.find_names and not self.masters):
             self.look_again()
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._look_ups())
-            tasks.create_task(self._subscription())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._look_ups())
+                tasks.create_task(self._subscription())
+        finally:
+            self.over()
 
     async def _look_ups(self) -> None:
         try:
@@ -127,9 +143,10 @@ class SentinelWatch(Looks):
     async def _look(self, began: float) -> None:
         self._began = began
         if not self._commands.open:
-            (answer,) = await self._commands.ask(("SENTINEL", "MYID"))
+            answer, server = await self._commands.ask(("SENTINEL", "MYID"), ("INFO", "server"))
             if isinstance(answer, str):
                 self.id = answer
+            self.process = parse_info(server).get("run_id", "") if isinstance(server, str) else ""
             self._full = True
         find_names = self.find_names  # may change while the answers are awaited
         wanted = self._wanted(began)
@@ -148,7 +165,8 @@ class SentinelWatch(Looks):
         rest = iter(answers)
         for name, whats in wanted.items():
             address, master, *listed = islice(rest, len(whats))
-            self.facts[name] = self._fact(name, began, address, master, listed, tilt=tilt)
+            if name in self.facts:  # it may not be asked about any more
+                self.facts[name] = self._fact(name, began, address, master, listed, tilt=tilt)
         self._show(found)
 
     def _wanted(self, now: float) -> dict[str, tuple[str, ...]]:
@@ -167,9 +185,9 @@ class SentinelWatch(Looks):
             if isinstance(answer, ResponseError):
                 denied = isinstance(answer, NoPermissionError)
                 error = f"refuses: {answer}" if denied else f"does not monitor {name!r} ({answer})"
-                return Sentinel(at, self.id, self.address, error=error, tilt=tilt)
+                return Sentinel(at, self.id, self.address, self.process, error=error, tilt=tilt)
         if address is None:
-            return Sentinel(at, self.id, self.address, error=f"does not monitor {name!r}", tilt=tilt)
+            return Sentinel(at, self.id, self.address, self.process, error=f"does not monitor {name!r}", tilt=tilt)
         try:
             fields = _fields(master)
             named = Address(str(address[0]), int(address[1]))
@@ -190,12 +208,14 @@ class SentinelWatch(Looks):
                 at=at,
                 id=self.id,
                 address=self.address,
+                process=self.process,
                 tilt=tilt,
                 master=named,
                 epoch=int(fields["config-epoch"]),
                 run_ids={_address(i): i["runid"] for i in (fields, *replicas) if i["runid"]},
                 peers={s["runid"] or str(_address(s)): _address(s) for s in sentinels},
                 selection=self._failovers.selection(name, fields, replicas, clock()),
+                quorum=whole(fields.get("quorum", ""), 1000) or 0,
                 down=down,
                 promoting=_promoted(replicas) if failing_over else None,
                 promoting_since=since if failing_over else -inf,
@@ -206,7 +226,7 @@ class SentinelWatch(Looks):
     def _missed(self, error: Unanswered) -> None:
         now = clock()
         for name in self.facts:
-            self.facts[name] = Sentinel(now, self.id, self.address, error=str(error), gone=error.gone)
+            self.facts[name] = Sentinel(now, self.id, self.address, self.process, error=str(error), gone=error.gone)
         self._full = True
         self._show()
 
@@ -233,10 +253,16 @@ class SentinelWatch(Looks):
             await self._events.close()
 
     async def _subscribe(self) -> None:
-        (answer,) = await self._events.ask(("PSUBSCRIBE", "*"))
-        if isinstance(answer, ResponseError):
-            log.warning("Sentinel at %s refuses PSUBSCRIBE, so failovers are seen late: %s", self.address, answer)
-        elif not isinstance(answer, list):
+        while isinstance(answer := (await self._events.ask(("PSUBSCRIBE", "*")))[0], ResponseError):
+            if self.deaf != str(answer):
+                self.deaf = str(answer)
+                log.warning(
+                    "Sentinel at %s refuses PSUBSCRIBE, so failovers are seen late; tried again every %.0f s: %s",
+                    self.address, DEAF, answer,
+                )  # fmt: skip
+            await asyncio.sleep(DEAF)
+        self.deaf = ""
+        if not isinstance(answer, list):
             await self._events.close()
             raise Unanswered("an answer to PSUBSCRIBE that is not Sentinel's")
 

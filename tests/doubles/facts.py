@@ -153,6 +153,8 @@ def settled(known: Facts, /, **changes: Any) -> Memory:
         group=GROUP,
         had_sentinel=bool(known.sentinels),
         known=frozenset(s.id for s in known.sentinels),
+        counted=bool(known.sentinels),
+        at={s.address: s.id for s in known.sentinels},
         roster=roster,
         roster_since=NOW - 50 if roster else float("inf"),
         node=known.node if isinstance(known.node, Node) else master(at=NOW - 1),

@@ -59,18 +59,37 @@ def test_maintenance_is_respected(shared_fleet: Fleet, witness: Witness, of: str
     witness.wait_for(one, within=3)
 
 
-def test_two_agents_for_one_node_agree(shared_fleet: Fleet, witness: Witness) -> None:
-    """They keep the same entries: DNS does not blink, and after the first moment nothing is written to the catalog."""
+@pytest.mark.parametrize("on_stop", ["keep", "deregister"])
+def test_the_second_of_two_agents_for_one_node_publishes_nothing(
+    shared_fleet: Fleet, witness: Witness, on_stop: str
+) -> None:
+    """It says so and leaves the entries alone, with other settings too, also when it ends: DNS does not blink."""
     fleet, consul, (one, two), began = shared_fleet, shared_fleet.consuls[0], shared_fleet.nodes, time.monotonic()
-    twin = fleet.agent(one)
-    wait_for_word(twin, "Consul holds redis at")
+    more = f'[service]\ntags = ["of-the-second"]\non_stop = "{on_stop}"\n'
+    second = fleet.agent(one, more=more)
+    wait_for_word(second, f"Process {fleet.agents[0].pid} of this host looks after this node as well")
     written = [instance["Service"]["ModifyIndex"] for instance in instances(consul, "redis")]
     witness.watch(4)
     assert [instance["Service"]["ModifyIndex"] for instance in instances(consul, "redis")] == written
-    assert twin.stop() == 0
+    assert second.stop() == 0
     witness.watch(1)
     assert_steady(witness, one, since=began)
     wait_for_catalog(consul, master(one), replica(two))
+
+
+def test_the_second_agent_takes_over_when_the_first_is_gone(shared_fleet: Fleet, witness: Witness) -> None:
+    """Killed or stopped; and the first one, back again, is the second."""
+    fleet, (one, _), began = shared_fleet, shared_fleet.nodes, time.monotonic()
+    first, second = fleet.agents[0], fleet.agent(one)
+    wait_for_word(second, "looks after this node as well")
+    first.kill()
+    wait_for_word(second, "Consul holds redis at")
+    first.start()
+    wait_for_word(first, f"Process {second.pid} of this host looks after this node as well")
+    second.stop()
+    wait_for_word(first, "another agent: recovered")
+    witness.watch(1)
+    assert_steady(witness, one, since=began)
 
 
 def test_an_entry_made_by_hand_is_reported_and_left_alone(shared_fleet: Fleet, witness: Witness) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from consul_redis_agent.commands.check_sentinel import _one, _together, sentinel_findings
@@ -53,6 +55,12 @@ async def test_no_sentinel_is_judged_by_the_mode(mode: str, listened: bool, leve
             Level.WARN,
             "names 10.0.0.2:6379 at epoch 9, knows 2 others: ahead of the others, which have not followed",
             "wait until its failover is over",
+        ),
+        (
+            replace(sentinel(0), down=True),
+            Level.FAIL,
+            "names 10.0.0.1:6379 at epoch 1, knows 2 others, and holds it for down",
+            "if that node answers: can this Sentinel reach it and log in",
         ),
         (
             sentinel(0, None, error="does not monitor 'mymaster' (ERR No such master with that name)"),

@@ -235,6 +235,7 @@ def test_an_entry_is_read() -> None:
         claim=CLAIM,
         says_master=True,
         group="g-1",
+        run_id=CLAIM.run_id,
         master_name="mymaster",
         passing=True,
         rises=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from math import inf
 from typing import Any
 
 import pytest
@@ -1010,3 +1011,49 @@ def test_only_the_node_that_a_majority_names_finds_a_claim_false() -> None:
     assert outcome(judge(known, seen=seen, confirmed=NOW)) == (Verdict.NONE, Reason.NEWER_CLAIM)
     named = judge(replace(known, sentinels=sentinels("a", "a", "a")), seen=seen)
     assert (outcome(named), named.evict) == ((Verdict.MASTER, Reason.NAMED), (poison,))
+
+
+def test_a_node_that_all_name_and_hold_for_down_is_published_once_no_election_can_be_under_way() -> None:
+    """The Sentinels cannot log in to it, as after a change of its password, and it has just started again."""
+    held = tuple(replace(s, down=True) for s in sentinels("a", "a", "a"))
+    known = facts(master("a"), held)
+    decision, memory = decide(known, settled(known), POLICY)
+    assert (outcome(decision), memory.held_down_since) == ((Verdict.NONE, Reason.FAILING_OVER), NOW)
+    later = replace(
+        known, now=NOW + 5.1, node=master(at=NOW + 5), sentinels=tuple(replace(s, at=NOW + 5) for s in held)
+    )
+    decision = decide(later, memory, POLICY)[0]
+    assert outcome(decision) == (Verdict.MASTER, Reason.NAMED)
+    assert "can they log in to it (auth-pass)?" in decision.sentence
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [{"promoting": ""}, {"promoting": "b"}, {"master": WHERE["b"]}, {"error": "no answer", "master": None}],
+    ids=["one begins a failover", "one promotes", "one names another", "one is not heard"],
+)
+def test_a_node_that_is_held_for_down_waits_as_long_as_anybody_may_replace_it(strange: dict[str, Any]) -> None:
+    """Only the word of every single Sentinel says that none of them is about to."""
+    one, *others = (replace(s, down=True) for s in sentinels("a", "a", "a"))
+    known = facts(master("a"), (replace(one, **strange), *others))
+    decision, memory = decide(known, settled(known, held_down_since=NOW - 60), POLICY)
+    assert decision.verdict is Verdict.NONE
+    assert memory.held_down_since == inf
+
+
+def test_a_search_that_is_refused_is_not_the_absence_of_sentinels() -> None:
+    """The login may not hear hellos: nothing is published as if there were no Sentinel, and it is said."""
+    known = facts(master(), (), searching=True, unheard="Redis refuses to let this login hear Sentinels' hellos")
+    decision = judge(known, had_sentinel=False)
+    assert outcome(decision) == (Verdict.KEEP, Reason.SEARCHING)
+    assert "whether there is a Sentinel cannot be known" in decision.sentence
+
+
+def test_logins_that_redis_refuses_meanwhile_may_be_the_sentinels() -> None:
+    """Who cannot log in cannot say hello. Who was published without Sentinel before goes on."""
+    known = facts(master(), (), searching=True, refused=9)
+    decision = judge(known, had_sentinel=False)
+    assert outcome(decision) == (Verdict.KEEP, Reason.SEARCHING)
+    assert "has refused 9 logins meanwhile" in decision.sentence
+    going_on = facts(master(), (), holds("a", NO_EPOCH), searching=True, refused=9)
+    assert outcome(judge(going_on, had_sentinel=False)) == (Verdict.MASTER, Reason.INCUMBENT)

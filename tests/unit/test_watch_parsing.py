@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_redis_agent.decide.facts import Address, Node, Role, Selection, Sentinel
-from consul_redis_agent.decide.sentinels import known_sentinels
+from consul_redis_agent.decide.facts import Address, Node, Role, Selection
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.redis_node import node, parse_info
 from consul_redis_agent.watch.sentinels import Failovers, event_master, parse_hello
@@ -209,41 +208,3 @@ def test_events_alone_select_nobody() -> None:
 def test_any_event_is_heeded_or_passed_over(events: list[tuple[str, str]]) -> None:
     """No event ends the watch."""
     assert after(*events).selection("mymaster", MASTER, REPLICAS, 1.0) is None
-
-
-def sentinel(id_: str, *peers: str, error: str = "") -> Sentinel:
-    """A Sentinel that lists these others."""
-    return Sentinel(0.0, id_, Address(id_, 26379), error=error, peers={p: Address(p, 26379) for p in peers})
-
-
-def test_a_sentinel_out_of_reach_is_still_counted() -> None:
-    """The majority is one of all Sentinels, not of those that answer."""
-    assert known_sentinels(frozenset(), [sentinel("a", "b", "c"), sentinel("b", error="x")]) == {"a", "b", "c"}
-
-
-def test_a_sentinel_that_was_reset_cannot_make_itself_the_majority() -> None:
-    """After SENTINEL RESET it lists nobody: those known before stay known."""
-    assert known_sentinels(frozenset("abc"), [sentinel("a")]) == {"a", "b", "c"}
-
-
-def test_an_address_without_answer_is_no_sentinel() -> None:
-    """A configured host that was never reached has no run id, so it cannot be counted twice."""
-    assert known_sentinels(frozenset(), [sentinel("a", "b", "c"), sentinel("10.0.0.9", error="refused")]) == set("abc")
-
-
-def test_a_sentinel_leaves_once_a_majority_has_forgotten_it() -> None:
-    """A Sentinel that was taken away does not count for ever."""
-    assert known_sentinels(frozenset("abc"), [sentinel("a", "b"), sentinel("b", "a")]) == {"a", "b"}
-    assert known_sentinels(frozenset("abc"), [sentinel("a", "b"), sentinel("b", "a", "c")]) == {"a", "b", "c"}
-
-
-@given(
-    st.frozensets(st.sampled_from("abcde")),
-    st.lists(st.builds(lambda i, p: sentinel(i, *p), st.sampled_from("abcde"), st.sets(st.sampled_from("abcde")))),
-)
-def test_a_minority_never_shrinks_the_known(before: frozenset[str], heard: list[Sentinel]) -> None:
-    """Whatever a minority of the Sentinels says, all that were known stay known."""
-    known = known_sentinels(before, heard)
-    assert {s.id for s in heard} <= known
-    if len({s.id for s in heard} & before) <= len(before) / 2:
-        assert before <= known

@@ -51,6 +51,8 @@ class FakeSentinel(Link):
         match command:
             case ("SENTINEL", "MYID"):
                 return "s1"
+            case ("INFO", "server"):
+                return "# Server\r\nrun_id:p1\r\n"
             case ("PSUBSCRIBE", pattern):
                 return ["psubscribe", pattern, 1]
             case ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _):
@@ -71,9 +73,8 @@ async def watching(sentinel: FakeSentinel, *names: str) -> AsyncIterator[tuple[S
     """A watch that has looked, and what it tells."""
     news = asyncio.Queue[Collection[str]]()
     link: Callable[[Callable[[], None]], Link] = lambda _: sentinel  # noqa: E731
-    watch = SentinelWatch(Address("10.0.0.9", 26379), "", link, news.put_nowait)
-    for name in names:
-        watch.watch(name)
+    watch = SentinelWatch(Address("10.0.0.9", 26379), link, news.put_nowait)
+    watch.watch_only(names)
     running = asyncio.create_task(watch.run())
     try:
         async with asyncio.timeout(10):
@@ -162,9 +163,8 @@ async def test_an_event_looks_up_its_own_master_only() -> None:
     """With hundreds of masters at one Sentinel, the failover of one must not wait for the answers about all."""
     sentinel, news = FakeSentinel(), asyncio.Queue[Collection[str]]()
     link: Callable[[Callable[[], None]], Link] = lambda _: sentinel  # noqa: E731
-    watch = SentinelWatch(Address("10.0.0.9", 26379), "", link, news.put_nowait)
-    for name in NAMES:
-        watch.watch(name)
+    watch = SentinelWatch(Address("10.0.0.9", 26379), link, news.put_nowait)
+    watch.watch_only(NAMES)
     running = asyncio.create_task(watch.run())
     try:
         async with asyncio.timeout(5):
