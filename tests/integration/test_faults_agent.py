@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from consul_redis_agent.decide.facts import Address
-from tests.fleet import SCALE, ConsulNode, Fleet, until
+from tests.fleet import ConsulNode, Fleet, until
 
 from .faults import ConsulProxy, Stage, paused, stage_of
 
@@ -159,9 +158,7 @@ def test_the_end_waits_for_a_log_that_nobody_reads_for_a_second(stage: Stage, un
     node = stage.redis()
     agent = stage.agent(node, more='[log]\nlevel = "debug"\n', env=unread.env)
     stage.wait_for(node)
-    began = time.monotonic()
-    assert agent.stop(within=6) == 0
-    assert time.monotonic() - began < 3 * SCALE
+    assert agent.stop(within=3) == 0
 
 
 def test_a_pipe_as_password_file_costs_its_own_node_only(stage: Stage) -> None:
@@ -199,9 +196,7 @@ def test_names_that_nobody_resolves_cost_their_own_nodes_only(stage: Stage) -> N
     stage.heard("the resolver, asked for host39.example, did not answer within 0.75 s")
     node.kill()
     stage.wait_for(within=3)
-    began = time.monotonic()
-    assert agent.stop(within=8) == 0
-    assert time.monotonic() - began < 4 * SCALE
+    assert agent.stop(within=4) == 0
 
 
 NOBODY_RESOLVES = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,9 +43,8 @@ async def test_what_hangs_costs_its_own_deadline_and_nobody_elses(release: threa
     threads = Threads(3)
     hung = asyncio.create_task(threads.ask(hang, release, "a", timeout=0.2, what="the file a"))
     await asyncio.sleep(0)
-    began = time.monotonic()
     assert await threads.ask(int, "7", timeout=5, what="it") == 7
-    assert time.monotonic() - began < 0.15
+    assert not hung.done()
     with pytest.raises(LocalError, match=r"^the file a did not answer within 0\.2 s$"):
         await hung
 

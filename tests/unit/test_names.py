@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,12 +92,11 @@ async def test_forty_names_that_hang_hold_up_nobody(resolver: dict[bytes, list[A
     hung = [Link(Address(host, 6379), timeout=1) for host in HUNG]
     asking = [asyncio.create_task(link.ask(("PING",))) for link in hung]
     await asyncio.sleep(0.05)
-    began = time.monotonic()
     for host in ("localhost", "127.0.0.1", "known.example"):
         link = Link(Address(host, listening), timeout=1)
         assert await link.ask(("PING",)) == ["PONG"]
         await link.close()
-    assert time.monotonic() - began < 0.5
+    assert not any(one.done() for one in asking)
     errors = await asyncio.gather(*asking, return_exceptions=True)
     for host, error in zip(HUNG, errors, strict=True):
         assert isinstance(error, Unanswered)
@@ -133,12 +131,10 @@ asyncio.run(main())
 
 def test_the_end_of_the_process_waits_for_no_resolver() -> None:
     """Neither the event loop nor the interpreter joins what hangs."""
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", ENDING], capture_output=True, text=True, check=False, timeout=60, env=os.environ
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "40 41\n", "")
-    assert time.monotonic() - began < 4  # most of it is the start
 
 
 async def test_each_address_is_tried_in_turn(resolver: dict[bytes, list[Any]], listening: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -125,9 +124,8 @@ async def test_a_password_on_a_mount_that_hangs_costs_its_own_login_only(
         )
         asking = asyncio.create_task(hung.ask(("PING",)))
         await asyncio.sleep(0.01)
-        began = time.monotonic()
         assert await well.ask(("PING",)) == ["OK"]
-        assert time.monotonic() - began < 0.5
+        assert not asking.done()
         with pytest.raises(Unanswered) as caught:
             await asking
         assert str(caught.value) == f"no password for it: {tmp_path}/hung: its file system did not answer within 1 s"
