@@ -11,8 +11,8 @@ Facts flow one way, and so do the folders:
     consul/     speaks to Consul; form.py alone knows how an entry is written and read
 
 Around them: node.py is the loop of one Redis node, agent.py the process; config/ reads and checks the configuration; tell/
-tells people and machines; state.py keeps what a restart needs; cli.py and commands/ are the command line; errors.py
-names who can mend what.
+tells people and machines; state.py keeps what a restart needs; beside.py and names.py do what could hang; cli.py and
+commands/ are the command line; errors.py names who can mend what.
 """
 
 __version__ = "0.1.0"

@@ -255,9 +255,7 @@ class Agent:
         now = node.memory.group, node.memory.had_sentinel
         if self._state and self._kept.get(node.name, ("", False)) != now:
             self._kept[node.name] = now
-            saving = asyncio.get_running_loop().run_in_executor(
-                None, state.save, self._state, node.naming.kept_as, node.memory
-            )
+            saving = state.keep(self._state, node.naming.kept_as, node.memory)
             saving.add_done_callback(_say)
 
     def _line(self) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import TracebackType
 
 from consul_redis_agent import __version__
 from consul_redis_agent.config.schema import INHERITED, KEYS, TABLES, Key
@@ -76,7 +77,8 @@ code is 0 only if DNS never named two masters, and never none during the planned
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code. What nobody has caught is told in one line, and is 1."""
+    sys.excepthook = _crashed
     args = _parse(argv)
     try:
         code: int = importlib.import_module(f"consul_redis_agent.commands.{args.command}").main(args)
@@ -94,6 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return code
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    from consul_redis_agent.tell import crash
+
+    crash.ended(error)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -9,11 +10,14 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from consul_redis_agent.beside import Threads
 from consul_redis_agent.decide.memory import NOTHING, Memory
 from consul_redis_agent.errors import LocalError
 
 INSTALLED = Path("/var/lib/consul-redis-agent")
 """Where the unit's StateDirectory is, for commands that systemd does not start."""
+
+_WRITER = Threads(1, at_exit=1.0)
 
 
 def state_directory(env: Mapping[str, str]) -> Path | None:
@@ -66,6 +70,11 @@ def save(directory: Path, kept_as: str, memory: Memory) -> None:
         raise LocalError(
             f"{path}: cannot be written: {error.strerror}; the group id is learned anew after a restart"
         ) from None
+
+
+def keep(directory: Path, kept_as: str, memory: Memory) -> asyncio.Future[None]:
+    """As :func:`save`, beside the event loop, one after the other: a disk may be slow, or hang."""
+    return _WRITER.start(save, directory, kept_as, memory)
 
 
 def forget(directory: Path, kept_as: str) -> None:

@@ -51,7 +51,8 @@ async def look_at_consul(config: Config) -> ConsulView:
         findings.append(Finding(Level.OK, topic, f"reached; the servers' leader is {leader}"))
         writer = Writer(api, next(iter(names.values())), ())
         services = list(dict.fromkeys(name for n in names.values() for name in (n.service, n.replica) if name))
-        findings += [await _may_write(api, service, with_token=token() is not None) for service in services]
+        with_token = await token() is not None
+        findings += [await _may_write(api, service, with_token=with_token) for service in services]
         findings += await _may_read(config, token)
         await writer.find_consul_node()
         answers = [await api.health(service) for service in services]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
+from consul_redis_agent import names
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import RemoteError
 
@@ -63,7 +63,7 @@ async def srv(name: str, server: Address, timeout: float = TIMEOUT) -> tuple[Ans
         dns.name.from_text(name)
     except dns.exception.DNSException as error:
         raise DnsError(f"{name!r} is not a DNS name: {error}") from None
-    where = await _locate(server)
+    where = await _locate(server, timeout)
     try:
         return await _srv(name, where, timeout)
     except dns.exception.Timeout:
@@ -103,10 +103,10 @@ async def _address(target: dns.name.Name, server: _Server, timeout: float) -> st
         for _, host in _addresses(response.answer):
             return host
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(target.to_text(omit_final_dot=True), None)
+        (_, (host, *_)), *_ = await names.addresses(target.to_text(omit_final_dot=True), 0, timeout)
     except OSError:
         return ""
-    return str(found[0][4][0])
+    return str(host)
 
 
 async def _ask(name: str, kind: str, server: _Server, timeout: float) -> dns.message.Message:  # noqa: ASYNC109
@@ -129,10 +129,9 @@ def _addresses(section: list[RRset]) -> Iterator[tuple[dns.name.Name, str]]:
             yield rrset.name, rrset[0].address
 
 
-async def _locate(server: Address) -> _Server:
+async def _locate(server: Address, timeout: float) -> _Server:  # noqa: ASYNC109
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
+        (family, sockaddr), *_ = await names.addresses(*server, timeout)
     except OSError as error:
         raise DnsError(f"DNS at {server}: {error.strerror}; correct consul.dns") from None
-    family, _, _, _, sockaddr = found[0]
     return _Server(family, str(sockaddr[0]), (str(sockaddr[0]), server.port))

@@ -13,11 +13,17 @@ def main(args: argparse.Namespace) -> int:
     """Run until a signal ends it."""
     load_config(args)
     from consul_redis_agent.agent import Agent
-    from consul_redis_agent.tell import logs
+    from consul_redis_agent.tell import crash, logs
 
     def load() -> Config:
         config = load_config(args)
-        logs.setup(config.log.level, config.log.format)
+        logs.setup(config.log.level, config.log.format, beside=True)
         return config
 
-    return asyncio.run(Agent(load, socket_path(args, make_directory=True)).run())
+    async def serve() -> int:
+        asyncio.get_running_loop().set_exception_handler(crash.left_behind)
+        return await agent.run()
+
+    crash.install()
+    agent = Agent(load, socket_path(args, make_directory=True))
+    return asyncio.run(serve())

@@ -6,6 +6,7 @@
     shape.py      Config and its parts
     durations.py  "1m30s"
     secret.py     passwords and tokens
+    file.py       the files that hold all these
 
 A flag beats the environment, which beats the file, which beats the default.
 """

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from consul_redis_agent.config.durations import format_duration
+from consul_redis_agent.config.file import read_file
 from consul_redis_agent.config.schema import INHERITED, KEYS, REPEATED, TABLES, Key
 from consul_redis_agent.config.shape import (
     Config,
@@ -26,8 +27,9 @@ from consul_redis_agent.config.shape import (
     ServiceConfig,
 )
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.errors import ConfigError
+from consul_redis_agent.errors import ConfigError, LocalError
 
+LONGEST = 4 * 1024 * 1024  # bytes; ten thousand nodes have 1 MiB
 _BARE = re.compile(r"[A-Za-z0-9_-]{1,80}", re.ASCII)
 _PLACE = re.compile(r"(.*) \(at (.*)\)", re.DOTALL)
 
@@ -91,9 +93,9 @@ class _Loader:
 
     def read_file(self, path: Path) -> Table:
         try:
-            return tomllib.loads(path.read_text("utf-8"))
-        except OSError as error:
-            self.problems.append(f"{self.file}: cannot be read: {error.strerror}")
+            return tomllib.loads(read_file(path, LONGEST, "no configuration").decode())
+        except LocalError as error:
+            self.problems.append(str(error))
         except UnicodeDecodeError:
             self.problems.append(f"{self.file}: is not UTF-8 text")
         except tomllib.TOMLDecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
+from consul_redis_agent.config.file import read_file
 from consul_redis_agent.errors import LocalError
 
 LONGEST = 64 * 1024  # bytes; a bigger file is not a password but a mistake
@@ -43,17 +44,11 @@ class Secret:
 def read_secret(path: Path) -> Secret | None:
     """The secret that the file holds now, without its last line break; None for an empty file.
 
-    Raises LocalError, which names the file and the reason and never what the file holds.
+    Takes as long as the file system does: not to be called in an event loop. Raises LocalError, which names the file and the
+    reason and never what the file holds.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(LONGEST + 1)
-    except OSError as error:
-        raise LocalError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > LONGEST:
-        raise LocalError(f"{path}: is longer than {LONGEST} bytes, so it is no password or token")
-    try:
-        text = data.decode().removesuffix("\n").removesuffix("\r")
+        text = read_file(path, LONGEST, "no password or token").decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise LocalError(f"{path}: is not UTF-8 text") from None
     if not text.isprintable():

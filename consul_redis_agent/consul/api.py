@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
+from consul_redis_agent.beside import FILE_TIMEOUT, Threads
 from consul_redis_agent.config import ConsulConfig, read_secret
 from consul_redis_agent.consul.form import Status
-from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul
+from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul, Token, no_token
 from consul_redis_agent.errors import ConsulError, LocalError
 from consul_redis_agent.text import plain
 
@@ -31,6 +32,7 @@ Consistency = Literal["default", "consistent", "stale"]
 
 MAX_WRITERS = 8  # Redis nodes whose entries are changed at once, and again as many that are beaten
 LOOK_PERIOD = 1.0  # seconds between two looks at the token file
+AT_HAND = 0.02  # seconds for which a request that has the last token waits for such a look
 
 
 class ConsulAPI:
@@ -40,7 +42,7 @@ class ConsulAPI:
     seconds, has the one given here by default.
     """
 
-    def __init__(self, url: str, *, timeout: float = 2.0, token: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(self, url: str, *, timeout: float = 2.0, token: Token = no_token) -> None:
         self._consul = Consul(url, timeout=timeout, token=token)
         self._http = self._consul.http
         self.timeout = timeout
@@ -152,8 +154,9 @@ class ConsulAPI:
         return answer
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and end every question that is under way: who waits for its answer has ConsulUnreachable."""
         await self._http.close()
+        await self.agent_self.over()
 
 
 class Shared(Generic[_T]):
@@ -171,7 +174,7 @@ class Shared(Generic[_T]):
         """Ask. Raises what the question raises."""
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))
-            self._next.add_done_callback(_seen)
+            self._next.add_done_callback(seen)
         return await asyncio.shield(self._next)
 
     async def _after(self, before: asyncio.Task[_T] | None) -> _T:
@@ -180,9 +183,14 @@ class Shared(Generic[_T]):
         self._running, self._next = self._next, None
         return await self._ask()
 
+    async def over(self) -> None:
+        """Wait until no question is under way any more; what they end with is seen."""
+        while under_way := [task for task in (self._running, self._next) if task and not task.done()]:
+            await asyncio.wait(under_way)
 
-def _seen(task: asyncio.Task[Any]) -> None:
-    """An error is nobody's when all who asked have given up."""
+
+def seen(task: asyncio.Future[Any]) -> None:
+    """Done with the task: its error is nobody's when all who asked have given up."""
     if not task.cancelled():
         task.exception()
 
@@ -190,45 +198,61 @@ def _seen(task: asyncio.Task[Any]) -> None:
 class TokenSource:
     """Consul's ACL token at this moment: the one given, or the file's, read again within a second of its change.
 
-    A file that cannot be read any more leaves the last token in use (it may be half way through its replacement) and
-    says so once; without any token it raises ConsulError. Raises LocalError if the given token can be none.
+    A file is read beside the event loop. One that cannot be read any more, or hangs, leaves the last token in use (it may be half
+    way through its replacement) and says so once; without any token it raises ConsulError. Raises LocalError
+    if the given token can be none.
     """
 
     def __init__(self, config: ConsulConfig) -> None:
         self._token = _usable(config.token.reveal(), "the token for Consul") if config.token else None
         self._path = None if config.token else config.token_file
         self._looked = -LOOK_PERIOD
+        self._looking: asyncio.Task[None] | None = None
+        self._threads = Threads(1)  # its own: no other file that hangs is between Consul and its token
         self._seen: tuple[int, ...] = ()
         self._problem: str | None = None
 
-    def __call__(self) -> str | None:
-        now = time.monotonic()
-        if self._path and now - self._looked >= LOOK_PERIOD:
-            self._look(self._path)
-            self._looked = now
-        if self._path and self._token is None:
-            raise ConsulError(f"no token for Consul: {self._problem}")
+    async def __call__(self) -> str | None:
+        if self._path:
+            if self._looking is None and time.monotonic() - self._looked >= LOOK_PERIOD:
+                self._looking = asyncio.create_task(self._look(self._path))
+                self._looking.add_done_callback(self._has_looked)
+                await asyncio.wait([self._looking], timeout=AT_HAND)
+            if self._looking and self._token is None:
+                await asyncio.wait([self._looking])
+            if self._token is None:
+                raise ConsulError(f"no token for Consul: {self._problem}")
         return self._token
 
-    def _look(self, path: Path) -> None:
+    def _has_looked(self, looking: asyncio.Task[None]) -> None:
+        seen(looking)
+        self._looked, self._looking = time.monotonic(), None
+
+    async def _look(self, path: Path) -> None:
         try:
-            stat = path.stat()
-            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if seen == self._seen:
-                return
-            self._token, self._seen, self._problem = _token_in(path), seen, None
-        except (OSError, LocalError) as error:
-            problem = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            what = f"{path}: its file system"
+            fresh, self._seen = await self._threads.ask(_token_in, path, self._seen, timeout=FILE_TIMEOUT, what=what)
+            self._token, self._problem = fresh or self._token, None
+        except LocalError as error:
+            problem = str(error)
             if problem != self._problem and self._token is not None:
                 log.warning("%s; the token that was read before stays in use", problem)
             self._problem, self._seen = problem, ()
 
 
-def _token_in(path: Path) -> str:
+def _token_in(path: Path, seen: tuple[int, ...]) -> tuple[str | None, tuple[int, ...]]:
+    """The token in the file, None where that looks as it was ``seen``; and what it looks like. Raises LocalError."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise LocalError(f"{path}: {error.strerror}") from None
+    looks = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    if looks == seen:
+        return None, seen
     secret = read_secret(path)
     if secret is None:
         raise LocalError(f"{path}: holds no token")
-    return _usable(secret.reveal(), str(path))
+    return _usable(secret.reveal(), str(path)), looks
 
 
 def _usable(token: str, where: str) -> str:

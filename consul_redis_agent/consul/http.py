@@ -5,7 +5,7 @@ HTTP/1.1 client (h11) with keep-alive, a deadline for every request, bounded ans
 header. It also closes the library's traps: the environment does not override what was asked for, an answer that is not
 2xx is always an exception (of :mod:`~consul_redis_agent.errors`), and a path is never quoted twice.
 
-    consul = Consul("http://127.0.0.1:8500", timeout=2.0, token=lambda: None)
+    consul = Consul("http://127.0.0.1:8500", timeout=2.0, token=no_token)
     services = await consul.agent.services()
 """
 # ruff: noqa: ASYNC109 - a passed deadline is an answer of its own here (ConsulUnreachable), not a cancellation
@@ -19,7 +19,7 @@ import re
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -28,6 +28,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import h11
 
+from consul_redis_agent import names
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import (
     ConsulConflict,
@@ -60,7 +61,8 @@ MISSING = (
 """How Consul names the right that a token lacks."""
 UNKNOWN = ("unknown check", "unknown service", "does not have associated ttl")  # how older versions say 404
 
-Token = Callable[[], "str | None"]
+Token = Callable[[], Awaitable["str | None"]]
+"""The token of now; raises ConsulError. It takes no longer than the deadline of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         self._reads = asyncio.Semaphore(MAX_READS)
         self._idle: list[_Connection] = []
         self._open_connections: set[_Connection] = set()
+        self._under_way: set[asyncio.Timeout] = set()
+        self._ended = asyncio.Event()
         self._closed = False
 
     def __str__(self) -> str:
@@ -150,9 +154,11 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             repeatable = call.method == "GET"
         try:
             queue = self._reads if call.method == "GET" and in_turn else nullcontext()
-            async with queue, asyncio.timeout(timeout):
-                response = await self._deliver(call, repeatable)
+            async with queue, asyncio.timeout(timeout) as deadline:
+                with self._counted(deadline):
+                    response = await self._deliver(call, repeatable)
         except TimeoutError:
+            self._refuse_if_closed()
             raise ConsulUnreachable(f"{self} did not answer {call} within {timeout:g} s") from None
         except OSError as error:
             raise ConsulUnreachable(f"{self} cannot be reached for {call}: {_why(error)}") from error
@@ -165,15 +171,18 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             raise ConsulError(f"{self} answered {call} with what is not its API: {plain(response.body)}") from error
 
     async def _deliver(self, call: Call, repeatable: bool) -> Any:
+        self._refuse_if_closed()
+        has_token = any(name == "X-Consul-Token" for name, _ in call.headers)
+        token = None if has_token else await self._token()  # before a connection is taken, which others could use
         if connection := self._take():
             try:
-                return await self._exchange(connection, call)
+                return await self._exchange(connection, call, token)
             except _Unanswered:
                 if not repeatable:
                     raise
-        return await self._exchange(await self._connect(), call)
+        return await self._exchange(await self._connect(), call, token)
 
-    async def _exchange(self, connection: _Connection, call: Call) -> Any:
+    async def _exchange(self, connection: _Connection, call: Call, token: str | None) -> Any:
         headers = [("Host", "localhost" if isinstance(self._address, str) else str(self._address)), *call.headers]
         if call.body:
             headers += [("Content-Type", "application/json"), ("Content-Length", str(len(call.body)))]
@@ -181,7 +190,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             headers.append(("Content-Length", "0"))
         reusable = False
         try:
-            if not any(name == "X-Consul-Token" for name, _ in headers) and (token := self._token()):
+            if token:
                 headers.append(("X-Consul-Token", token))
             request = h11.Request(method=call.method, target=call.target, headers=headers)
             response, reusable = await connection.exchange(request, call.body, name=f"{self} {call}")
@@ -193,8 +202,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         return response
 
     async def _connect(self) -> _Connection:
-        if self._closed:
-            raise ConsulUnreachable(f"{self} is not asked any more: this client is closed")
+        self._refuse_if_closed()
         try:
             async with asyncio.timeout(self.timeout):  # a blocking query's own deadline is too long for this
                 reader, writer = await self._open()
@@ -202,13 +210,18 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             raise ConsulUnreachable(f"{self} took no connection within {self.timeout:g} s") from None
         connection = _Connection(reader, writer)
         self._open_connections.add(connection)
+        try:
+            self._refuse_if_closed()
+        except ConsulUnreachable:
+            self._drop(connection)
+            raise
         return connection
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        # asyncio sets TCP_NODELAY by itself, and looks nothing up when the host is an IP address
+        # asyncio sets TCP_NODELAY by itself
         if isinstance(self._address, str):
             return await asyncio.open_unix_connection(self._address)
-        return await asyncio.open_connection(*self._address)
+        return await asyncio.open_connection(sock=await names.connect(*self._address, self.timeout))
 
     def _take(self) -> _Connection | None:
         oldest = asyncio.get_running_loop().time() - IDLE_LIFE
@@ -237,12 +250,38 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             raise ConsulUnreachable(f"{self} cannot be reached: {_why(error)}") from error
 
     async def close(self) -> None:
-        """Close every connection; a request under way fails with ConsulUnreachable."""
+        """Close every connection; a request under way, wherever it waits, has failed with ConsulUnreachable at the return."""
         self._closed = True
         self._idle.clear()
         for connection in list(self._open_connections):
             self._drop(connection)
+        now = asyncio.get_running_loop().time()
+        for deadline in self._under_way:
+            if not deadline.expired():
+                deadline.reschedule(now)
+        if self._under_way:
+            self._ended.clear()
+            await self._ended.wait()
         await asyncio.sleep(0)  # the transports close their sockets in the loop's next turn
+
+    @contextmanager
+    def _counted(self, deadline: asyncio.Timeout) -> Iterator[None]:
+        """A request under way, which :meth:`close` ends."""
+        self._under_way.add(deadline)
+        try:
+            yield
+        finally:
+            self._under_way.discard(deadline)
+            if not self._under_way:
+                self._ended.set()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise ConsulUnreachable(f"{self} is not asked any more: this client is closed") from None
+
+
+async def no_token() -> None:
+    """For a Consul that asks for none."""
 
 
 class _Unanswered(ConsulUnreachable):

@@ -18,18 +18,30 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
+from consul_redis_agent.tell.backlog import Backlog
+
 Format = Literal["auto", "text", "json"]
 
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}  # syslog's
 NOISY = ("asyncio", "urllib3", "redis")  # libraries whose debug lines say nothing about decisions
 
 
-def setup(level: str, style: Format, stream: TextIO | None = None, env: Mapping[str, str] = os.environ) -> None:
-    """Log everything from ``level`` on to ``stream`` (stderr); replaces what was set up before."""
+def setup(
+    level: str,
+    style: Format,
+    stream: TextIO | None = None,
+    env: Mapping[str, str] = os.environ,
+    *,
+    beside: bool = False,
+) -> None:
+    """Log everything from ``level`` on to ``stream`` (stderr); replaces what was set up before.
+
+    ``beside``: a thread writes, so that nobody waits for whoever reads (:mod:`~consul_redis_agent.tell.backlog`).
+    """
     stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(_formatter(style, stream, env))
     root = logging.getLogger()
+    handler = _beside(stream, root) if beside else logging.StreamHandler(stream)
+    handler.setFormatter(_formatter(style, stream, env))
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
@@ -37,6 +49,22 @@ def setup(level: str, style: Format, stream: TextIO | None = None, env: Mapping[
     for name in NOISY:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     logging.raiseExceptions = False  # a full disk or a closed stderr is no reason to print about it
+
+
+def _beside(stream: TextIO, root: logging.Logger) -> logging.Handler:
+    """The backlog that there is, if it is that of ``stream``: what waits in it comes first."""
+    before = [each.stream for each in root.handlers if isinstance(each, logging.StreamHandler)]
+    backlogs = [each for each in before if isinstance(each, Backlog) and each.descriptor == stream.fileno()]
+    backlog = backlogs[0] if backlogs else Backlog(stream.fileno(), stream.encoding)
+    handler: logging.StreamHandler[Backlog] = logging.StreamHandler(backlog)
+
+    def lost(count: int) -> str:
+        words = "%d lines of this log are lost: whoever reads it was too slow, or stood still"
+        record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, (count,), None)
+        return handler.format(record) + handler.terminator
+
+    backlog.lost = lost
+    return handler
 
 
 def _formatter(style: Format, stream: TextIO, env: Mapping[str, str]) -> logging.Formatter:

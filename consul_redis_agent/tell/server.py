@@ -19,6 +19,7 @@ from pathlib import Path
 
 import h11
 
+from consul_redis_agent import names
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import LocalError
 from consul_redis_agent.text import plain
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS = 16  # more than a few scrapers and a person need
 MAX_HEAD = 8 * 1024  # bytes, as most servers
 DEADLINE = 5.0  # seconds for one connection, from accept to close
+LOOK_UP_WITHIN = 2.0  # seconds for all of finding out where to listen
 METRICS_LIFE = 1.0  # seconds for which rendered metrics are given again
 
 JSON = "application/json"
@@ -70,11 +72,13 @@ class Server:
     async def listen_tcp(self, address: Address) -> None:
         """Serve on a TCP address. Raises LocalError if it cannot be listened on."""
         try:
-            server = await asyncio.start_server(self._accept, address.host, address.port, limit=MAX_HEAD)
+            for listener in _bind_tcp(await names.addresses(*address, LOOK_UP_WITHIN)):
+                self._servers.append(await asyncio.start_server(self._accept, sock=listener, limit=MAX_HEAD))
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else plain(str(error))
+            reason = (
+                os.strerror(error.errno) if error.errno and error.errno > 0 else plain(error.strerror or str(error))
+            )
             raise LocalError(f"[http] listen = {str(address)!r}: {reason}") from None
-        self._servers.append(server)
 
     async def close(self) -> None:
         """Stop serving, cut off whoever is being served, and remove the socket."""
@@ -148,6 +152,27 @@ class Server:
         if now - self._rendered[0] >= METRICS_LIFE:
             self._rendered = now, self._metrics()
         return self._rendered[1]
+
+
+def _bind_tcp(places: list[names.Place]) -> list[socket.socket]:
+    """A listening socket on each of the addresses that this host has. Raises OSError if one cannot be had, or there is none."""
+    made: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, place in places:
+            try:
+                made.append(socket.create_server(place, family=family))
+            except OSError as error:
+                if error.errno not in names.NOT_HERE:
+                    raise
+                absent = error
+        if not made and absent:
+            raise absent
+    except OSError:
+        for listener in made:
+            listener.close()
+        raise
+    return made
 
 
 def _bind_unix(path: Path) -> tuple[socket.socket, int]:

@@ -19,7 +19,7 @@ from typing import Any
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
 
 from consul_redis_agent.clock import cancelling, clock, set_within
-from consul_redis_agent.consul.api import ConsulAPI
+from consul_redis_agent.consul.api import ConsulAPI, seen
 from consul_redis_agent.consul.form import read_entry
 from consul_redis_agent.decide.facts import Catalog
 from consul_redis_agent.errors import ConsulError, ConsulUnreachable
@@ -124,6 +124,7 @@ class CatalogWatch:
             self._reading = asyncio.create_task(
                 self._api.health(self.service, consistency="consistent", timeout=min(self._api.timeout, self._every))
             )
+            self._reading.add_done_callback(seen)
             try:
                 index, answer = await self._reading
             except asyncio.CancelledError:
@@ -154,6 +155,7 @@ class CatalogWatch:
             return
         if self._alarm is None:
             self._alarm = asyncio.create_task(self._ring())
+            self._alarm.add_done_callback(seen)
             self._alarm.add_done_callback(lambda _: self._again.set())
         if not self._alarm.done():
             await set_within(self._again, max(0.0, self._due - clock()))
@@ -179,8 +181,8 @@ class CatalogWatch:
 
     def _drop_alarm(self) -> None:
         alarm, self._alarm = self._alarm, None
-        if alarm and not alarm.cancel() and not alarm.cancelled():
-            alarm.exception()  # it has ended; nobody waits for its error any more
+        if alarm:
+            alarm.cancel()
 
     def _show(self, index: int, answer: list[dict[str, Any]]) -> bool:
         """Take in an answer; whether it shows something else than the one before."""

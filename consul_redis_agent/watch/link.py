@@ -13,7 +13,7 @@ import asyncio
 import errno
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection
@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.exceptions import RedisError as LibraryError
 
+from consul_redis_agent import names
 from consul_redis_agent.errors import Denied, Unanswered
 
 if TYPE_CHECKING:
@@ -71,21 +72,22 @@ class _Reader(asyncio.StreamReader):
 
 class _Tcp(Connection):
     closed: Callable[[], None]
+    patience: float
+    """Seconds for connecting and logging in."""
     _reader: _Reader
 
     async def _connect(self) -> None:
         loop, reader = asyncio.get_running_loop(), _Reader(self.closed)
-        transport, protocol = await loop.create_connection(
-            lambda: asyncio.StreamReaderProtocol(reader), self.host, self.port
-        )
-        made = transport.get_extra_info("socket")
+        made = await names.connect(self.host, self.port, self.patience)
         for level, option, value in OPTIONS:
             made.setsockopt(level, option, value)
+        transport, protocol = await loop.create_connection(lambda: asyncio.StreamReaderProtocol(reader), sock=made)
         self._reader, self._writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 class _Unix(UnixDomainSocketConnection):
     closed: Callable[[], None]
+    patience: float
     _reader: _Reader
 
     async def _connect(self) -> None:
@@ -97,8 +99,9 @@ class _Unix(UnixDomainSocketConnection):
 class Link:
     """A connection that is made when it is needed and dropped at the first doubt.
 
-    ``timeout`` is in seconds, for each of connecting with login, one exchange, one push. ``closed`` is called when an
-    open connection ends from the other side. Every method raises :class:`Unanswered` or :class:`Denied`.
+    ``timeout`` is in seconds, for each of connecting with login, one exchange, one push. ``password`` has a deadline of its
+    own, before that; it raises :class:`Unanswered`. ``closed`` is called when an open connection ends from the other side.
+    Every method raises :class:`Unanswered` or :class:`Denied`.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class Link:
         *,
         timeout: float,
         username: str = "",
-        password: Callable[[], str | None] = lambda: None,
+        password: Callable[[], Awaitable[str | None]] | None = None,
         closed: Callable[[], None] = lambda: None,
     ) -> None:
         self.where, self.timeout = where, timeout
@@ -127,7 +130,7 @@ class Link:
             return
         options: dict[str, Any] = {
             "username": self._username or None,
-            "password": self._password(),
+            "password": await self._password() if self._password else None,
             "protocol": 2,
             "decode_responses": True,
             "encoding_errors": "replace",
@@ -141,7 +144,7 @@ class Link:
             connection = _Unix(path=self.where, **options)
         else:
             connection = _Tcp(host=self.where.host, port=self.where.port, **options)
-        connection.closed = lambda: self._lost(connection)
+        connection.closed, connection.patience = lambda: self._lost(connection), self.timeout
         try:
             await self._bounded(connection.connect(), self.timeout)  # type: ignore[no-untyped-call]
         except BaseException:
@@ -217,7 +220,7 @@ def _is_gone(error: BaseException) -> bool:
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError):
-            # asyncio lists the errors of several addresses of one name in the text only.
+            # Of several addresses of one name the errors are in the text only.
             numbers: set[int | None] = {int(n) for n in re.findall(r"Errno (\d+)", str(seen))} or {seen.errno}
             return all(number in GONE for number in numbers)
         seen = seen.__cause__ or seen.__context__

@@ -6,11 +6,12 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import cache
 from math import inf
 from pathlib import Path
 
+from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import boot, clock
 from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_secret
 from consul_redis_agent.decide import identity, members
@@ -227,14 +228,17 @@ class Lookout:
         return Address(host, self.redis.port or 0) if host else None
 
 
-def password(given: Secret | None, path: Path | None) -> Callable[[], str | None]:
-    """Reads the password anew at each login, so that a rotated one is used. It raises Unanswered, naming the file."""
+def password(given: Secret | None, path: Path | None) -> Callable[[], Awaitable[str | None]]:
+    """Reads the password anew at each login, so that a rotated one is used. It raises Unanswered, naming the file.
 
-    def read() -> str | None:
+    It does so beside the event loop: a file on a mount that hangs costs this login alone.
+    """
+
+    async def read() -> str | None:
         secret = given
         if secret is None and path:
             try:
-                secret = read_secret(path)
+                secret = await FILES.ask(read_secret, path, timeout=FILE_TIMEOUT, what=f"{path}: its file system")
             except LocalError as error:
                 raise Unanswered(f"no password for it: {error}") from error
         return secret.reveal() if secret else None

@@ -16,6 +16,7 @@ from math import inf, isfinite
 from redis.exceptions import NoPermissionError, ResponseError
 from tenacity import wait_exponential_jitter
 
+from consul_redis_agent import names
 from consul_redis_agent.clock import clock
 from consul_redis_agent.decide.facts import Address, Node, Peer, Role, Silence, whole
 from consul_redis_agent.errors import Unanswered
@@ -143,10 +144,10 @@ async def accepts(address: Address) -> bool:
     """Whether somebody listens there: who refuses on this host does so at once, and nothing else is worth a wait."""
     try:
         async with asyncio.timeout(PROBE):
-            _, writer = await asyncio.open_connection(address.host, address.port)
+            made = await names.connect(address.host, address.port, PROBE)
     except (OSError, TimeoutError):
         return False
-    writer.close()
+    made.close()
     return True
 
 

@@ -10,13 +10,20 @@ from typing import Any
 import pytest
 
 from consul_redis_agent.consul.api import ConsulAPI
-from consul_redis_agent.consul.http import TransactionConflict
+from consul_redis_agent.consul.http import Token, TransactionConflict
 from consul_redis_agent.errors import ConsulDenied, ConsulUnknown, ConsulUnreachable
 from tests.fleet import ConsulNode, Fleet, until
 
 pytestmark = pytest.mark.main_path
 
 RULES = 'service "redis" { policy = "write" } service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }'
+
+
+def always(token: str | None) -> Token:
+    async def given() -> str | None:
+        return token
+
+    return given
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +38,7 @@ def consul() -> Iterator[ConsulNode]:
 async def api(consul: ConsulNode) -> AsyncIterator[ConsulAPI]:
     """A client whose token may write the service ``redis`` and read the catalog; it leaves no services behind."""
     token = consul.create_token(RULES)
-    api = ConsulAPI(f"http://{consul.http}", token=lambda: token)
+    api = ConsulAPI(f"http://{consul.http}", token=always(token))
     yield api
     for service_id in await api.services():
         await api.deregister(service_id)
@@ -174,7 +181,7 @@ async def test_a_missing_right_is_named(api: ConsulAPI, consul: ConsulNode) -> N
 async def test_a_revoked_token_is_named(consul: ConsulNode) -> None:
     """Nobody has to guess why everything is refused of a sudden."""
     token = consul.create_token(RULES)
-    api = ConsulAPI(f"http://{consul.http}", token=lambda: token)
+    api = ConsulAPI(f"http://{consul.http}", token=always(token))
     await api.services()
     consul.revoke_token(token)
     with pytest.raises(ConsulDenied, match="the token is unknown to Consul"):
@@ -195,7 +202,7 @@ async def test_leader_and_self(api: ConsulAPI, consul: ConsulNode) -> None:
     assert (await api.leader()).startswith("127.0.0.1:")
     with pytest.raises(ConsulDenied):
         await api.agent_self()
-    privileged = ConsulAPI(f"http://{consul.http}", token=lambda: consul.bootstrap_token)
+    privileged = ConsulAPI(f"http://{consul.http}", token=always(consul.bootstrap_token))
     assert (await privileged.agent_self())["Config"]["NodeName"] == consul.name
     await privileged.close()
 
@@ -216,7 +223,6 @@ async def test_a_restarted_consul_is_found_again(api: ConsulAPI, consul: ConsulN
     """Connections that a restart closed are replaced without an error."""
     await registered(api, service(1))
     consul.restart()
-    until(
-        lambda: consul.get("/v1/agent/services", token=api._http._token()), within=10, what="it knows the token again"
-    )
+    token = await api._http._token()
+    until(lambda: consul.get("/v1/agent/services", token=token), within=10, what="it knows the token again")
     assert set(await api.services()) == {"redis-1"}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
+import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +94,146 @@ def test_a_second_signal_does_not_harm_the_first(stage: Stage) -> None:
         agent.signal(signal.SIGTERM)
         agent.signal(signal.SIGINT)
         assert agent.stop(within=6) == 0
+
+
+# --- what hangs -------------------------------------------------------------------------------------------------------
+
+
+class Unread:
+    """A full pipe that nobody reads; ``env`` makes it the agent's stderr."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(f"import os\nos.dup2(os.open('{folder}/pipe', os.O_WRONLY), 2)\n")
+        self.env = {"PYTHONPATH": str(folder)}
+        os.mkfifo(folder / "pipe")
+        self._reader = os.open(folder / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(self._reader, fcntl.F_SETPIPE_SZ, 4096)
+        self._writer = os.open(folder / "pipe", os.O_WRONLY | os.O_NONBLOCK)
+        os.write(self._writer, b"." * 4095 + b"\n")
+
+    def read(self) -> str:
+        """All that is in the pipe now."""
+        found = b""
+        with suppress(BlockingIOError):
+            while piece := os.read(self._reader, 1 << 16):
+                found += piece
+        return found.decode()
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+@pytest.fixture
+def unread(stage: Stage) -> Iterator[Unread]:
+    made = Unread(stage.fleet.folder / f"{stage.name}.unread")
+    yield made
+    made.close()
+
+
+def test_a_log_that_nobody_reads_changes_nothing(stage: Stage, unread: Unread) -> None:
+    """stderr is a full pipe from the start: a failover reaches DNS, and once somebody reads, every line is there."""
+    first, second = stage.redis(), stage.redis()
+    second.ask("REPLICAOF", first.address.host, str(first.address.port))
+    agent = stage.agent(first, second, more='[log]\nlevel = "debug"\nformat = "text"\n', env=unread.env)
+    stage.wait_for(first)
+    first.kill()
+    second.ask("REPLICAOF", "NO", "ONE")
+    stage.wait_for(second, within=5)
+    log = ""
+
+    def told() -> bool:
+        nonlocal log
+        log += unread.read()
+        return f"Consul holds {stage.name} at {second.address} passing" in log
+
+    until(told, within=5, what="the log tells of the failover")
+    assert " starts for " in log.splitlines()[1]
+    assert agent.stop(within=6) == 0
+
+
+def test_the_end_waits_for_a_log_that_nobody_reads_for_a_second(stage: Stage, unread: Unread) -> None:
+    """The last word to Consul is said all the same."""
+    node = stage.redis()
+    agent = stage.agent(node, more='[log]\nlevel = "debug"\n', env=unread.env)
+    stage.wait_for(node)
+    assert agent.stop(within=3) == 0
+
+
+def test_a_pipe_as_password_file_costs_its_own_node_only(stage: Stage) -> None:
+    """It is named; the other node of the process is published, and this one as soon as there is a file."""
+    locked, well = stage.redis(password=stage.secret("pipe-word")), stage.redis()
+    pipe = stage.fleet.folder / f"{stage.name}.pipe"
+    os.mkfifo(pipe)
+    table = f'[[redis]]\nurl = "redis://{locked.address}"\nannounce = "{locked.address}"\n'
+    table += f'password_file = "{pipe}"\nservice = "{stage.name}-locked"\n'
+    stage.agent(well, more=table)
+    stage.wait_for(well)
+    stage.heard(f"no password for it: {pipe}: is a pipe, no regular file, and is not read")
+    stage.stays(well, seconds=1)
+    stage.password_file("pipe-word", name="pipe")
+    until(
+        lambda: stage.consul.srv(f"{stage.name}-locked") == frozenset({locked.address}),
+        within=12,
+        what="the node is published once its password can be read",
+    )
+    assert stage.named() == frozenset({well.address})
+
+
+def test_names_that_nobody_resolves_cost_their_own_nodes_only(stage: Stage) -> None:
+    """Forty host names hang at the resolver: the node at `localhost` is published and watched, and the end waits for none."""
+    node = stage.redis()
+    hung = "".join(f'[[redis]]\nurl = "redis://host{number}.example:6379"\n' for number in range(40))
+    agent = stage.agent(
+        node,
+        node=f'url = "redis://localhost:{node.address.port}"\n',
+        url=f"http://localhost:{stage.consul.http.port}",
+        more=hung,
+        env=changed(stage, NOBODY_RESOLVES),
+    )
+    stage.wait_for(node)
+    stage.heard("the resolver, asked for host39.example, did not answer within 0.75 s")
+    node.kill()
+    stage.wait_for(within=3)
+    assert agent.stop(within=4) == 0
+
+
+NOBODY_RESOLVES = """
+import socket, threading
+socket.getaddrinfo = lambda *_, **__: threading.Event().wait()
+"""
+
+
+def changed(stage: Stage, code: str) -> dict[str, str]:
+    """The environment of an agent that begins with this code."""
+    folder = stage.fleet.folder / f"{stage.name}.changed"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_a_crash_is_one_line(stage: Stage) -> None:
+    """What nobody has caught ends the process with 1, and stands in the log as one line of its form."""
+    node = stage.redis()
+    agent = stage.agent(node, more='[log]\nformat = "json"\n', env=changed(stage, BROKEN))
+    until(lambda: not agent.alive, within=12, what="the agent has ended")
+    *_, last = agent.log().splitlines()
+    told = json.loads(last)
+    assert (agent.exit_code, told["level"]) == (1, "critical")
+    assert " ends: a defect of this program, please report it: RuntimeError: broken on purpose (at" in told["message"]
+    stage.agents.clear()  # this one is not to be alive, and its log may hold a traceback
+    agent.log_path.unlink()
+
+
+BROKEN = """
+import consul_redis_agent.agent as agent
+
+async def broken(self, api):
+    raise RuntimeError("broken on purpose")
+
+agent.Agent._work = broken
+"""
 
 
 # --- those who look on ------------------------------------------------------------------------------------------------

@@ -57,6 +57,14 @@ def test_bad_configuration_ends_with_78_and_every_problem_on_standard_error(tmp_
     ]
 
 
+def test_a_pipe_as_configuration_ends_with_78_at_once(tmp_path: Path) -> None:
+    """Nobody waits for a writer."""
+    os.mkfifo(tmp_path / "pipe")
+    done = agent("run", "--config", str(tmp_path / "pipe"))
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.startswith(f"{tmp_path / 'pipe'}: is a pipe, no regular file, and is not read")
+
+
 @pytest.mark.parametrize("name", ["run", "check", "resolve", "deregister"])
 def test_every_command_that_is_configured_refuses_bad_configuration(name: str) -> None:
     """None goes ahead with half of what was asked for."""

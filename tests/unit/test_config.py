@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import logging
+import os
 import pickle
 import re
 import tomllib
@@ -260,7 +261,7 @@ def test_a_bad_file_says_why_it_was_not_read(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff")
     for name, reason in {
         "none": "cannot be read: No such file or directory",
-        "": "cannot be read: Is a directory",
+        "": "is a folder, no regular file, and is not read: put what it should hold into a file",
         "bytes": "is not UTF-8 text",
     }.items():
         with pytest.raises(ConfigError) as caught:
@@ -562,6 +563,29 @@ def test_a_bad_secret_file_is_named_and_not_shown(tmp_path: Path, content: bytes
         read_secret(tmp_path / "pw")
     assert str(caught.value) == f"{tmp_path / 'pw'}: {reason}"
     assert "hunter" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_what_is_no_regular_file_is_refused_without_being_opened(tmp_path: Path) -> None:
+    """A pipe would wait for its writer, for ever; the configuration and a secret are refused in the same words."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "pipe"), (tmp_path / "link", "pipe"), (Path("/dev/zero"), "device")):
+        said = f"{path}: is a {kind}, no regular file, and is not read: put what it should hold into a file"
+        with pytest.raises(LocalError) as secret:
+            read_secret(path)
+        with pytest.raises(ConfigError) as config:
+            load(path, {}, {})
+        assert (str(secret.value), str(config.value)) == (said, said)
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the opening anything may happen; the opening does not wait either."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    regular = (tmp_path / "file").stat()
+    monkeypatch.setattr(Path, "stat", lambda _: regular)
+    with pytest.raises(LocalError, match="is a pipe, no regular file"):
+        read_secret(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from consul_redis_agent.config import ConsulConfig, Secret
+from consul_redis_agent import names
+from consul_redis_agent.config import ConsulConfig, Secret, read_secret
 from consul_redis_agent.consul import api as consul_api
 from consul_redis_agent.consul import http as consul_http
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
-from consul_redis_agent.consul.http import Consul, TransactionConflict
+from consul_redis_agent.consul.http import Consul, TransactionConflict, no_token
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConsulDenied, ConsulError, ConsulUnknown, ConsulUnreachable, LocalError
 from consul_redis_agent.text import plain
@@ -111,12 +115,16 @@ class FakeConsul:
             writer.transport.abort()
 
 
+async def known_token() -> str:
+    return "s3cret"
+
+
 @asynccontextmanager
 async def consul(*answers: Answer) -> AsyncIterator[tuple[ConsulAPI, FakeConsul]]:
     fake = FakeConsul(list(answers))
     server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
-    api = ConsulAPI(f"http://{host}:{port}", timeout=5.0, token=lambda: "s3cret")
+    api = ConsulAPI(f"http://{host}:{port}", timeout=5.0, token=known_token)
     try:
         yield api, fake
     finally:
@@ -402,6 +410,55 @@ async def test_close_ends_what_is_under_way() -> None:
             await api.services()
 
 
+async def test_close_ends_a_question_that_all_have_given_up() -> None:
+    """One that is shared goes on without whoever asked; at the end of the client it ends, and the one in line too."""
+    async with consul(silence) as (api, fake):
+        asking = [asyncio.create_task(api.agent_self()) for _ in range(2)]
+        await fake.asked.wait()
+        asking.append(asyncio.create_task(api.agent_self()))
+        await asyncio.sleep(0)
+        asking[0].cancel()
+        await api.close()
+        first, *rest = await asyncio.gather(*asking, return_exceptions=True)
+        assert isinstance(first, asyncio.CancelledError)
+        assert [type(error) for error in rest] == [ConsulUnreachable] * 2
+        assert left_over("Shared") == []
+
+
+async def test_close_ends_a_connection_that_is_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that has not reached Consul ends at once, as does one that waits for its turn."""
+    connecting = asyncio.Event()
+
+    async def hang(host: str, port: int, timeout: float) -> socket.socket:  # noqa: ASYNC109
+        connecting.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    monkeypatch.setattr(names, "connect", hang)
+    async with consul() as (api, _):
+        asking = [asyncio.create_task(api.services()) for _ in range(2 * consul_http.MAX_READS)]
+        await connecting.wait()
+        async with asyncio.timeout(0.5):
+            await api.close()
+            errors = await asyncio.gather(*asking, return_exceptions=True)
+        assert all(isinstance(e, ConsulUnreachable) and "is closed" in str(e) for e in errors), errors
+
+
+async def test_a_connection_that_comes_after_the_close_is_dropped() -> None:
+    """Made for later (``warm``), it is of no use any more."""
+    async with consul() as (api, _):
+        warming = asyncio.create_task(api.rehearse([]))
+        await asyncio.sleep(0)
+        await api.close()
+        with pytest.raises(ConsulUnreachable, match="is closed"):
+            await warming
+        assert api._http._open_connections == set()
+
+
+def left_over(word: str) -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if word in repr(task.get_coro())]
+
+
 async def test_few_idle_connections_are_kept() -> None:
     """A burst of requests leaves no more than a handful of connections behind."""
     burst = 3 * consul_http.MAX_IDLE
@@ -468,7 +525,7 @@ async def test_the_rest_of_the_library_works_through_the_adapter() -> None:
 def test_other_urls_are_refused(url: str) -> None:
     """What cannot be reached is not tried."""
     with pytest.raises(ValueError, match="is neither"):
-        Consul(url, timeout=1, token=lambda: None)
+        Consul(url, timeout=1, token=no_token)
 
 
 def test_plain_text_is_one_bounded_line() -> None:
@@ -487,10 +544,10 @@ def every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consul_api, "LOOK_PERIOD", 0.0)
 
 
-def test_a_given_token_is_used() -> None:
+async def test_a_given_token_is_used() -> None:
     """A token of the configuration stands as it is; none is none."""
-    assert TokenSource(consul_config("abc"))() == "abc"
-    assert TokenSource(consul_config())() is None
+    assert await TokenSource(consul_config("abc"))() == "abc"
+    assert await TokenSource(consul_config())() is None
 
 
 def test_a_token_that_no_header_can_hold_is_refused() -> None:
@@ -501,40 +558,92 @@ def test_a_token_that_no_header_can_hold_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("every_look")
-def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+async def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     """A rotated token is in use without a restart."""
     file = tmp_path / "token"
     file.write_text("first\n")
     token = TokenSource(consul_config(token_file=file))
-    assert token() == "first"
+    assert await token() == "first"
     (tmp_path / "new").write_text("second\n")
     (tmp_path / "new").rename(file)
-    assert token() == "second"
+    assert await token() == "second"
 
 
 @pytest.mark.usefixtures("every_look")
-def test_a_missing_token_file_is_an_error_until_it_is_there(tmp_path: Path) -> None:
+async def test_a_missing_token_file_is_an_error_until_it_is_there(tmp_path: Path) -> None:
     """Without a token nothing is asked anonymously by mistake; it recovers by itself."""
     file = tmp_path / "token"
     token = TokenSource(consul_config(token_file=file))
     with pytest.raises(ConsulError, match=r"token: No such file or directory"):
-        token()
+        await token()
     file.write_text("")
     with pytest.raises(ConsulError, match="holds no token"):
-        token()
+        await token()
     file.write_text("here")
-    assert token() == "here"
+    assert await token() == "here"
 
 
 @pytest.mark.usefixtures("every_look")
-def test_the_last_token_stays_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_last_token_stays_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A file that is half way through its replacement stops nothing, and is mentioned once."""
     file = tmp_path / "token"
     file.write_text("first")
     token = TokenSource(consul_config(token_file=file))
-    token()
+    await token()
     file.unlink()
     with caplog.at_level(logging.WARNING):
-        assert [token(), token(), token()] == ["first"] * 3
+        assert [await token(), await token(), await token()] == ["first"] * 3
     assert len(caplog.records) == 1
     assert "first" not in caplog.text
+
+
+@pytest.mark.usefixtures("every_look")
+async def test_a_pipe_as_token_file_is_named(tmp_path: Path) -> None:
+    """It would wait for a writer; instead it is said what it is."""
+    os.mkfifo(tmp_path / "pipe")
+    token = TokenSource(consul_config(token_file=tmp_path / "pipe"))
+    with pytest.raises(ConsulError, match=r"no token for Consul: .*pipe: is a pipe, no regular file"):
+        await token()
+
+
+@pytest.mark.usefixtures("every_look")
+async def test_a_token_file_that_hangs_leaves_the_last_token_in_use(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests go on with it, nearly undelayed, and one line says so; the rotated one is used when it can be read."""
+    over, file = threading.Event(), tmp_path / "token"
+
+    def hang(path: Path) -> Secret | None:
+        over.wait()
+        return read_secret(path)
+
+    file.write_text("first")
+    token = TokenSource(consul_config(token_file=file))
+    assert await token() == "first"
+    monkeypatch.setattr(consul_api, "read_secret", hang)
+    monkeypatch.setattr(consul_api, "FILE_TIMEOUT", 0.2)
+    file.write_text("second")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert [await token() for _ in range(10)] == ["first"] * 10
+            assert token._looking  # nobody has waited for its end
+            await asyncio.wait([token._looking])
+    said = f"{file}: its file system did not answer within 0.2 s; the token that was read before stays in use"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    over.set()
+    assert token._threads.settle(5)
+    assert await token() == "second"
+
+
+async def test_a_token_file_that_hangs_from_the_start_is_an_error_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is asked anonymously; the requests of others that need no such file are not held up."""
+    over, file = threading.Event(), tmp_path / "token"
+    file.write_text("first")
+    monkeypatch.setattr(consul_api, "read_secret", lambda _: over.wait())
+    monkeypatch.setattr(consul_api, "FILE_TIMEOUT", 0.1)
+    token = TokenSource(consul_config(token_file=file))
+    errors = await asyncio.gather(token(), token(), return_exceptions=True)
+    over.set()
+    assert [str(e) for e in errors] == [f"no token for Consul: {file}: its file system did not answer within 0.1 s"] * 2

@@ -49,8 +49,17 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
 def test_an_agent_that_hangs_is_replaced_within_the_ttl() -> None:
     """The watchdog and a new start fit into the default TTL, less the third that may have passed since the last beat."""
     (watchdog,) = re.findall(r"^WatchdogSec=(\d+)s$", UNIT.read_text(), re.MULTILINE)
+    (pause,) = re.findall(r"^RestartSec=(\d+)ms$", UNIT.read_text(), re.MULTILINE)
     (ttl,) = (key.default for key in KEYS if (key.table, key.name) == ("service", "ttl"))
-    assert int(watchdog) + 1 < parse_duration(str(ttl)) * 2 / 3
+    assert int(watchdog) + int(pause) / 1000 + 1 < parse_duration(str(ttl)) * 2 / 3
+
+
+def test_an_agent_that_crashes_at_every_start_is_started_for_ever_but_not_ten_times_a_second() -> None:
+    """No start limit ends it for good, and there is a pause that can be noticed."""
+    text = UNIT.read_text()
+    (pause,) = re.findall(r"^RestartSec=(\d+)ms$", text, re.MULTILINE)
+    assert int(pause) >= 500
+    assert re.findall(r"^StartLimit.*$", text, re.MULTILINE) == ["StartLimitIntervalSec=0"]
 
 
 @needs_analyze

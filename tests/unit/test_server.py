@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import socket
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from consul_redis_agent import names
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import LocalError
 from consul_redis_agent.tell import server as module
@@ -105,6 +108,38 @@ async def test_tcp_serves_the_same(server: Server, unused_tcp_port: int) -> None
     assert answer.endswith(b"\r\n\r\nup 1\n")
     with pytest.raises(LocalError, match=rf"\[http\] listen = '127.0.0.1:{unused_tcp_port}': Address already in use"):
         await server.listen_tcp(Address("127.0.0.1", unused_tcp_port))
+
+
+async def test_a_name_is_listened_on_at_each_address_that_this_host_has(
+    server: Server, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without IPv6, `localhost` is 127.0.0.1 alone; a port that is taken on one of them is named, and no other is kept."""
+    make = socket.create_server
+
+    def only_four(place: tuple[str, int], *, family: socket.AddressFamily) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        return make(place, family=family)
+
+    monkeypatch.setattr(socket, "create_server", only_four)
+    await server.listen_tcp(Address("localhost", unused_tcp_port))
+    (_, writer) = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+    writer.transport.abort()
+    with pytest.raises(LocalError, match="Address already in use"):
+        await server.listen_tcp(Address("localhost", unused_tcp_port))
+    with pytest.raises(LocalError, match="Cannot assign requested address"):
+        await server.listen_tcp(Address("::1", unused_tcp_port))
+
+
+async def test_a_name_that_is_not_resolved_holds_up_no_start(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver hangs: it is said, and the agent goes on without these pages."""
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait() or [])
+    monkeypatch.setattr(module, "LOOK_UP_WITHIN", 0.1)
+    with pytest.raises(LocalError, match=r"the resolver, asked for pages\.example, did not answer"):
+        await server.listen_tcp(Address("pages.example", 1))
+    over.set()
+    assert names.LOOKUPS.settle(5)
 
 
 @pytest.mark.parametrize(

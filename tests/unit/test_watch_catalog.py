@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -216,3 +217,26 @@ async def test_more_names_than_turns_are_watched_one_after_another() -> None:
 def test_reads_on_which_nothing_rests_are_seldom() -> None:
     """They only find out that the servers are out of reach."""
     assert catalog.SELDOM >= 3 * 10
+
+
+@pytest.mark.parametrize("alarm", [True, False], ids=["alarm", "read"])
+async def test_a_question_that_fails_in_the_moment_of_the_end_is_no_news(
+    *, alarm: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its error is nobody's any more, and is not reported as one that nobody had looked at."""
+    consul, fails = QuietConsul(), asyncio.get_running_loop().create_future()
+    health = consul.health
+
+    async def failing(service: str, index: int | None = None, *args: Any, **named: Any) -> Answer:
+        if alarm and index is None:
+            return await health(service, index, *args, **named)
+        consul.waiting.set()
+        await fails
+        raise AssertionError
+
+    consul.health = failing  # type: ignore[method-assign]
+    async with watching(consul):
+        fails.set_exception(ConsulUnreachable("in this very moment"))
+        await asyncio.sleep(0)  # the question has ended; who waits for it has not been told yet
+    gc.collect()
+    assert caplog.text == ""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from redis.exceptions import ResponseError
 
+from consul_redis_agent.config import Secret, read_secret
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.watch import lookout
 from consul_redis_agent.watch.link import ANSWER_LIMIT, Link
 
 
@@ -97,3 +102,53 @@ async def test_the_end_of_a_connection_is_told_at_once() -> None:
         assert await link.ask(("PING",)) == ["PONG"]
         assert len(connections) == 2
         await link.close()
+
+
+async def test_a_password_on_a_mount_that_hangs_costs_its_own_login_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is named, nobody else waits, and the login comes with the file."""
+    over = threading.Event()
+    for name in ("hung", "well"):
+        (tmp_path / name).write_text("word")
+
+    def read(path: Path) -> Secret | None:
+        if path.name == "hung":
+            over.wait()
+        return read_secret(path)
+
+    monkeypatch.setattr(lookout, "read_secret", read)
+    async with serving(b"+OK\r\n") as (address, _):
+        hung, well = (
+            Link(address, timeout=1, password=lookout.password(None, tmp_path / name)) for name in ("hung", "well")
+        )
+        asking = asyncio.create_task(hung.ask(("PING",)))
+        await asyncio.sleep(0.01)
+        assert await well.ask(("PING",)) == ["OK"]
+        assert not asking.done()
+        with pytest.raises(Unanswered) as caught:
+            await asking
+        assert str(caught.value) == f"no password for it: {tmp_path}/hung: its file system did not answer within 1 s"
+        over.set()
+        assert await hung.ask(("PING",)) == ["OK"]
+        await hung.close()
+        await well.close()
+
+
+async def test_a_pipe_as_password_file_is_named(tmp_path: Path) -> None:
+    """It would wait for a writer; the login is refused instead, with what to do."""
+    os.mkfifo(tmp_path / "pipe")
+    link = Link(Address("127.0.0.1", 1), timeout=1, password=lookout.password(None, tmp_path / "pipe"))
+    with pytest.raises(Unanswered) as caught:
+        await link.connect()
+    assert str(caught.value) == (
+        f"no password for it: {tmp_path}/pipe: is a pipe, no regular file, and is not read: "
+        "put what it should hold into a file"
+    )
+
+
+async def test_a_given_password_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does none."""
+    monkeypatch.delattr(lookout, "FILES")
+    assert await lookout.password(Secret("word"), Path("/nowhere"))() == "word"
+    assert await lookout.password(None, None)() is None
