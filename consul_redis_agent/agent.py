@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from consul_redis_agent import __version__, state
+from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
@@ -117,7 +118,7 @@ class Agent:
                         wait.cancel()
                     if reload.is_set():
                         reload.clear()
-                        new = self._reload()
+                        new = await self._reload()
                 end = clock() + END
                 if stop.is_set():
                     self._notify.stopping()
@@ -137,13 +138,13 @@ class Agent:
             await pages.close()
             await api.close()
 
-    def _reload(self) -> Config | None:
+    async def _reload(self) -> Config | None:
         """Read the configuration anew; one that is wrong is named with all its mistakes, and the old one stays."""
         self._notify.reloading()
         try:
-            new = self._load()
-        except ConfigError as error:
-            for problem in error.problems:
+            new = await FILES.ask(self._load, timeout=FILE_TIMEOUT, what="the configuration")
+        except LocalError as error:
+            for problem in error.problems if isinstance(error, ConfigError) else (str(error),):
                 log.warning("the configuration stays as it was: %s", problem)
             self._notify.ready(self._line())
             return None
