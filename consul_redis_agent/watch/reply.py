@@ -11,11 +11,10 @@ from itertools import islice
 
 from consul_redis_agent.decide.facts import Address, whole
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.text import is_host, is_word
 
 WORD_LIMIT = 128
 """Characters of an id: 40, as Redis and Sentinel make them."""
-HOST_LIMIT = 253
-"""Characters of a host name."""
 PORT_LIMIT = 65535
 NAME_LIMIT = 512
 """Characters of a master name, and of a flag list."""
@@ -38,7 +37,7 @@ def text(answer: object, what: str, limit: int = NAME_LIMIT) -> str:
 def word(answer: object, what: str) -> str:
     """An id: text without spaces and control characters, or nothing."""
     read = text(answer, what, WORD_LIMIT)
-    if read and not is_solid(read, WORD_LIMIT):
+    if read and not is_word(read, WORD_LIMIT):
         raise misread(f"{what} is no id")
     return read
 
@@ -56,7 +55,7 @@ def address(host: object, port: object, what: str) -> Address | None:
     if not (isinstance(host, str) and isinstance(port, str)):
         raise misread(f"{what} is not text")
     known = whole(port, PORT_LIMIT)
-    return Address(host, known) if known and is_solid(host, HOST_LIMIT) else None
+    return Address(host, known) if known and is_host(host) else None
 
 
 def items(answer: object, what: str) -> list[object]:
@@ -99,8 +98,3 @@ def addresses(maps: Iterable[Mapping[str, str]], what: str) -> list[tuple[Addres
 def is_name(written: str) -> bool:
     """Whether it can be a master's name."""
     return 0 < len(written) <= NAME_LIMIT and written.isprintable()
-
-
-def is_solid(written: str, limit: int) -> bool:
-    """Whether it is one printable word of at most ``limit`` characters."""
-    return 0 < len(written) <= limit and written.isprintable() and " " not in written

@@ -21,7 +21,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_never, wait_ex
 from consul_redis_agent.clock import clock, until_tick
 from consul_redis_agent.decide.facts import Address, Selection, Sentinel, whole
 from consul_redis_agent.errors import Unanswered
-from consul_redis_agent.text import plain
+from consul_redis_agent.text import is_word, plain
 from consul_redis_agent.watch import reply
 from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.looks import Looks
@@ -344,7 +344,7 @@ def parse_hello(text: str) -> tuple[Address, str, str] | None:
     ``ip,port,runid,current_epoch,master_name,master_ip,master_port,master_config_epoch``
     """
     match text.split(",", 8):
-        case [ip, port, run_id, _, name, _, _, _] if reply.is_solid(run_id, reply.WORD_LIMIT) and reply.is_name(name):
+        case [ip, port, run_id, _, name, _, _, _] if is_word(run_id, reply.WORD_LIMIT) and reply.is_name(name):
             where = reply.address(ip, port, "a hello")
             return (where, run_id, name) if where else None
     return None
