@@ -84,10 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = importlib.import_module(f"consul_redis_agent.commands.{args.command}").main(args)
         sys.stdout.flush()
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        _complain(str(error))
         return BAD_CONFIG
     except AgentError as error:
-        sys.stderr.write(f"consul-redis-agent: {error}\n")
+        _complain(f"consul-redis-agent: {error}")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -102,6 +102,13 @@ def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackTy
     from consul_redis_agent.tell import crash
 
     crash.ended(error)
+
+
+def _complain(text: str) -> None:
+    """Write it on stderr, with what others have put into it escaped."""
+    from consul_redis_agent.tell.logs import escape
+
+    sys.stderr.write("".join(f"{escape(line)}\n" for line in text.split("\n")))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

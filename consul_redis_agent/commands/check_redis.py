@@ -10,9 +10,11 @@ from redis.exceptions import NoPermissionError
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.commands.screen import Finding, Level
+from consul_redis_agent.commands.survey import UNCHECKED
 from consul_redis_agent.config import RedisConfig
 from consul_redis_agent.decide.facts import Address, Node, Role
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.text import plain
 from consul_redis_agent.watch.link import NOBODY
 from consul_redis_agent.watch.lookout import redis_link, where
 from consul_redis_agent.watch.redis_node import node, parse_announce, parse_info
@@ -56,13 +58,13 @@ async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
             return RedisView((Finding(Level.FAIL, topic, "this is a Sentinel, not a Redis node", mend),))
     try:
         fields = parse_info(info)
-        seen = node(fields, began)
+        seen, published = node(fields, began), parse_announce(announced)
     except Unanswered as error:
         return RedisView((Finding(Level.FAIL, topic, str(error), "correct redis.url"),))
-    version = fields.get("valkey_version") or fields.get("redis_version") or "of unknown version"
+    version = plain(fields.get("valkey_version") or fields.get("redis_version") or "of unknown version", 40)
     program = "Valkey" if "valkey_version" in fields else "Redis"
     reached = f"{program} {version}, login as {user!r}"
-    return RedisView((*denied, *_role(topic, reached, seen)), seen, parse_announce(announced))
+    return RedisView((*denied, *_role(topic, reached, seen)), seen, published)
 
 
 def _lost(missing: list[str]) -> str:
@@ -92,6 +94,8 @@ def explain_login(reason: str, user: str, table: str) -> tuple[str, str]:
     if reason == NOBODY:
         place = "redis.url" if table == "redis" else "sentinel.hosts"
         return reason, f"start {server}, or correct {place}"
+    if reason.startswith(UNCHECKED):
+        return reason, "if it is one of them, put it into sentinel.hosts"
     lower = reason.lower()
     if "noauth" in lower or "authentication required" in lower:
         return "it asks for a password, and none is configured", f"set {table}.password_file"

@@ -13,6 +13,7 @@ from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import Config
 from consul_redis_agent.decide.facts import Address, Sentinel
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.text import plain
 from consul_redis_agent.watch.lookout import sentinel_link
 
 RIGHTS = {"CKQUORUM": "+sentinel|ckquorum", "PSUBSCRIBE": "+psubscribe &*"}
@@ -38,14 +39,21 @@ async def sentinel_findings(config: Config, found: Survey, *, listened: bool) ->
                 Level.WARN, "sentinels", f"{what}; without one, the first node that claims to be master stays", mend
             )
         ]
-    probes = await asyncio.gather(*(_probe(config, s, found.master_name) for s in found.sentinels))
+    probes = await asyncio.gather(*(_probe(config, s, found) for s in found.sentinels))
     user = config.sentinel.username or "default"
     each = [_one(s, found, user, missing) for s, (_, missing) in zip(found.sentinels, probes, strict=True)]
     quorums = [quorum for quorum, _ in probes if quorum]
     if config.sentinel.password_file and not config.sentinel.hosts:
         what = "they get the password of sentinel.password_file, though anybody who may PUBLISH on Redis can say hello as one"
         each.append(Finding(Level.WARN, "sentinels", what, "set sentinel.hosts"))
-    return [*each, *_of_another_group(found, config.sentinel.hosts), *_together(found, quorums)]
+    others = _of_another_group(found, config.sentinel.hosts)
+    return [*each, *others, *_left_out(found), *_together(found, quorums)]
+
+
+def _left_out(found: Survey) -> Iterator[Finding]:
+    if found.left_out:
+        what = f"{found.left_out} more addresses that these list were not asked: a group has three to seven Sentinels"
+        yield Finding(Level.WARN, "sentinels", what, "SENTINEL RESET on each forgets those that do not exist")
 
 
 def _of_another_group(found: Survey, hosts: tuple[Address, ...]) -> Iterator[Finding]:
@@ -55,13 +63,13 @@ def _of_another_group(found: Survey, hosts: tuple[Address, ...]) -> Iterator[Fin
         yield Finding(Level.FAIL, f"sentinel {other.address}", what, "take it out of sentinel.hosts")
 
 
-async def _probe(config: Config, sentinel: Sentinel, master_name: str) -> tuple[str, list[str]]:
+async def _probe(config: Config, sentinel: Sentinel, found: Survey) -> tuple[str, list[str]]:
     """Its answer to CKQUORUM (empty: none), and the rights that the login lacks."""
     if sentinel.error:
         return "", []
-    link = sentinel_link(config.sentinel, sentinel.address)
+    link = sentinel_link(config.sentinel, sentinel.address, login=sentinel.address in found.checked)
     try:
-        (quorum,) = await link.ask(("SENTINEL", "CKQUORUM", master_name))
+        (quorum,) = await link.ask(("SENTINEL", "CKQUORUM", found.master_name))
         (subscribed,) = await link.ask(("PSUBSCRIBE", "*"))
     except Unanswered:
         return "", []
@@ -70,7 +78,7 @@ async def _probe(config: Config, sentinel: Sentinel, master_name: str) -> tuple[
     missing = [RIGHTS["PSUBSCRIBE"]] if isinstance(subscribed, NoPermissionError) else []
     if isinstance(quorum, NoPermissionError):
         return "", missing
-    return str(quorum), missing
+    return plain(str(quorum)) if isinstance(quorum, str | Exception) else "no answer to CKQUORUM", missing
 
 
 def _one(sentinel: Sentinel, found: Survey, user: str, missing: list[str]) -> Finding:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import dns.asyncbackend
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 TIMEOUT = 2.0
 """Seconds for one question, over UDP or TCP."""
+QUESTIONS = 4
+"""So many times that for all questions behind one answer."""
+ANSWERS = 64
+"""SRV records that are taken from one answer; more than one is wrong already."""
 
 
 class DnsError(RemoteError):
@@ -65,8 +71,9 @@ async def srv(name: str, server: Address, timeout: float = TIMEOUT) -> tuple[Ans
         raise DnsError(f"{name!r} is not a DNS name: {error}") from None
     where = await _locate(server, timeout)
     try:
-        return await _srv(name, where, timeout)
-    except dns.exception.Timeout:
+        async with asyncio.timeout(QUESTIONS * timeout):
+            return await _srv(name, where, timeout)
+    except (dns.exception.Timeout, TimeoutError):
         reason = f"does not answer within {timeout:g} s; is it Consul's DNS port (consul.dns)?"
     except ConnectionRefusedError:
         reason = "nothing listens there; start Consul, or correct consul.dns"
@@ -85,11 +92,11 @@ async def _srv(name: str, server: _Server, timeout: float) -> tuple[Answer, ...]
         code = dns.rcode.to_text(response.rcode())
         raise DnsError(f"DNS at {server.where} answers {code} to {name}; is the name within Consul's domain?")
     known = dict(_addresses(response.additional))
-    answers = []
+    answers: list[Answer] = []
     for rrset in response.answer:
         if rrset.rdtype == dns.rdatatype.SRV:
             record: SRV
-            for record in rrset:
+            for record in islice(rrset, ANSWERS - len(answers)):
                 host = known.get(record.target) or await _address(record.target, server, timeout)
                 target = record.target.to_text(omit_final_dot=True)
                 answers.append(Answer(target, record.port, host, rrset.ttl))
@@ -104,7 +111,7 @@ async def _address(target: dns.name.Name, server: _Server, timeout: float) -> st
             return host
     try:
         (_, (host, *_)), *_ = await names.addresses(target.to_text(omit_final_dot=True), 0, timeout)
-    except OSError:
+    except (OSError, UnicodeError):  # a label of more than 63 characters, escaped
         return ""
     return str(host)
 
@@ -132,6 +139,6 @@ def _addresses(section: list[RRset]) -> Iterator[tuple[dns.name.Name, str]]:
 async def _locate(server: Address, timeout: float) -> _Server:  # noqa: ASYNC109
     try:
         (family, sockaddr), *_ = await names.addresses(*server, timeout)
-    except OSError as error:
-        raise DnsError(f"DNS at {server}: {error.strerror}; correct consul.dns") from None
+    except (OSError, UnicodeError) as error:
+        raise DnsError(f"DNS at {server}: {getattr(error, 'strerror', error)}; correct consul.dns") from None
     return _Server(family, str(sockaddr[0]), (str(sockaddr[0]), server.port))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NoReturn
 
@@ -17,7 +18,9 @@ from consul_redis_agent.commands.truth import Judgement, Looks, describe, judge
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.decide.facts import Address, Node
 from consul_redis_agent.errors import Unanswered
-from consul_redis_agent.watch.lookout import redis_link
+from consul_redis_agent.watch.link import Link
+from consul_redis_agent.watch.lookout import redis_link, where
+from consul_redis_agent.watch.redis_node import is_of_group
 
 WATCH_PERIOD = 0.02
 """Seconds between two questions of ``--watch``; Consul needs some 4 ms to change its answer."""
@@ -43,20 +46,38 @@ def name_of(config: Config, redis: RedisConfig) -> str:
 async def judge_answers(
     config: Config, redis: RedisConfig, answers: tuple[Answer, ...], known: Survey | None = None
 ) -> tuple[Judgement, Looks, Survey]:
-    """Ask each node that DNS names, and, unless that is ``known``, the Sentinels that are configured or speak there."""
+    """Ask each node that DNS names, and, unless that is ``known``, the Sentinels that are configured or speak on a node.
+
+    DNS can name anybody: an address of it is given the login only if it is configured here, or if Sentinels list it that are
+    configured or were heard of on the own node. Others are asked without, and so are the Sentinels that speak there.
+    """
     addresses = sorted({answer.address for answer in answers})
-    looks = dict(zip(addresses, await asyncio.gather(*(_look(redis, address) for address in addresses)), strict=True))
+    strangers = Survey()
     if known is None or not known.sentinels:
-        own = await _look(redis, None)
-        nodes = [node for node in (own, *looks.values()) if isinstance(node, Node)]
-        listen = [redis_link(redis), *(redis_link(redis, address) for address in addresses)]
-        known = await survey(config, redis, listen, nodes[0] if nodes else None)
-    return judge(answers, looks, known, config.sentinel.mode), looks, known
+        if known is None:
+            known = await _survey_own(config, redis, addresses)
+        if not (known.sentinels or config.sentinel.hosts or config.sentinel.password_file):
+            strangers = await survey(config, redis, [redis_link(redis, a, login=False) for a in addresses])
+    checked = {a for a in addresses if is_of_group(a, known.sentinels)} | {*_configured(config)}
+    links = [redis_link(redis, address, login=address in checked) for address in addresses]
+    looks = dict(zip(addresses, await asyncio.gather(*map(_look, links)), strict=True))
+    found = known if known.sentinels else strangers
+    return judge(answers, looks, found, config.sentinel.mode), looks, found
 
 
-async def _look(redis: RedisConfig, address: Address | None) -> Node | str:
+async def _survey_own(config: Config, redis: RedisConfig, addresses: Iterable[Address]) -> Survey:
+    own = await _look(redis_link(redis))
+    return await survey(config, redis, [redis_link(redis)], own if isinstance(own, Node) else None, addresses)
+
+
+def _configured(config: Config) -> Iterator[Address]:
+    for redis in config.redis:
+        yield from (address for address in (where(redis), redis.announce) if isinstance(address, Address))
+
+
+async def _look(link: Link) -> Node | str:
     try:
-        return await look_at_node(redis_link(redis, address))
+        return await look_at_node(link)
     except Unanswered as error:
         return str(error)
 
@@ -95,6 +116,8 @@ def _votes(found: Survey) -> list[str]:
         votes = [s for s in found.voters if s.master == master]
         lines.append(f"{len(votes)} of {found.known} name {master} as {found.master_name!r} at epoch {votes[0].epoch}")
     silent = [s for s in found.sentinels if s not in found.voters]
+    if found.left_out:
+        lines.append(f"{found.left_out} more that Sentinels list were not asked")
     return lines + [f"{s.address} has no vote: {s.error or ('TILT' if s.tilt else f'epoch {s.epoch}')}" for s in silent]
 
 
@@ -112,7 +135,8 @@ async def _watch(name: str, server: Address) -> NoReturn:
             raise asyncio.CancelledError  # Ctrl-C: on Python 3.11, what dnspython awaits may swallow it
         if now != former:
             seen = time.monotonic()
-            say(change(datetime.now().astimezone(), now, former, seen - since, for_eyes=is_terminal()))
+            line = change(datetime.now().astimezone(), now, former, seen - since, for_eyes=is_terminal())
+            say(*line.split("\t"))
             former, since = now, seen
         await asyncio.sleep(max(0.0, WATCH_PERIOD - (time.monotonic() - asked)))
 

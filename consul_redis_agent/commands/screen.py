@@ -1,4 +1,7 @@
-"""What the commands write: findings for ``check``, lines for everything else; plain for programs, rich for eyes."""
+"""What the commands write: findings for ``check``, lines for everything else; plain for programs, rich for eyes.
+
+Much of it was said by others: what could steer a terminal is escaped here, where it is written.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from consul_redis_agent.tell.logs import escape
 
 TOPIC_WIDTH = 26  # columns; "sentinel 10.120.130.140:26379" may be wrapped
 
@@ -39,9 +44,9 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def say(line: str = "") -> None:
-    """Write one line, at once."""
-    sys.stdout.write(f"{line}\n")
+def say(*columns: str) -> None:
+    """Write one line, at once; between columns stands a tab."""
+    sys.stdout.write("\t".join(map(escape, columns)) + "\n")
     sys.stdout.flush()
 
 
@@ -60,8 +65,9 @@ def show(findings: Iterable[Finding]) -> None:
     table.add_column(width=TOPIC_WIDTH)
     table.add_column(overflow="fold")
     for finding in findings:
-        text = Text(finding.what)
+        text = Text(escape(finding.what))
         if finding.mend:
-            text.append(f"\n→ {finding.mend}", style="bold")
-        table.add_row(Text(finding.level, style=STYLES[finding.level]), Text(finding.topic, overflow="fold"), text)
+            text.append(f"\n→ {escape(finding.mend)}", style="bold")
+        topic = Text(escape(finding.topic), overflow="fold")
+        table.add_row(Text(finding.level, style=STYLES[finding.level]), topic, text)
     Console(highlight=False).print(table)

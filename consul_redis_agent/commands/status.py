@@ -22,13 +22,19 @@ Snapshot = Mapping[str, Any]
 
 def main(args: argparse.Namespace) -> int:
     """Show it. Exit code 0 if every node is published as what it is and nothing is in error, else 1."""
-    snapshot = ask(socket_path(args))
+    socket = socket_path(args)
+    snapshot = ask(socket)
+    try:
+        shown = [*lines(snapshot, time.time())]
+        well = is_well(snapshot)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise LocalError(f"what listens at {socket} is not consul-redis-agent of this version") from None
     if args.json or not is_terminal():
-        say(json.dumps(snapshot, indent=2))
-    else:
-        for line in lines(snapshot, time.time()):
-            say(line)
-    return 0 if is_well(snapshot) else 1
+        # JSON escapes all but this one by itself
+        shown = json.dumps(snapshot, indent=2).replace("\x7f", "\\u007f").split("\n")
+    for line in shown:
+        say(line)
+    return 0 if well else 1
 
 
 def ask(socket: Path) -> Snapshot:
@@ -37,7 +43,7 @@ def ask(socket: Path) -> Snapshot:
 
     try:
         snapshot = json.loads(fetch(socket, "/status", TIMEOUT))
-    except ValueError:
+    except (ValueError, RecursionError):
         snapshot = None
     if not isinstance(snapshot, dict) or not isinstance(snapshot.get("nodes"), list):
         raise LocalError(f"what listens at {socket} is not consul-redis-agent")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -15,14 +16,20 @@ from consul_redis_agent.decide.members import counted
 from consul_redis_agent.decide.memory import NOTHING
 from consul_redis_agent.decide.sentinels import majority, of_group, reached
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.text import plain
 from consul_redis_agent.watch.discovery import SEARCH_TIME
 from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.lookout import sentinel_link, where
-from consul_redis_agent.watch.redis_node import node, parse_info
+from consul_redis_agent.watch.redis_node import node, parse_info, refused
 from consul_redis_agent.watch.sentinels import HELLO, SentinelWatch, hello
 
 LOOK_LIMIT = 5.0
 """Seconds for everything that is asked of one Sentinel; its own timeouts are shorter."""
+ASK_LIMIT = 15.0
+"""Seconds after which no further Sentinels are asked that others have named."""
+SENTINELS = 64
+"""How many are asked."""
+UNCHECKED = "asked without the password, since most Sentinels do not list it"
 
 Masters = Mapping[str, tuple[Address, str]]
 
@@ -39,6 +46,10 @@ class Survey:
     """By Sentinel: every master that it monitors, with address and run id."""
     others: tuple[Sentinel, ...] = ()
     """Those that watch other nodes under the same master name: not counted."""
+    checked: frozenset[Address] = frozenset()
+    """Those that were given the login: configured, heard of on the own node, or listed by most of those that answer."""
+    left_out: int = 0
+    """How many addresses that Sentinels list were not asked: too many, or too late."""
 
     @property
     def known(self) -> int:
@@ -87,36 +98,58 @@ async def look_at_node(link: Link) -> Node:
     finally:
         await link.close()
     if isinstance(answer, Exception):
-        raise Unanswered(f"it refuses INFO: {answer}")
+        raise refused(answer)
     return node(parse_info(answer), began)
 
 
-async def survey(config: Config, redis: RedisConfig, listen: Iterable[Link], own: Node | None = None) -> Survey:
-    """Ask every Sentinel that can be found: configured, heard of on the nodes of ``listen``, or known to another one.
+async def survey(
+    config: Config,
+    redis: RedisConfig,
+    listen: Iterable[Link],
+    own: Node | None = None,
+    masters_at: Iterable[Address] = (),
+) -> Survey:
+    """Ask each Sentinel that can be found once: configured, heard of on the nodes of ``listen``, or known to another one.
 
-    ``own`` is the node whose master name is looked for, where the configuration names none. Never raises.
+    ``own`` is the node whose master name is looked for, where the configuration names none; without it, the name of the
+    master at one of these addresses. Never raises, and ends: after :data:`ASK_LIMIT` and one more round at most.
     """
     hosts, name = config.sentinel.hosts, redis.master_name or ""
     if config.sentinel.mode == "off":
         return Survey(name)
     if hosts and not name:
-        name = _find_name(await _all_masters(config, hosts), own)
+        name = _find_name(await _all_masters(config, hosts), own, frozenset(masters_at))
     if not hosts or not name:
         heard = await _listen(listen, name)
         if heard:
             hosts, name = hosts or (heard[0],), name or heard[1]
     facts: dict[Address, Sentinel] = {}
     masters: dict[Address, Masters] = {}
-    asking = set(hosts)
+    asking, checked, rest = [*hosts], {*hosts}, 0
+    ends = clock() + ASK_LIMIT
     while asking:
-        for address, (fact, monitored) in zip(
-            asking, await asyncio.gather(*(_look(config, address, name) for address in asking)), strict=True
-        ):
+        looks = await asyncio.gather(*(_look(config, address, name, login=address in checked) for address in asking))
+        for address, (fact, monitored) in zip(asking, looks, strict=True):
             facts[address], masters[address] = fact, monitored
-        ids = {fact.id for fact in facts.values()}
-        peers = {address: run_id for fact in facts.values() for run_id, address in fact.peers.items()}
-        asking = {address for address, run_id in peers.items() if address not in facts and run_id not in ids}
-    return _sorted(name, facts.values(), masters, redis, own)
+        listed = _listed(facts)
+        checked |= {address for address, share in listed.items() if share > 1 / 2}
+        room = max(0, SENTINELS - len(facts)) if clock() < ends else 0
+        asking, rest = [*listed][:room], len([*listed][room:])
+    found = _sorted(name, facts.values(), masters, redis, own)
+    return replace(found, checked=frozenset(checked), left_out=rest)
+
+
+def _listed(facts: Mapping[Address, Sentinel]) -> dict[Address, float]:
+    """The Sentinels that were not asked yet, with the share of those that answer by which they are listed."""
+    answering = [fact for fact in facts.values() if not fact.error]
+    ids = {fact.id for fact in facts.values()}
+    votes = Counter(
+        address
+        for fact in answering
+        for run_id, address in fact.peers.items()
+        if address not in facts and run_id not in ids
+    )
+    return {address: count / len(answering) for address, count in votes.most_common()}
 
 
 def _sorted(
@@ -134,11 +167,13 @@ def _sorted(
     return Survey(name, ours, masters, tuple(s for s in every if s not in ours))
 
 
-async def _look(config: Config, address: Address, name: str) -> tuple[Sentinel, Masters]:
+async def _look(config: Config, address: Address, name: str, *, login: bool = True) -> tuple[Sentinel, Masters]:
     """One Sentinel's word, and all masters that it monitors."""
-    watch = SentinelWatch(
-        address, lambda closed: sentinel_link(config.sentinel, address, closed=closed), lambda _: None
-    )
+
+    def link(closed: Callable[[], None]) -> Link:
+        return sentinel_link(config.sentinel, address, closed, login=login)
+
+    watch = SentinelWatch(address, link, lambda _: None)
     watch.watch_only({name, ""})
     task = asyncio.create_task(watch.run())
     try:
@@ -149,6 +184,8 @@ async def _look(config: Config, address: Address, name: str) -> tuple[Sentinel, 
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     fact = watch.facts.get(name) or Sentinel(clock(), watch.id, address, error="not asked about any master")
+    if fact.error and config.sentinel.password_file and not login:
+        fact = replace(fact, error=f"{UNCHECKED}: {fact.error}")
     return fact, dict(watch.masters)
 
 
@@ -156,11 +193,15 @@ async def _all_masters(config: Config, hosts: Iterable[Address]) -> list[Masters
     return [masters for _, masters in await asyncio.gather(*(_look(config, host, "") for host in hosts))]
 
 
-def _find_name(known: Iterable[Masters], own: Node | None) -> str:
-    """The name under which the Sentinels know the node or the one it follows; without a node, the only one there is."""
+def _find_name(known: Iterable[Masters], own: Node | None, masters_at: frozenset[Address]) -> str:
+    """The name under which the Sentinels know the node or the one it follows; without a node, the one of a master at one of
+    these addresses, or the only one there is.
+    """
     names = {name: found for masters in known for name, found in masters.items()}
     for name, (address, run_id) in names.items():
         if own and (run_id == own.run_id or (own.role is Role.REPLICA and own.follows == address)):
+            return name
+        if own is None and address in masters_at:
             return name
     return next(iter(names)) if len(names) == 1 else ""
 
@@ -184,7 +225,7 @@ async def _listen_on(link: Link, name: str) -> tuple[Address, str]:
         async with asyncio.timeout(SEARCH_TIME):
             (subscribed,) = await link.ask(("SUBSCRIBE", HELLO))
             if isinstance(subscribed, Exception):
-                raise Unanswered(f"it refuses SUBSCRIBE: {subscribed}")
+                raise Unanswered(f"it refuses SUBSCRIBE: {plain(str(subscribed))}")
             while True:
                 address, _, found = await hello(link, SEARCH_TIME)
                 if name in ("", found):

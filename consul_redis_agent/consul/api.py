@@ -19,10 +19,9 @@ from urllib.parse import quote
 
 from consul_redis_agent.beside import FILE_TIMEOUT, Threads
 from consul_redis_agent.config import ConsulConfig, read_secret
-from consul_redis_agent.consul.form import Status
+from consul_redis_agent.consul.form import Status, read_check, read_instance, read_service
 from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul, Token, no_token
 from consul_redis_agent.errors import ConsulError, LocalError
-from consul_redis_agent.text import plain
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +32,9 @@ Consistency = Literal["default", "consistent", "stale"]
 MAX_WRITERS = 8  # Redis nodes whose entries are changed at once, and again as many that are beaten
 LOOK_PERIOD = 1.0  # seconds between two looks at the token file
 AT_HAND = 0.02  # seconds for which a request that has the last token waits for such a look
+MAX_INSTANCES = 1024 * 1024  # bytes of the instances of one service: some 500, or 150 that were all evicted
+MAX_OWN = 256 * 1024  # bytes of what the own Consul agent holds under a filter, and of its configuration
+MAX_NAME = 4096  # bytes
 
 
 class ConsulAPI:
@@ -84,15 +86,17 @@ class ConsulAPI:
 
     async def services(self, only: str = "", *, timeout: float | None = None) -> dict[str, Json]:
         """The own Consul agent's services by id; ``only`` is a filter expression of Consul."""
-        return _by_id(await self._list("agent/services", only, timeout), "agent/services", "ID")
+        return _by_id(await self._list("agent/services", only, timeout), "agent/services", read_service)
 
     async def checks(self, only: str = "", *, timeout: float | None = None) -> dict[str, Json]:
         """The own Consul agent's checks by id; ``only`` is a filter expression of Consul."""
-        return _by_id(await self._list("agent/checks", only, timeout), "agent/checks", "CheckID")
+        return _by_id(await self._list("agent/checks", only, timeout), "agent/checks", read_check)
 
     async def _list(self, what: str, only: str, timeout: float | None) -> Any:
         # python-consul2's methods know no filter
         call = self._http.get(CB.json(), f"/v1/{what}", [("filter", only)] if only else None)
+        if only:
+            call = call.bounded(MAX_OWN)
         return await self._http.send(call, timeout=timeout)
 
     async def health(
@@ -114,6 +118,7 @@ class ConsulAPI:
         call: Call = self._consul.health.service(
             _segment(service), index=index if blocking else None, wait=f"{round((wait or 0) * 1000)}ms"
         )
+        call = call.bounded(MAX_INSTANCES)
         if consistency != "default":
             call = call.flagged(consistency)
         limit = self.timeout if timeout is None else timeout
@@ -131,9 +136,10 @@ class ConsulAPI:
         sent twice.
         """
         answer = await self._http.send(self._consul.txn.put(list(operations)), timeout=timeout, repeatable=False)
-        if not isinstance(answer, dict) or not isinstance(answer.get("Results") or [], list):
-            raise _misshapen("txn", answer)
-        return answer.get("Results") or []
+        results = answer.get("Results") or [] if isinstance(answer, dict) else None
+        if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
+            raise _misshapen("txn", "it has no list of results")
+        return results
 
     async def rehearse(self, operations: Sequence[Mapping[str, Any]]) -> None:
         """Build the request of :meth:`txn`, and have a connection at hand for it; nothing is sent."""
@@ -141,16 +147,19 @@ class ConsulAPI:
         await self._http.warm()
 
     async def _agent_self(self) -> Json:
-        answer = await self._consul.agent.self()
-        if not isinstance(answer, dict) or not isinstance(answer.get("Config"), dict):
-            raise _misshapen("agent/self", answer)
-        return answer
+        answer = await self._consul.agent.self().bounded(MAX_OWN)
+        match answer:
+            case {"Config": {"NodeName": str(name)}} if name:
+                member = answer.get("Member") or {}
+                if isinstance(member, dict) and isinstance(member.get("Addr", ""), str):
+                    return dict(answer)
+        raise _misshapen("agent/self", "it does not name its node")
 
     async def leader(self, *, timeout: float | None = None) -> str:
         """The address of the servers' leader, ``""`` while they have none."""
-        answer = await self._http.send(self._consul.status.leader(), timeout=timeout)
+        answer = await self._http.send(self._consul.status.leader().bounded(MAX_NAME), timeout=timeout)
         if not isinstance(answer, str):
-            raise _misshapen("status/leader", answer)
+            raise _misshapen("status/leader", "it is no address")
         return answer
 
     async def close(self) -> None:
@@ -266,59 +275,30 @@ def _segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _misshapen(what: str, answer: object) -> ConsulError:
-    return ConsulError(f"Consul answered {what} with what is not its API: {plain(repr(answer))}")
+def _misshapen(what: str, why: str) -> ConsulError:
+    return ConsulError(f"Consul answered {what} with what is not its API: {why}")
 
 
-def _by_id(answer: object, what: str, key: str) -> dict[str, Json]:
-    if isinstance(answer, dict) and all(
-        isinstance(entry, dict) and isinstance(entry.get(key), str) for entry in answer.values()
-    ):
-        return answer
-    raise _misshapen(what, answer)
+def _by_id(answer: object, what: str, read: Callable[[object], Json]) -> dict[str, Json]:
+    if not isinstance(answer, dict):
+        raise _misshapen(what, "it is no map")
+    return {id_: read(entry) for id_, entry in answer.items()}
 
 
 def _next_index(header: str, asked: int) -> int:
     """The index for the next blocking query, by Consul's own rules: never below 1, except 0 after it went backwards."""
     if not (header.isascii() and header.isdigit() and len(header) <= 20):
-        raise _misshapen("a query with X-Consul-Index", header)
+        raise _misshapen("a query", "X-Consul-Index is no number")
     index = max(int(header), 1)
     return 0 if index < asked else index
 
 
 def _entries(answer: object) -> list[Json]:
     if not isinstance(answer, list):
-        raise _misshapen("health/service", answer)
+        raise _misshapen("health/service", "it is no list")
     for entry in answer:
-        if not _is_entry(entry):
-            raise _misshapen("health/service", entry)
-        entry["Service"].setdefault("Port", 0)  # a current Consul leaves it out where there is none
-        entry["Service"]["Tags"] = entry["Service"].get("Tags") or []
-        entry["Service"]["Meta"] = entry["Service"].get("Meta") or {}
+        service = read_instance(entry)["Service"]
+        service.setdefault("Port", 0)  # a current Consul leaves it out where there is none
+        service["Tags"] = service.get("Tags") or []
+        service["Meta"] = service.get("Meta") or {}
     return answer
-
-
-def _is_entry(entry: object) -> bool:
-    match entry:
-        case {
-            "Node": {"Node": str()},
-            "Service": {"ID": str(), "Service": str(), "Address": str()} as service,
-            "Checks": [*checks],
-        }:
-            tags, meta = service.get("Tags") or [], service.get("Meta") or {}
-            return (
-                isinstance(service.get("Port", 0), int)
-                and isinstance(tags, list)
-                and all(isinstance(tag, str) for tag in tags)
-                and isinstance(meta, dict)
-                and all(isinstance(value, str) for value in meta.values())
-                and all(_is_check(check) for check in checks)
-            )
-    return False
-
-
-def _is_check(check: object) -> bool:
-    match check:
-        case {"Node": str(), "CheckID": str(), "Status": str(), "ServiceID": str()}:
-            return True
-    return False

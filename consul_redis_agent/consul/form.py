@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Any, Literal
 
 from consul_redis_agent.decide.claim import Claim, Early
 from consul_redis_agent.decide.facts import Address, Entry, whole
+from consul_redis_agent.errors import ConsulError
+from consul_redis_agent.text import is_host
 
 Json = dict[str, Any]
 Status = Literal["passing", "critical"]
@@ -46,6 +48,8 @@ LAST_CLAIM = "redis-last-claim"
 EPOCH_LIMIT = 2**64 - 1
 """An epoch is a uint64_t in sentinel.c."""
 TURN_LIMIT = 2**31 - 1
+PORT_LIMIT = 65535
+TEXTS_OF_A_CHECK = ("Name", "Notes", "Output", "ServiceName", "Type")
 
 NOTES = "kept by consul-redis-agent"
 OUTPUT = ""
@@ -351,11 +355,90 @@ def _parts(operations: Sequence[Json]) -> Iterator[list[Json]]:
         yield [*operations[start : start + LIMIT]]
 
 
-# What is read
+# What is read: the types are Consul's API, or the answer is refused whole; what the values say, anybody may have written
+
+
+def read_instance(answer: object) -> Json:
+    """One instance of ``/v1/health/service/NAME``, as it came, if it has the API's types. Raises ConsulError."""
+    instance = _map(answer, "an instance")
+    node, checks = _map(instance.get("Node"), "Node"), instance.get("Checks")
+    _texts(node, "Node", ("Node",), ("Address",))
+    read_service(instance.get("Service"))
+    if not isinstance(checks, list):
+        raise _refused("Checks is no list")
+    if len({check["CheckID"] for check in map(read_check, checks)}) < len(checks):
+        raise _refused("a check comes twice")
+    return instance
+
+
+def read_service(answer: object) -> Json:
+    """A service, of the catalog or of the own Consul agent, as it came, if it has the API's types. Raises ConsulError."""
+    service = _map(answer, "Service")
+    _texts(service, "Service", ("ID", "Service"), ("Address",))
+    _numbers(service, "Service", ("Port", "CreateIndex", "ModifyIndex"))
+    _list_of_texts(service.get("Tags"), "Tags")
+    _map_of_texts(service.get("Meta"))
+    return service
+
+
+def read_check(answer: object) -> Json:
+    """A check, likewise. Raises ConsulError."""
+    check = _map(answer, "a check")
+    _texts(check, "a check", ("Node", "CheckID", "Status", "ServiceID"), TEXTS_OF_A_CHECK)
+    _numbers(check, "a check", ("ModifyIndex",))
+    _list_of_texts(check.get("ServiceTags"), "ServiceTags")
+    return check
+
+
+def _refused(why: str) -> ConsulError:
+    return ConsulError(f"Consul answered with what is not its API: {why}")
+
+
+def _map(answer: object, what: str) -> Json:
+    if not isinstance(answer, dict):
+        raise _refused(f"{what} is no map")
+    return answer
+
+
+def _texts(fields: Json, what: str, needed: tuple[str, ...], others: tuple[str, ...]) -> None:
+    for key in needed:
+        if not isinstance(fields.get(key), str):
+            raise _refused(f"{key} of {what} is no text")
+    for key in others:
+        if not isinstance(fields.get(key, ""), str):
+            raise _refused(f"{key} of {what} is no text")
+
+
+def _numbers(fields: Json, what: str, keys: tuple[str, ...]) -> None:
+    for key in keys:
+        if type(fields.get(key, 0)) is not int:  # true is one in Python
+            raise _refused(f"{key} of {what} is no number")
+
+
+def _list_of_texts(answer: object, what: str) -> None:
+    if answer is not None and not (isinstance(answer, list) and {*map(type, answer)} <= {str}):
+        raise _refused(f"{what} is no list of texts")
+
+
+def _map_of_texts(answer: object) -> Mapping[str, str]:
+    if answer is None:
+        return {}
+    if not (isinstance(answer, Mapping) and {*map(type, answer), *map(type, answer.values())} <= {str}):
+        raise _refused("Meta is no map of texts")
+    return answer
+
+
+def _address(host: str, port: int) -> Address:
+    """What of an address could be one: any text and any number can be registered."""
+    return Address(host if is_host(host) else "", port if 0 < port <= PORT_LIMIT else 0)
 
 
 def read_claim(meta: Mapping[str, str]) -> Claim | None:
-    """The claim in Meta; None where there is none, or where somebody has written nonsense into it."""
+    """The claim in Meta; None where there is none, or where somebody has written nonsense into it.
+
+    Raises ConsulError if it is not Meta.
+    """
+    meta = _map_of_texts(meta)
     epoch, turn, run_id = meta.get(EPOCH, ""), meta.get(TURN, ""), meta.get(RUN_ID, "")
     if LAST_CLAIM in meta and not epoch:
         epoch, turn, run_id = (*meta[LAST_CLAIM].split(" "), "", "", "")[:3]
@@ -372,15 +455,16 @@ def _read_early(meta: Mapping[str, str]) -> Early | None:
         return None
     since, _, boot = meta[EARLY_SINCE].partition(" s after boot ")
     try:
-        return Early(float(since), boot, meta.get(EARLY_LEADER, ""))
+        began = float(since)
     except ValueError:
-        return Early(-inf, boot, meta.get(EARLY_LEADER, ""))
+        began = -inf
+    return Early(began if isfinite(began) else -inf, boot, meta.get(EARLY_LEADER, ""))
 
 
 def read_entry(instance: Mapping[str, Any]) -> Entry:
-    """One instance of ``/v1/health/service/NAME`` as a fact."""
-    service, checks = instance["Service"], instance["Checks"]
-    id_, meta = service["ID"], service["Meta"]
+    """One instance of ``/v1/health/service/NAME`` as a fact. Raises ConsulError if it is none."""
+    node, service, checks = (read_instance(instance)[key] for key in ("Node", "Service", "Checks"))
+    id_, meta = service["ID"], service.get("Meta") or {}
     own = {c["CheckID"]: c for c in checks if c["ServiceID"] == id_}
     status = {c["CheckID"]: c["Status"] for c in checks}
     role, seal = own.get(id_ + CHECK_SUFFIX), own.get(id_ + SEAL_SUFFIX)
@@ -392,11 +476,11 @@ def read_entry(instance: Mapping[str, Any]) -> Entry:
         else "critical" not in (c["Status"] for c in checks if c["CheckID"] != NODE_CHECK)
     )
     return Entry(
-        node=instance["Node"]["Node"],
+        node=node["Node"],
         id=id_,
         name=service["Service"],
-        address=Address(service["Address"] or instance["Node"].get("Address", ""), service["Port"]),
-        tags=tuple(service["Tags"]),
+        address=_address(service.get("Address") or node.get("Address", ""), service.get("Port", 0)),
+        tags=tuple(service.get("Tags") or ()),
         meta=meta,
         marked=MARKER in meta,
         claim=read_claim(meta),
@@ -434,18 +518,25 @@ def _rises(role: Mapping[str, Any], seal: Mapping[str, Any], tombstones: tuple[s
 
 
 def read_local(service: Mapping[str, Any], checks: Mapping[str, Mapping[str, Any]]) -> Local:
-    """One of the own Consul agent's services, with all its checks by id."""
+    """One of the own Consul agent's services, with all its checks by id. Raises ConsulError if they are none."""
+    service, checks = read_service(service), _map(checks, "the list of checks")
     id_ = service["ID"]
     return Local(
         id=id_,
         name=service["Service"],
         tags=tuple(service.get("Tags") or ()),
-        address=Address(service.get("Address") or "", service.get("Port") or 0),
+        address=_address(service.get("Address", ""), service.get("Port", 0)),
         meta=service.get("Meta") or {},
-        status=checks.get(id_ + CHECK_SUFFIX, {}).get("Status"),
-        seal=checks.get(id_ + SEAL_SUFFIX, {}).get("Status"),
+        status=_status(checks, id_ + CHECK_SUFFIX),
+        seal=_status(checks, id_ + SEAL_SUFFIX),
         maintenance=SERVICE_MAINTENANCE + id_ in checks,
     )
+
+
+def _status(checks: Mapping[str, Any], id_: str) -> str | None:
+    check = _map(checks.get(id_, {}), "a check")
+    _texts(check, "a check", (), ("Status",))
+    return check.get("Status")
 
 
 def is_own(meta: Mapping[str, str], node: str) -> bool:

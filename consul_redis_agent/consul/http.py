@@ -16,6 +16,7 @@ import asyncio
 import json
 import os
 import re
+import select
 import socket
 import sys
 import warnings
@@ -49,7 +50,12 @@ if not hasattr(_instead, "__file__"):
 
 CB = base.CB
 
-MAX_BODY = 8 * 1024 * 1024  # bytes; some ten thousand instances of one service
+MAX_BODY = 8 * 1024 * 1024  # bytes of an answer whose question sets no narrower limit
+MAX_RESULT = 256 * 1024  # bytes of what a write brings back: 64 results of a transaction, each with its record
+MANY_PIECES, PIECE = (
+    512,
+    128,
+)  # so many chunks of an answer may be smaller than this in the mean: each costs the loop some 10 µs
 MAX_READS = 8  # under way together; Consul takes 200 connections from one address
 MAX_IDLE = 4  # connections: more than one node's requests are seldom under way together
 IDLE_LIFE = 30.0  # seconds: shorter than firewalls forget a connection
@@ -75,12 +81,18 @@ class Call:
     target: str
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    limit: int | None = None
+    """Bytes of the answer; None: what its kind of request may have."""
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self.client.send(self).__await__()
 
     def __str__(self) -> str:
         return f"{self.method} {self.target.partition('?')[0]}"
+
+    def bounded(self, limit: int) -> Call:
+        """The same request, whose answer has at most ``limit`` bytes."""
+        return replace(self, limit=limit)
 
     def flagged(self, flag: str) -> Call:
         """The same request with one more parameter that has no value (``stale``, ``consistent``)."""
@@ -193,7 +205,8 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             if token:
                 headers.append(("X-Consul-Token", token))
             request = h11.Request(method=call.method, target=call.target, headers=headers)
-            response, reusable = await connection.exchange(request, call.body, name=f"{self} {call}")
+            limit = call.limit or (MAX_BODY if call.method == "GET" else MAX_RESULT)
+            response, reusable = await connection.exchange(request, call.body, limit, name=f"{self} {call}")
         finally:
             if reusable and not self._closed:
                 self._keep(connection)
@@ -227,7 +240,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         oldest = asyncio.get_running_loop().time() - IDLE_LIFE
         while self._idle:
             connection = self._idle.pop()
-            if connection.idle_since > oldest and connection.alive:
+            if connection.idle_since > oldest and connection.quiet:
                 return connection
             self._drop(connection)
         return None
@@ -300,17 +313,25 @@ class _Connection:
         self.idle_since = 0.0
 
     @property
-    def alive(self) -> bool:
-        return not (self._reader.at_eof() or self._reader.exception() or self._writer.is_closing())
+    def quiet(self) -> bool:
+        """Whether it is open, and nothing has come on it: that would be taken for the answer to the next request."""
+        reader = self._reader
+        if reader._buffer or reader.at_eof() or reader.exception() or self._writer.is_closing():  # type: ignore[attr-defined]  # noqa: SLF001
+            return False
+        arriving = select.poll()  # what the loop has not taken in yet
+        arriving.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
+        return not arriving.poll(0)
 
     def abort(self) -> None:
         self._writer.transport.abort()
 
-    async def exchange(self, request: h11.Request, body: bytes, name: str) -> tuple[Any, bool]:
-        """Send one request and read its answer. Returns it, and whether the connection may be used again."""
+    async def exchange(self, request: h11.Request, body: bytes, limit: int, name: str) -> tuple[Any, bool]:
+        """Send one request and read its answer of at most ``limit`` bytes. Returns it, and whether the connection may be
+        used again.
+        """
         events = [request, h11.Data(data=body), h11.EndOfMessage()] if body else [request, h11.EndOfMessage()]
         data = b"".join(self._http.send(event) or b"" for event in events)
-        status, headers, content, answered = 0, {}, bytearray(), False
+        status, headers, content, pieces, answered = 0, {}, bytearray(), 0, False
         try:
             self._writer.write(data)
             await self._writer.drain()
@@ -329,8 +350,12 @@ class _Connection:
                     headers = {key.decode("latin-1").title(): value.decode("latin-1") for key, value in event.headers}
                 elif isinstance(event, h11.Data):
                     content += event.data
-                    if len(content) > MAX_BODY:
-                        raise ConsulError(f"{name}: the answer is longer than {MAX_BODY >> 20} MiB")
+                    pieces += 1
+                    if len(content) > limit:
+                        size = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit >> 10} KiB"
+                        raise ConsulError(f"{name}: the answer is longer than {size}")
+                    if pieces > MANY_PIECES and len(content) < PIECE * pieces:
+                        raise ConsulError(f"{name}: the answer comes in too many pieces")
                 elif isinstance(event, h11.EndOfMessage):
                     break
         except ConnectionError:
@@ -411,7 +436,7 @@ def _raise_unless_ok(client: HTTPClient, call: Call, response: Any) -> None:
 def _transaction_errors(body: str) -> tuple[tuple[int, str], ...]:
     try:
         errors = json.loads(body)["Errors"]
-        return tuple((int(error["OpIndex"]), plain(str(error["What"]))) for error in errors)
+        return tuple((error["OpIndex"], plain(error["What"])) for error in errors if type(error["OpIndex"]) is int)
     except (ValueError, KeyError, TypeError, RecursionError):
         return ()
 

@@ -45,7 +45,7 @@ class _Snapshot(Collector):
         reachable = _gauge("sentinels_reachable", "Sentinels that answer.", "node")
         decisions = _counter("decisions", "Decisions that were finished.", "node")
         transitions = _counter("transitions", "Changes of the decision.", "node", "reason")
-        consul = _counter("consul_errors", "Requests that Consul refused or did not answer.", "node")
+        consul = _counter("consul_errors", "Attempts to bring Consul to what was decided that failed.", "node")
         redis = _counter("redis_errors", "Looks at the Redis node that failed.", "node")
         for node in nodes:
             name, counters = node["node"], node["counters"]

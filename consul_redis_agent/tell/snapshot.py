@@ -54,6 +54,7 @@ def snapshot(journal: Journal) -> dict[str, Any]:
             "transitions": dict(journal.transitions),
             "decisions": node.decisions,
             "consul_errors": node.writer.errors,
+            "redis_errors": node.lookout.missed,
         },
     }
 

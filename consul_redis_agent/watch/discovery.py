@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from redis.exceptions import ResponseError
 
@@ -32,6 +33,12 @@ Where = tuple[Address, bool]
 """An address, and whether the password goes there."""
 
 
+class SentinelLink(Protocol):
+    """How a connection to a Sentinel is made, with the login or without."""
+
+    def __call__(self, address: Address, closed: Callable[[], None], *, login: bool) -> Link: ...
+
+
 @dataclass(slots=True)
 class Group:
     """What one Redis node wants of the Sentinels: whom to speak to, about which master name."""
@@ -44,7 +51,7 @@ class Group:
 class Sentinels:
     """All Sentinels of the process, each with one watch for all groups that speak to it at that address."""
 
-    def __init__(self, link: Callable[[Address, bool, Callable[[], None]], Link], tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, link: SentinelLink, tasks: asyncio.TaskGroup) -> None:
         self._link, self._tasks = link, tasks
         self._watches: dict[Where, SentinelWatch] = {}
         self._running: dict[Where, asyncio.Task[None]] = {}
@@ -83,7 +90,7 @@ class Sentinels:
     def _begin(self, where: Where) -> None:
         address, login = where
         watch = SentinelWatch(
-            address, lambda closed: self._link(address, login, closed), lambda names: self._heard(where, names)
+            address, lambda closed: self._link(address, closed, login=login), lambda names: self._heard(where, names)
         )
         self._watches[where] = watch
         self._running[where] = self._tasks.create_task(supervised(f"Sentinel {address}", watch.run, watch.over))

@@ -1,8 +1,8 @@
 """One connection to a Redis or Sentinel server, with a limit on everything that the other side could get wrong.
 
 redis-py speaks the protocol. What it leaves open is added here: a deadline for each exchange (its own retries are
-never used: they make a hung server take minutes), a limit on an answer's size, and a call-back in the moment in
-which the server closes the connection, which is the first sign of a failover.
+never used: they make a hung server take minutes), limits on what an answer may be (its size by the question), and a
+call-back in the moment in which the server closes the connection, which is the first sign of a failover.
 """
 
 # ruff: noqa: ASYNC109 - a passed deadline is an answer of its own here, not a cancellation
@@ -16,20 +16,33 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from redis._parsers import _AsyncHiredisParser
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionError, ResponseError
 from redis.exceptions import RedisError as LibraryError
 
 from consul_redis_agent import names
 from consul_redis_agent.errors import Denied, Unanswered
+from consul_redis_agent.text import plain
 
 if TYPE_CHECKING:
     from consul_redis_agent.decide.facts import Address
 
-ANSWER_LIMIT = 4 * 1024 * 1024
-"""Bytes of one answer. INFO has some 6 KiB, SENTINEL REPLICAS some 0.8 KiB a replica."""
+READ_SIZE = 64 * 1024
+"""Bytes that are read at once, so an answer may bring as many of the next ones with it."""
+SMALL = 16 * 1024
+"""Bytes of an answer, or of a message, of a few words."""
+INFO_LIMIT = 192 * 1024
+"""Bytes of INFO: some 6 KiB, and at most 0.4 KiB for each of 256 replicas, or 0.1 KiB for each master of a Sentinel."""
+ANSWER_LIMIT = 1024 * 1024
+"""Bytes of a Sentinel's lists: some 0.8 KiB an entry. Ghosts that somebody has told it of must not silence it."""
+LIMITS = {"INFO": INFO_LIMIT, "MASTERS": ANSWER_LIMIT, "REPLICAS": ANSWER_LIMIT, "SENTINELS": ANSWER_LIMIT}
+"""By the command's first word, or the one behind ``SENTINEL``."""
+CROWD = re.compile(rb"\n[*%~>|]\d{6}")
+"""How the header of a list begins that announces more members than any answer has. Room for all is made when it comes, and
+to give that back for 10^9 of them takes 2 s."""
 OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -46,12 +59,17 @@ NOBODY = "nothing listens there"
 
 
 class _Reader(asyncio.StreamReader):
-    """A stream that counts what it hands out since ``budget`` was set, and tells at once when the server closes."""
+    """A stream that hands out no more than an answer may have, and tells at once when the server closes."""
 
     def __init__(self, closed: Callable[[], None]) -> None:
         super().__init__()
-        self.budget = ANSWER_LIMIT
+        self._tail = b"\n"
+        self.limit(SMALL)
         self._closed = closed
+
+    def limit(self, limit: int) -> None:
+        """From now on as many bytes may come, and what comes with the last of them."""
+        self._limit, self.budget = limit, limit + READ_SIZE
 
     def feed_eof(self) -> None:
         super().feed_eof()
@@ -66,8 +84,33 @@ class _Reader(asyncio.StreamReader):
         data = await super().read(n)
         self.budget -= len(data)
         if self.budget < 0:
-            raise ValueError(f"the answer is larger than {ANSWER_LIMIT} bytes")
+            raise ValueError(f"the answer is larger than {self._limit} bytes")
+        near = self._tail + data
+        if CROWD.search(near):
+            raise ValueError("it announces a list of more than 99999 members")
+        self._tail = near[-7:]
         return data
+
+
+class _Parser(_AsyncHiredisParser):
+    """RESP2 and nothing else: the library would take one push within the other, and ends at the thousandth."""
+
+    _reader: Any
+    _stream: Any
+
+    async def read_response(self, disable_decoding: bool = False, push_request: bool = False) -> Any:
+        try:
+            return await super().read_response(disable_decoding=disable_decoding, push_request=push_request)
+        except TypeError as error:  # a list as a key of a map
+            raise InvalidResponse(f"no answer that could be read: {error}") from error
+
+    async def handle_push_response(self, response: Any, **_: Any) -> Any:
+        raise InvalidResponse("a message of a later protocol that nobody asked for")
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing has come that nobody has read."""
+        return not (self._reader.has_data() or self._stream._buffer)  # noqa: SLF001 - asyncio has no other way to ask
 
 
 class _Tcp(Connection):
@@ -75,6 +118,7 @@ class _Tcp(Connection):
     patience: float
     """Seconds for connecting and logging in."""
     _reader: _Reader
+    _parser: _Parser
 
     async def _connect(self) -> None:
         loop, reader = asyncio.get_running_loop(), _Reader(self.closed)
@@ -89,6 +133,7 @@ class _Unix(UnixDomainSocketConnection):
     closed: Callable[[], None]
     patience: float
     _reader: _Reader
+    _parser: _Parser
 
     async def _connect(self) -> None:
         loop, reader = asyncio.get_running_loop(), _Reader(self.closed)
@@ -116,8 +161,8 @@ class Link:
         self.where, self.timeout = where, timeout
         self._username, self._password, self._closed = username, password, closed
         self._connection: _Tcp | _Unix | None = None
-        self._asked: tuple[Sequence[Sequence[str]], list[bytes]] = ((), [])
-        """The last commands, and how they are sent: nearly always the next are the same."""
+        self._asked: tuple[Sequence[Sequence[str]], list[bytes], list[int]] = ((), [], [])
+        """The last commands, how they are sent, and each answer's limit: nearly always the next are the same."""
 
     @property
     def open(self) -> bool:
@@ -136,6 +181,8 @@ class Link:
             "encoding_errors": "replace",
             "retry": Retry(NoBackoff(), 0),
             "driver_info": None,
+            "parser_class": _Parser,
+            "socket_read_size": READ_SIZE,
             "socket_timeout": None,  # the deadlines are set here, around whole exchanges
             "socket_connect_timeout": None,
         }
@@ -153,7 +200,12 @@ class Link:
         self._connection = connection  # not before: redis-py connects a second time for who asks meanwhile
 
     async def ask(self, *commands: Sequence[str]) -> list[Any]:
-        """Send all commands at once; an answer each, which is a ResponseError where the server refused the command."""
+        """Send all commands at once; an answer each, which is a ResponseError where the server refused the command.
+
+        A connection on which something has come that nobody asked for is not used: it would be taken for the answer.
+        """
+        if self._connection is not None and not self._connection._parser.idle:  # noqa: SLF001 - our own parser
+            await self.close()
         await self.connect()
         connection = self._connection
         if connection is None:
@@ -166,7 +218,7 @@ class Link:
         connection = self._connection
         if connection is None:
             raise Unanswered("the server closed the connection")
-        connection._reader.budget = ANSWER_LIMIT  # noqa: SLF001 - our own reader
+        connection._reader.limit(SMALL)  # noqa: SLF001 - our own reader
         return await self._bounded(connection.read_response(), timeout)
 
     async def close(self) -> None:
@@ -176,12 +228,13 @@ class Link:
             await connection.disconnect(nowait=True)
 
     async def _exchange(self, connection: _Tcp | _Unix, commands: Sequence[Sequence[str]]) -> list[Any]:
-        connection._reader.budget = ANSWER_LIMIT  # noqa: SLF001 - our own reader
         if commands != self._asked[0]:
-            self._asked = commands, connection.pack_commands(commands)
-        await connection.send_packed_command(self._asked[1], check_health=False)
+            self._asked = commands, connection.pack_commands(commands), [_limit(c) for c in commands]
+        _, packed, limits = self._asked
+        await connection.send_packed_command(packed, check_health=False)
         answers: list[Any] = []
-        for _ in commands:
+        for limit in limits:
+            connection._reader.limit(limit)  # noqa: SLF001 - our own reader
             try:
                 answers.append(await connection.read_response(disconnect_on_error=False))
             except ResponseError as refused:
@@ -228,6 +281,9 @@ def _is_gone(error: BaseException) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    """One bounded line without control characters; the text comes from the other side."""
-    text = "".join(c if c.isprintable() else " " for c in str(error)).strip() or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
+    return plain(str(error)) or type(error).__name__
+
+
+def _limit(command: Sequence[str]) -> int:
+    """How many bytes the answer to it may have."""
+    return LIMITS.get(command[1] if command[0] == "SENTINEL" else command[0], SMALL)

@@ -23,7 +23,7 @@ from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
 from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.lock import AgentLock
-from consul_redis_agent.watch.redis_node import RedisWatch, ask_peer
+from consul_redis_agent.watch.redis_node import RedisWatch, ask_peer, is_of_group
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,11 @@ class Lookout:
             self._catalog.confirm(self, inf)
             if self._asking:
                 self._asking.cancel()
+
+    @property
+    def missed(self) -> int:
+        """How many looks at the node have failed."""
+        return self._node.missed
 
     def show_node(self) -> None:
         """Look at the node anew, and call ``changed`` whatever is seen."""
@@ -186,14 +191,15 @@ class Lookout:
 
     async def _ask_peer(self, address: Address) -> None:
         try:
-            self.peer = await ask_peer(address, self._link(address=address))
+            known = self._node.names(address) or is_of_group(address, self.sentinels)
+            self.peer = await ask_peer(address, redis_link(self.redis, address, login=known))
         except Unanswered as error:
             log.debug("%s: the peer %s did not answer: %s", self.address, address, error)
             self.peer = Peer(clock(), address, None)
         self._changed()
 
-    def _link(self, closed: Callable[[], None] = lambda: None, address: Address | None = None) -> Link:
-        return redis_link(self.redis, address, closed)
+    def _link(self, closed: Callable[[], None] = lambda: None) -> Link:
+        return redis_link(self.redis, closed=closed)
 
     def _find_name(self, node: Node | Silence | None) -> None:
         """The master name, where the configuration has none: from the Sentinels of the configuration, or from hellos."""
@@ -251,8 +257,16 @@ def where(redis: RedisConfig) -> Address | str:
     return redis.path or Address(redis.host or "", redis.port or 0)
 
 
-def redis_link(config: RedisConfig, address: Address | None = None, closed: Callable[[], None] = lambda: None) -> Link:
-    """A connection to the node, or to another one of its group, with the node's login."""
+def redis_link(
+    config: RedisConfig,
+    address: Address | None = None,
+    closed: Callable[[], None] = lambda: None,
+    *,
+    login: bool = True,
+) -> Link:
+    """A connection to the node, or to another one: with the node's login only if that one was checked to be of its group."""
+    if not login:
+        return Link(address or where(config), timeout=config.timeout, closed=closed)
     secret = password(config.password, config.password_file)
     return Link(
         address or where(config), timeout=config.timeout, username=config.username, password=secret, closed=closed
@@ -260,9 +274,9 @@ def redis_link(config: RedisConfig, address: Address | None = None, closed: Call
 
 
 def sentinel_link(
-    config: SentinelConfig, address: Address, login: bool = True, closed: Callable[[], None] = lambda: None
+    config: SentinelConfig, address: Address, closed: Callable[[], None] = lambda: None, *, login: bool = True
 ) -> Link:
-    """A connection to a Sentinel, with the configured login or without one."""
+    """A connection to a Sentinel with the configured login, or to who may be none, without."""
     if not login:
         return Link(address, timeout=SENTINEL_TIMEOUT, closed=closed)
     secret = password(None, config.password_file)

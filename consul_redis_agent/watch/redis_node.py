@@ -8,9 +8,10 @@ those are what the poll is for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from math import inf, isfinite
 
 from redis.exceptions import NoPermissionError, ResponseError
@@ -18,9 +19,11 @@ from tenacity import wait_exponential_jitter
 
 from consul_redis_agent import names
 from consul_redis_agent.clock import clock
-from consul_redis_agent.decide.facts import Address, Node, Peer, Role, Silence, whole
+from consul_redis_agent.decide.facts import Address, Node, Peer, Role, Sentinel, Silence, whole
 from consul_redis_agent.errors import Unanswered
-from consul_redis_agent.watch.link import Link
+from consul_redis_agent.text import plain
+from consul_redis_agent.watch import reply
+from consul_redis_agent.watch.link import INFO_LIMIT, Link
 from consul_redis_agent.watch.looks import Looks
 
 POLL = 1.0
@@ -31,6 +34,10 @@ PROBE = 0.1
 """Seconds for a connection to the published address, where the one that is watched refuses."""
 SECTIONS = ("INFO", "server", "persistence", "replication")
 """Redis 7 and Valkey take several sections; an older one refuses, and gives everything to a plain INFO."""
+LINES = 4096
+"""Lines of INFO: some 300, and one for each replica, database, or master of a Sentinel."""
+REPLICAS = 256
+"""Replicas that are read from one answer; a master has a handful."""
 
 
 class RedisWatch(Looks):
@@ -51,6 +58,8 @@ class RedisWatch(Looks):
         self.fact: Node | Silence | None = None
         self.announced: Address | None = None
         """``replica-announce-ip`` and ``-port``, where both are set and the login may read them."""
+        self.missed = 0
+        """How many looks have failed since the start."""
         self._link = link(self._lost)
         self._changed, self._closed, self._published = changed, closed, published
         self._closed_at = -inf
@@ -62,11 +71,19 @@ class RedisWatch(Looks):
         self.counts_refusals = False
         self.refused = 0
         """Logins that the node has refused since its start, as long as they are to be counted; Redis 6.2 and later."""
+        self._info = ""
+        """The last INFO."""
+        self._followed: Address | None = None
+        """The last master that the node has followed."""
 
     def show_anew(self) -> None:
         """Look now, and call ``changed`` whatever is seen."""
         self._tell_anyway = True
         self.look_again()
+
+    def names(self, address: Address) -> bool:
+        """Whether the node has logged in there, or was logged into from there: it names its master or its replica so."""
+        return address == self._followed or address in announced_replicas(self._info)
 
     def _lost(self) -> None:
         self._closed_at = clock()
@@ -94,7 +111,7 @@ class RedisWatch(Looks):
             self._command = ("INFO",)
             (answer,) = await self._link.ask(self._command)
         if isinstance(answer, Exception):
-            raise Unanswered(f"it refuses INFO: {answer}")
+            raise refused(answer)
         info = parse_info(answer)
         fact = node(info, began)
         if more:
@@ -102,7 +119,8 @@ class RedisWatch(Looks):
         if not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id:
             (answer,) = await self._link.ask(("CONFIG", "GET", "replica-announce-*"))
             self.announced = parse_announce(answer)
-        self._misses = 0
+        self._misses, self._info = 0, answer
+        self._followed = fact.follows or self._followed
         before, self.fact = self.fact, replace(fact, turned=self._turned(fact))
         self._answered = self.fact
         if self._tell_anyway or not (isinstance(before, Node) and replace(before, at=fact.at) == self.fact):
@@ -121,6 +139,7 @@ class RedisWatch(Looks):
 
     def _missed(self, error: Unanswered) -> None:
         self._misses += 1
+        self.missed += 1
         self.fact = Silence(clock(), str(error), self._misses, gone=error.gone)
         self._changed()
 
@@ -145,48 +164,95 @@ async def accepts(address: Address) -> bool:
     try:
         async with asyncio.timeout(PROBE):
             made = await names.connect(address.host, address.port, PROBE)
-    except (OSError, TimeoutError):
+    except (OSError, ValueError, TimeoutError):  # a name of more than 63 characters between two dots is a ValueError
         return False
     made.close()
     return True
 
 
+def is_of_group(address: Address, sentinels: Iterable[Sentinel]) -> bool:
+    """Whether one of these Sentinels lists a node of its group at this address."""
+    return any(address == s.master or address in s.run_ids for s in sentinels)
+
+
 async def ask_peer(address: Address, link: Link) -> Peer:
-    """What another node says of itself. Raises :class:`~consul_redis_agent.watch.link.Unanswered`."""
+    """What another node says of itself. Raises Unanswered, also where it wants a login and ``link`` has none."""
     began = clock()
     try:
         (answer,) = await link.ask(("INFO", "replication"))
     finally:
         await link.close()
     if isinstance(answer, Exception):
-        raise Unanswered(f"it refuses INFO: {answer}")
+        raise refused(answer)
     info = parse_info(answer)
-    return Peer(began, address, _role(info), _follows(info), info.get("master_replid", ""))
+    role = _role(info)
+    return Peer(began, address, role, _follows(info, role), _replication_id(info))
+
+
+def refused(answer: Exception) -> Unanswered:
+    """The error for a node that does not tell of itself."""
+    return Unanswered(f"it refuses INFO: {plain(str(answer))}")
 
 
 def parse_info(answer: object) -> Mapping[str, str]:
-    """INFO's ``key:value`` lines. A value may hold colons (IPv6); what is not a pair is passed over.
+    """INFO's ``key:value`` lines. A value may hold colons (IPv6); what is not a pair is passed over, and the first one counts.
 
-    Raises Unanswered if the answer is not text.
+    What replicas have announced, which may hold whole lines, is left out: it stands between ``slave0`` and
+    ``master_replid``. Raises Unanswered if the answer is not text, or more than INFO can be.
     """
+    before, _, after = _around_replicas(answer)
+    lines = before.split("\r\n")
+    if after:
+        lines += after.split("\r\n")
+    if len(lines) > LINES:
+        raise Unanswered(f"INFO has more than {LINES} lines; is it a Redis server?")
+    lines.reverse()
+    return dict([line.split(":", 1) for line in lines if ":" in line])
+
+
+def announced_replicas(answer: object) -> frozenset[Address]:
+    """Where the replicas are, as INFO's ``slaveN:ip=…,port=…`` lines have it. Raises Unanswered as :func:`parse_info`."""
+    return frozenset(islice(_replicas(_around_replicas(answer)[1]), REPLICAS))
+
+
+def _around_replicas(answer: object) -> tuple[str, str, str]:
+    """INFO before, in and after the lines about replicas."""
     if not isinstance(answer, str):
         raise Unanswered("INFO is not text; is it a Redis server?")
-    return dict([line.split(":", 1) for line in answer.splitlines() if ":" in line])
+    if len(answer) > INFO_LIMIT:
+        raise Unanswered(f"INFO is larger than {INFO_LIMIT} bytes; is it a Redis server?")
+    begin = answer.find("\r\nslave0:")
+    end = answer.rfind("\r\nmaster_replid:") if begin >= 0 else -1
+    if end < begin or begin < 0:
+        return answer, "" if begin < 0 else answer[begin:], ""
+    return answer[:begin], answer[begin:end], answer[end:]
+
+
+def _replicas(lines: str) -> Iterator[Address]:
+    for line in lines.split("\r\n", LINES):
+        key, _, value = line.partition(":")
+        if key.startswith("slave") and key[5:].isdecimal():
+            fields = dict(field.partition("=")[::2] for field in value.split(","))
+            if known := reply.address(fields.get("ip", ""), fields.get("port", ""), key):
+                yield known
 
 
 def parse_announce(answer: object) -> Address | None:
-    """The announced address in an answer to CONFIG GET; None where there is none, or where it is refused."""
-    if not isinstance(answer, list):
+    """The announced address in an answer to CONFIG GET; None where there is none, or where it is refused.
+
+    Raises Unanswered if it is no answer to that.
+    """
+    if isinstance(answer, Exception):
         return None
-    values = dict(zip(answer[::2], answer[1::2], strict=False))
-    host, port = values.get("replica-announce-ip"), values.get("replica-announce-port")
-    return Address(host, int(port)) if host and port and port.isdigit() and int(port) else None
+    values = reply.pairs(answer, "CONFIG GET")
+    host, port = values.get("replica-announce-ip", ""), values.get("replica-announce-port", "")
+    return reply.address(host, port, "replica-announce-ip")
 
 
 def node(info: Mapping[str, str], at: float) -> Node:
     """The fact in one INFO (sections server, persistence, replication). Raises Unanswered if it is not there."""
     role = _role(info)
-    run_id = info.get("run_id", "")
+    run_id = reply.word(info.get("run_id", ""), "run_id of INFO")
     if not run_id:
         raise Unanswered("INFO has no run_id; is it a Redis server?")
     return Node(
@@ -196,8 +262,8 @@ def node(info: Mapping[str, str], at: float) -> Node:
         loading=info.get("loading", "0") != "0" or info.get("async_loading", "0") != "0",
         link_up=info.get("master_link_status") == "up" and info.get("master_sync_in_progress", "0") == "0",
         lag=_number(info.get("master_last_io_seconds_ago", "0")),
-        follows=_follows(info),
-        replication_id=info.get("master_replid", ""),
+        follows=_follows(info, role),
+        replication_id=_replication_id(info),
     )
 
 
@@ -210,16 +276,21 @@ def _role(info: Mapping[str, str]) -> Role:
         case None:
             raise Unanswered("INFO has no role; is it a Redis server?")
         case other:
-            raise Unanswered(f"INFO says role:{other[:20]}, which is neither master nor replica")
+            raise Unanswered(f"INFO says role:{plain(other, 20)}, which is neither master nor replica")
 
 
-def _follows(info: Mapping[str, str]) -> Address | None:
-    port = whole(info.get("master_port", ""), 65535)
-    return Address(info["master_host"], port) if port and "master_host" in info else None
+def _follows(info: Mapping[str, str], role: Role) -> Address | None:
+    if role is Role.MASTER:
+        return None
+    return reply.address(info.get("master_host", ""), info.get("master_port", ""), "master_host of INFO")
+
+
+def _replication_id(info: Mapping[str, str]) -> str:
+    return reply.word(info.get("master_replid", ""), "master_replid of INFO")
 
 
 def _number(text: str) -> float:
     with suppress(ValueError):
         if isfinite(number := float(text)):
             return number
-    raise Unanswered(f"INFO says {text[:20]!r} where a number belongs")
+    raise Unanswered(f"INFO says {plain(text, 20)!r} where a number belongs")

@@ -21,6 +21,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_never, wait_ex
 from consul_redis_agent.clock import clock, until_tick
 from consul_redis_agent.decide.facts import Address, Selection, Sentinel, whole
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.text import is_word, plain
+from consul_redis_agent.watch import reply
 from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.looks import Looks
 from consul_redis_agent.watch.redis_node import parse_info
@@ -36,7 +38,7 @@ ATTENDED = 1.5
 FULL_EVERY = 15
 """Every so many quiet look-ups also the lists of replicas and Sentinels are read again."""
 AT_ONCE = 200
-"""Questions that are sent before their answers are read."""
+"""Questions that are sent before their answers are read, and events that are taken in before others have their turn."""
 QUIET = ("GET-MASTER-ADDR-BY-NAME", "MASTER")
 WHOLE = (*QUIET, "REPLICAS", "SENTINELS")
 BACKOFF = wait_exponential_jitter(multiplier=0.05, exp_base=2.0, max=0.5, jitter=0.1)
@@ -45,6 +47,9 @@ DEAF = 10.0
 """Seconds until a refused subscription is tried again: the right may be given at any time."""
 EPOCH_LIMIT = 2**64 - 1
 """An epoch is a uint64_t in sentinel.c."""
+QUORUM_LIMIT = 1000
+PEERS, REPLICAS, MASTERS = 64, 256, 1024
+"""Sentinels, replicas and masters that are taken from one answer. A quorum has three to seven, a group a handful."""
 
 
 class SentinelWatch(Looks):
@@ -85,6 +90,8 @@ class SentinelWatch(Looks):
         self._due = 0.0
         self._quiet_looks = 0
         self._failovers = Failovers()
+        self._left_out: set[tuple[str, str]] = set()
+        """The lists that were too long when they were read last, by master name and kind."""
 
     def look_again(self, name: str | None = None) -> None:
         """Look everything up now rather than at the next period, or everything about one master."""
@@ -144,9 +151,9 @@ class SentinelWatch(Looks):
         self._began = began
         if not self._commands.open:
             answer, server = await self._commands.ask(("SENTINEL", "MYID"), ("INFO", "server"))
-            if isinstance(answer, str):
-                self.id = answer
-            self.process = parse_info(server).get("run_id", "") if isinstance(server, str) else ""
+            if isinstance(answer, str) and (id_ := reply.word(answer, "the answer to SENTINEL MYID")):
+                self.id = id_
+            self.process = parse_info(server).get("run_id", "")[: reply.WORD_LIMIT] if isinstance(server, str) else ""
             self._full = True
         find_names = self.find_names  # may change while the answers are awaited
         wanted = self._wanted(began)
@@ -161,7 +168,7 @@ class SentinelWatch(Looks):
         masters = _masters(answers.pop()) if find_names else {}
         found = {name for name, known in masters.items() if self.masters.get(name) != known}
         self.masters = masters
-        tilt = isinstance(info, str) and "sentinel_tilt:1" in info
+        tilt = isinstance(info, str) and "sentinel_tilt:1" in info.split("\r\n")
         rest = iter(answers)
         for name, whats in wanted.items():
             address, master, *listed = islice(rest, len(whats))
@@ -183,45 +190,61 @@ class SentinelWatch(Looks):
     def _fact(self, name: str, at: float, address: Any, master: Any, listed: list[Any], *, tilt: bool) -> Sentinel:
         for answer in (address, master, *listed):
             if isinstance(answer, ResponseError):
-                denied = isinstance(answer, NoPermissionError)
-                error = f"refuses: {answer}" if denied else f"does not monitor {name!r} ({answer})"
+                denied, said = isinstance(answer, NoPermissionError), plain(str(answer))
+                error = f"refuses: {said}" if denied else f"does not monitor {name!r} ({said})"
                 return Sentinel(at, self.id, self.address, self.process, error=error, tilt=tilt)
         if address is None:
             return Sentinel(at, self.id, self.address, self.process, error=f"does not monitor {name!r}", tilt=tilt)
-        try:
-            fields = _fields(master)
-            named = Address(str(address[0]), int(address[1]))
-            before = self.facts[name]
-            flags = fields["flags"].split(",")
-            down, failing_over = "s_down" in flags or "o_down" in flags, "failover_in_progress" in flags
-            since = at if before.promoting is None else before.promoting_since
-            if not listed:
-                quiet = replace(before, at=at, id=self.id, master=named, epoch=int(fields["config-epoch"]), tilt=tilt)
-                quiet = replace(quiet, down=down, promoting=(before.promoting or "") if failing_over else None)
-                quiet = replace(quiet, promoting_since=since) if failing_over else replace(quiet, selection=None)
-                if replace(quiet, at=before.at) != before or before.error:
-                    self.look_again(name)
-                return quiet
-            replicas = [_fields(r) for r in listed[0]]
-            sentinels = [_fields(s) for s in listed[1]]
-            return Sentinel(
-                at=at,
-                id=self.id,
-                address=self.address,
-                process=self.process,
-                tilt=tilt,
-                master=named,
-                epoch=int(fields["config-epoch"]),
-                run_ids={_address(i): i["runid"] for i in (fields, *replicas) if i["runid"]},
-                peers={s["runid"] or str(_address(s)): _address(s) for s in sentinels},
-                selection=self._failovers.selection(name, fields, replicas, clock()),
-                quorum=whole(fields.get("quorum", ""), 1000) or 0,
-                down=down,
-                promoting=_promoted(replicas) if failing_over else None,
-                promoting_since=since if failing_over else -inf,
+        named, fields, what = _named(address), reply.pairs(master, "SENTINEL MASTER"), "SENTINEL MASTER"
+        epoch = reply.number(fields.get("config-epoch"), f"config-epoch of {what}", EPOCH_LIMIT)
+        before = self.facts[name]
+        flags = reply.part(fields, "flags", what).split(",")
+        down, failing_over = "s_down" in flags or "o_down" in flags, "failover_in_progress" in flags
+        since = at if before.promoting is None else before.promoting_since
+        if not listed:
+            quiet = replace(before, at=at, id=self.id, master=named, epoch=epoch, tilt=tilt)
+            quiet = replace(quiet, down=down, promoting=(before.promoting or "") if failing_over else None)
+            quiet = replace(quiet, promoting_since=since) if failing_over else replace(quiet, selection=None)
+            if replace(quiet, at=before.at) != before or before.error:
+                self.look_again(name)
+            return quiet
+        replicas = self._members(name, listed[0], "SENTINEL REPLICAS", REPLICAS)
+        sentinels = self._members(name, listed[1], "SENTINEL SENTINELS", PEERS)
+        known = reply.addresses((fields, *replicas), "SENTINEL MASTER and REPLICAS")
+        return Sentinel(
+            at=at,
+            id=self.id,
+            address=self.address,
+            process=self.process,
+            tilt=tilt,
+            master=named,
+            epoch=epoch,
+            run_ids={place: run_id for place, run_id in known if run_id},
+            peers={run_id or str(place): place for place, run_id in reply.addresses(sentinels, "SENTINEL SENTINELS")},
+            selection=self._failovers.selection(name, fields, replicas, clock()),
+            quorum=whole(fields.get("quorum", ""), QUORUM_LIMIT) or 0,
+            down=down,
+            promoting=_promoted(replicas) if failing_over else None,
+            promoting_since=since if failing_over else -inf,
+        )
+
+    def _members(self, name: str, answer: Any, what: str, limit: int) -> list[dict[str, str]]:
+        """The first of a list; says once that it is longer."""
+        members, count = reply.each(answer, what, limit), len(answer)
+        if count <= limit:
+            self._left_out.discard((name, what))
+        elif (name, what) not in self._left_out:
+            self._left_out.add((name, what))
+            log.warning(
+                "Sentinel at %s lists %d members in %s of %r, and the first %d are taken: "
+                "SENTINEL RESET there forgets those that do not exist",
+                self.address,
+                count,
+                what,
+                name,
+                limit,
             )
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise Unanswered(f"an answer that is not Sentinel's ({type(error).__name__}: {error})") from error
+        return members
 
     def _missed(self, error: Unanswered) -> None:
         now = clock()
@@ -248,17 +271,19 @@ class SentinelWatch(Looks):
                 self.look_again()  # whatever happened before the subscription
                 with suppress(Unanswered):  # the connection is closed then: subscribe again
                     while True:
-                        self._heed(await self._events.push())
+                        for _ in range(AT_ONCE):
+                            self._heed(await self._events.push())
+                        await asyncio.sleep(0)  # a flood keeps nobody else from its turn
         finally:
             await self._events.close()
 
     async def _subscribe(self) -> None:
         while isinstance(answer := (await self._events.ask(("PSUBSCRIBE", "*")))[0], ResponseError):
-            if self.deaf != str(answer):
-                self.deaf = str(answer)
+            if self.deaf != (said := plain(str(answer))):
+                self.deaf = said
                 log.warning(
                     "Sentinel at %s refuses PSUBSCRIBE, so failovers are seen late; tried again every %.0f s: %s",
-                    self.address, DEAF, answer,
+                    self.address, DEAF, said,
                 )  # fmt: skip
             await asyncio.sleep(DEAF)
         self.deaf = ""
@@ -301,6 +326,8 @@ class Failovers:
         if name is None:
             return None
         if channel == "+try-failover":
+            if len(self._tried) >= MASTERS:
+                self._tried.clear()
             self._tried[name] = self._epoch
             self._elected.pop(name, None)
         elif channel == "+elected-leader" and self._tried.get(name, -1) >= 0:
@@ -341,9 +368,10 @@ def parse_hello(text: str) -> tuple[Address, str, str] | None:
 
     ``ip,port,runid,current_epoch,master_name,master_ip,master_port,master_config_epoch``
     """
-    match text.split(","):
-        case [ip, port, run_id, _, name, _, _, _] if ip and name and (number := whole(port, 65535)):
-            return Address(ip, number), run_id, name
+    match text.split(",", 8):
+        case [ip, port, run_id, _, name, _, _, _] if is_word(run_id, reply.WORD_LIMIT) and reply.is_name(name):
+            where = reply.address(ip, port, "a hello")
+            return (where, run_id, name) if where else None
     return None
 
 
@@ -352,27 +380,28 @@ def _promoted(replicas: Iterable[Mapping[str, str]]) -> str:
     return next((r["runid"] for r in replicas if "promoted" in r.get("flags", "").split(",")), "")
 
 
-def _fields(answer: Any) -> dict[str, str]:
-    """The flat list ``[key, value, …]`` of a RESP2 map."""
-    return dict(zip(answer[::2], answer[1::2], strict=True))
-
-
-def _address(fields: Mapping[str, str]) -> Address:
-    return Address(fields["ip"], int(fields["port"]))
+def _named(answer: Any) -> Address:
+    """The answer to GET-MASTER-ADDR-BY-NAME."""
+    match answer:
+        case [str() as host, str() as port] if known := reply.address(host, port, "the master's address"):
+            return known
+    raise reply.misread("GET-MASTER-ADDR-BY-NAME has no address")
 
 
 def _masters(answer: Any) -> dict[str, tuple[Address, str]]:
+    """The masters in an answer to SENTINEL MASTERS, by name, with address and run id; none where that is refused."""
     if isinstance(answer, ResponseError):
         return {}
-    try:
-        return {m["name"]: (_address(m), m["runid"]) for m in map(_fields, answer)}
-    except (KeyError, ValueError, TypeError) as error:
-        raise Unanswered(f"an answer that is not Sentinel's ({type(error).__name__}: {error})") from error
+    what = "SENTINEL MASTERS"
+    every = reply.each(answer, what, MASTERS)
+    return {reply.part(m, "name", what): found for m in every for found in reply.addresses([m], what)}
 
 
 async def hello(link: Link, timeout: float) -> tuple[Address, str, str]:  # noqa: ASYNC109 - seconds until silence is an answer
     """The next hello of any Sentinel, on a link that is subscribed. Raises Unanswered if none comes in time."""
+    ends = clock() + timeout
     while True:
-        match await link.push(timeout):
+        match await link.push(max(0.0, ends - clock())):  # whatever else comes is no reason to wait for longer
             case ["message", str(), str(text)] if heard := parse_hello(text):
                 return heard
+        await asyncio.sleep(0)

@@ -82,4 +82,5 @@ class Stage:
         if self._eyes:
             self._console.print(text, style=style, markup=False)
         else:
-            say(text)
+            for line in text.split("\n"):
+                say(line)
