@@ -25,13 +25,14 @@ def main(args: argparse.Namespace) -> int:
     socket = socket_path(args)
     snapshot = ask(socket)
     try:
-        shown = [*lines(snapshot, time.time())]
         well = is_well(snapshot)
+        if args.json or not is_terminal():
+            # JSON escapes every other control character by itself
+            shown = json.dumps(snapshot, indent=2).replace("\x7f", "\\u007f").split("\n")
+        else:
+            shown = [*lines(snapshot, time.time())]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise LocalError(f"what listens at {socket} is not consul-redis-agent of this version") from None
-    if args.json or not is_terminal():
-        # JSON escapes all but this one by itself
-        shown = json.dumps(snapshot, indent=2).replace("\x7f", "\\u007f").split("\n")
     for line in shown:
         say(line)
     return 0 if well else 1

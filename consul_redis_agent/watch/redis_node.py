@@ -117,8 +117,8 @@ class RedisWatch(Looks):
         if more:
             self.refused = sum(_count(info.get(f"errorstat_{error}", "")) for error in ("WRONGPASS", "NOAUTH"))
         if not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id:
-            (answer,) = await self._link.ask(("CONFIG", "GET", "replica-announce-*"))
-            self.announced = parse_announce(answer)
+            (announced,) = await self._link.ask(("CONFIG", "GET", "replica-announce-*"))
+            self.announced = parse_announce(announced)
         self._misses, self._info = 0, answer
         self._followed = fact.follows or self._followed
         before, self.fact = self.fact, replace(fact, turned=self._turned(fact))

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from consul_redis_agent.cli import _complain
 from consul_redis_agent.commands.belonging import Belonging
 from consul_redis_agent.commands.check_entries import others_findings, own_findings
 from consul_redis_agent.commands.check_redis import explain_login
-from consul_redis_agent.commands.screen import Finding, Level, show
+from consul_redis_agent.commands.screen import Finding, Level, say, show
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.consul.form import EPOCH
 from consul_redis_agent.decide.claim import Claim
@@ -51,6 +52,27 @@ def test_findings_for_eyes_have_colours_and_columns(monkeypatch: pytest.MonkeyPa
     assert "says master [x]" in said
     assert said.count("service") == 4
     assert "→" in said
+
+
+@pytest.mark.parametrize("eyes", [True, False])
+def test_what_others_say_steers_no_terminal(monkeypatch: pytest.MonkeyPatch, eyes: bool) -> None:
+    """Neither in a finding nor in a line, nor in an error."""
+
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return eyes
+
+    screen = Screen()
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, screen)
+    monkeypatch.setenv("TERM", "dumb")
+    steers = "\x1b[2J\x07\x7f\x9b2J\r\u202e"
+    show([Finding(Level.FAIL, steers, steers, steers)])
+    say(f"node {steers}", steers)
+    _complain(f"consul-redis-agent: {steers}")
+    written = screen.getvalue()
+    assert written.count(r"\x1b[2J") == 6
+    assert all(char.isprintable() or char in "\n\t" for char in written)
 
 
 def entry(id_: str, address: Address, *, passing: bool = True, **more: Any) -> Entry:

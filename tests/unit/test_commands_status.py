@@ -133,6 +133,39 @@ async def test_status_asks_the_running_agent(
             assert json.loads(said) == snapshot
 
 
+@pytest.mark.parametrize("eyes", [True, False])
+async def test_what_others_say_steers_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, eyes: bool
+) -> None:
+    """A master's name, an address, an error and an entry are anybody's; for programs they stay what they are."""
+    monkeypatch.setattr(status, "is_terminal", lambda: eyes)
+    steers = "\x1b[2J\x1b]0;x\x07\x7f\x9b2J\u202e\r\nrole"
+    snapshot = deepcopy(SNAPSHOT)
+    node = snapshot["nodes"][0]
+    node |= {"master_name": steers, "address": steers, "sentence": steers, "errors": {steers: steers}}
+    node["sentinels"][0]["vote"] = node["sentinels"][2]["error"] = node["entries"][0]["id"] = steers
+    server = Server(snapshot=lambda: snapshot, metrics=bytes, healthy=lambda: (True, ""))
+    await server.listen_unix(tmp_path / "s")
+    try:
+        assert await asyncio.to_thread(cli.main, ["status", "--socket", str(tmp_path / "s")]) == 1
+    finally:
+        await server.close()
+    said = capsys.readouterr().out
+    assert all(line.isprintable() for line in said.split("\n"))
+    assert (r"\x1b[2J" in said) if eyes else (json.loads(said) == snapshot)
+
+
+async def test_a_snapshot_of_other_types_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of another version, or of something else."""
+    server = Server(snapshot=lambda: {"nodes": [7]}, metrics=bytes, healthy=lambda: (True, ""))
+    await server.listen_unix(tmp_path / "s")
+    try:
+        assert await asyncio.to_thread(cli.main, ["status", "--socket", str(tmp_path / "s")]) == 1
+    finally:
+        await server.close()
+    assert capsys.readouterr().err.endswith("is not consul-redis-agent of this version\n")
+
+
 def test_no_agent_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the place that was tried."""
     assert cli.main(["status", "--socket", str(tmp_path / "s")]) == 1

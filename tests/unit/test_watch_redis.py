@@ -87,6 +87,20 @@ async def test_a_look_that_fails_in_between_hides_no_turn() -> None:
         assert turned(watch) > -inf
 
 
+async def test_every_look_that_fails_is_counted() -> None:
+    """Also those between two answers: the metric counts them."""
+    async with watching() as (watch, redis, _):
+        for silent in (True, False, True):
+            redis.silent = silent
+            await watch.fresh()
+        assert watch.missed >= 2
+        before = watch.missed
+        redis.silent = False
+        await watch.fresh()
+        await watch.fresh()
+        assert watch.missed == before
+
+
 async def test_a_node_that_starts_as_master_has_not_turned() -> None:
     """An old master that comes back says master from its first word on, and is another life of the node."""
     async with watching() as (watch, redis, _):
