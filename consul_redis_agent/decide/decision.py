@@ -39,6 +39,7 @@ class Reason(StrEnum):
     SILENT = "Redis does not answer"
     LOADING = "Redis is loading its data"
     LINK_DOWN = "the link to the master is down"
+    HIDDEN = "not to be seen (replica-announced no)"
     LAGGING = "too far behind the master"
     NEWER_CLAIM = "another node holds a newer claim"
     OUTVOTED = "Sentinel names another node"

@@ -71,10 +71,14 @@ class Node:
     link_up: bool = False
     """A replica's link to its master is up and no full synchronisation is running."""
     lag: float = 0.0
-    """A replica: seconds since it last heard from its master (``master_last_io_seconds_ago``)."""
+    """A replica: seconds since it last heard from its master, or lost it; infinite if this life of it never was in sync."""
     follows: Address | None = None
     """A replica: the master that it follows."""
     replication_id: str = ""
+    serves: bool = True
+    """A replica: it answers reads now, also with its link down, and with whole data: no full synchronisation is running."""
+    announced: bool = True
+    """A replica: others may see it (``replica-announced``)."""
     turned: float = -inf
     """When this life of the node had turned from replica to master, as far as that was seen; -inf where it was not."""
 

@@ -62,7 +62,8 @@ class State(StrEnum):
     GONE = "nothing listens"
     SILENT = "no answer, or BUSY"
     LOADING = "loading"
-    LINK_DOWN = "a replica whose link is down"
+    HIDDEN = "a replica that is not to be seen"
+    LINK_DOWN = "a replica whose link is down, for too long or without data to serve"
     LAGGING = "a replica too far behind"
     REPLICA = "a replica"
     NOWHERE = "a healthy replica, at no address that others could use"
@@ -113,6 +114,7 @@ TABLE = (
     _row(1, Reason.PATIENT, Verdict.MASTER, State.SILENT, Backing.UP, Standing.OWN),
     _row(1, Reason.SILENT, Verdict.NONE, node=(State.SILENT, State.GONE)),
     _row(1, Reason.LOADING, Verdict.NONE, node=State.LOADING),
+    _row(1, Reason.HIDDEN, Verdict.NONE, node=State.HIDDEN),
     _row(1, Reason.LINK_DOWN, Verdict.NONE, node=State.LINK_DOWN),
     _row(1, Reason.LAGGING, Verdict.NONE, node=State.LAGGING),
     _row(4, Reason.NO_CATALOG, Verdict.KEEP, what=Standing.UNREAD),
@@ -194,8 +196,10 @@ def _state(facts: Facts, policy: Policy) -> State:
         return State.LOADING
     if node.role is Role.MASTER:
         return State.MASTER if facts.address else State.MASTER_NOWHERE
-    if not node.link_up:
-        return State.LINK_DOWN
+    if not node.announced:
+        return State.HIDDEN
+    if not node.link_up and not (node.serves and node.lag <= policy.max_lag):
+        return State.LINK_DOWN  # until then reads go on through a failover
     if node.lag > policy.max_lag:
         return State.LAGGING
     return State.REPLICA if facts.address else State.NOWHERE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from consul_redis_agent.decide.backing import Backed
 from consul_redis_agent.decide.decision import Policy, Reason
 from consul_redis_agent.decide.facts import Facts, Node, Silence
@@ -16,7 +18,8 @@ _SENTENCES = {
     Reason.PATIENT: "Redis does not answer ({silent}), but {why}.",
     Reason.SILENT: "Redis does not answer: {silent}.",
     Reason.LOADING: "Redis answers but is still loading its data.",
-    Reason.LINK_DOWN: "Redis is a replica{of}, but its link is down.",
+    Reason.HIDDEN: "Redis is a replica{of}, and not to be seen (replica-announced no).",
+    Reason.LINK_DOWN: "Redis is a replica{of}, but its link is down{lost}.",
     Reason.LAGGING: "Redis is a replica{of}, last heard {lag:g} s ago; {max_lag:g} s are allowed.",
     Reason.REPLICATES: "Redis is a healthy replica{of}.",
     Reason.NO_ADDRESS: "No address of the node is known that other hosts could use; set `announce` for it.",
@@ -73,6 +76,7 @@ def sentence(
         what=what,
         What=_capital(what),
         of=f" of {node.follows}" if node and node.follows else "",
+        lost=_lost(node, policy),
         lag=node.lag if node else 0.0,
         max_lag=policy.max_lag,
         role=node.role if node else "master",
@@ -80,6 +84,16 @@ def sentence(
         need=f", {view.need} are needed" if view and view.known else "",
         evicts=_evicts([held for held in evict if view and held in view.false]),
     )
+
+
+def _lost(node: Node | None, policy: Policy) -> str:
+    if node is None or node.link_up:
+        return ""
+    if not node.serves:
+        return ", and it serves no data meanwhile, or copies all of it anew"
+    if node.lag == inf:
+        return ", and it never was in sync"
+    return f" for {node.lag:.0f} s; {policy.max_lag:g} s are allowed"
 
 
 def _evicts(false: list[Held]) -> str:

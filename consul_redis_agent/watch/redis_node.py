@@ -32,6 +32,9 @@ BACKOFF = wait_exponential_jitter(multiplier=0.002, exp_base=3.0, max=1.0, jitte
 """Between looks that failed. The first repeat comes at once: a dying node refuses a few milliseconds after it closed."""
 PROBE = 0.1
 """Seconds for a connection to the published address, where the one that is watched refuses."""
+SETTINGS = (("CONFIG", "GET", "replica-announce-*"), ("CONFIG", "GET", "replica-serve-stale-data"))
+NEVER = 10.0**8
+"""Seconds since its link was lost that an older Redis tells of one that never was up: since 1970."""
 SECTIONS = ("INFO", "server", "persistence", "replication")
 """Redis 7 and Valkey take several sections; an older one refuses, and gives everything to a plain INFO."""
 LINES = 4096
@@ -68,6 +71,8 @@ class RedisWatch(Looks):
         self._command: tuple[str, ...] = SECTIONS
         self._misses = 0
         self._tell_anyway = False
+        self._in_sync = "", -inf
+        """The last life of the node that was seen in sync, and when it last heard from its master."""
         self.counts_refusals = False
         self.refused = 0
         """Logins that the node has refused since its start, as long as they are to be counted; Redis 6.2 and later."""
@@ -116,9 +121,12 @@ class RedisWatch(Looks):
         fact = node(info, began)
         if more:
             self.refused = sum(_count(info.get(f"errorstat_{error}", "")) for error in ("WRONGPASS", "NOAUTH"))
-        if not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id:
-            (announced,) = await self._link.ask(("CONFIG", "GET", "replica-announce-*"))
+        fact = replace(fact, lag=self._lag(fact))
+        new = not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id
+        if new or (fact.role is Role.REPLICA and not fact.link_up):
+            announced, stale = await self._link.ask(*SETTINGS)
             self.announced = parse_announce(announced)
+            fact = replace(fact, serves=fact.serves and (fact.link_up or parse_serves_stale(stale)))
         self._misses, self._info = 0, answer
         self._followed = fact.follows or self._followed
         before, self.fact = self.fact, replace(fact, turned=self._turned(fact))
@@ -126,6 +134,15 @@ class RedisWatch(Looks):
         if self._tell_anyway or not (isinstance(before, Node) and replace(before, at=fact.at) == self.fact):
             self._tell_anyway = False
             self._changed()
+
+    def _lag(self, fact: Node) -> float:
+        """Redis forgets when it lost its master where it is given another one (``replicationSetMaster``); this does not."""
+        if fact.role is Role.MASTER:
+            return 0.0
+        if fact.link_up:
+            self._in_sync = fact.run_id, fact.at - fact.lag
+        run_id, at = self._in_sync
+        return min(fact.lag, fact.at - at) if run_id == fact.run_id else fact.lag
 
     def _turned(self, fact: Node) -> float:
         """When this life of the node had turned from replica to master, if it did so under our eyes."""
@@ -249,19 +266,29 @@ def parse_announce(answer: object) -> Address | None:
     return reply.address(host, port, "replica-announce-ip")
 
 
+def parse_serves_stale(answer: object) -> bool:
+    """Whether a replica answers reads while its link is down, as far as that is told."""
+    return not (isinstance(answer, list) and "no" in answer)
+
+
 def node(info: Mapping[str, str], at: float) -> Node:
     """The fact in one INFO (sections server, persistence, replication). Raises Unanswered if it is not there."""
     role = _role(info)
     run_id = reply.word(info.get("run_id", ""), "run_id of INFO")
     if not run_id:
         raise Unanswered("INFO has no run_id; is it a Redis server?")
+    up, syncing = info.get("master_link_status") == "up", info.get("master_sync_in_progress", "0") != "0"
+    heard = _number(info.get("master_last_io_seconds_ago", "0"))
+    lost = _number(info.get("master_link_down_since_seconds", "-1"))
     return Node(
         at=at,
         run_id=run_id,
         role=role,
         loading=info.get("loading", "0") != "0" or info.get("async_loading", "0") != "0",
-        link_up=info.get("master_link_status") == "up" and info.get("master_sync_in_progress", "0") == "0",
-        lag=_number(info.get("master_last_io_seconds_ago", "0")),
+        link_up=up and not syncing,
+        lag=heard if up or role is Role.MASTER else lost if 0 <= lost < NEVER else inf,
+        serves=not syncing,
+        announced=info.get("replica_announced", "1") != "0",
         follows=_follows(info, role),
         replication_id=_replication_id(info),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from consul_redis_agent.decide.facts import Address
@@ -35,22 +37,44 @@ def wait_for(fleet: Fleet, *replicas: RedisNode, within: float = 3) -> None:
 
 
 def test_a_replica_without_link_leaves_and_comes_back(fleet_of_three: Fleet) -> None:
-    """One that follows an unreachable master is not published; the master and the other replica are not touched."""
+    """One that lost its master longer ago than max_lag is not published; the master and the other replica are not touched."""
     fleet, (one, two, three) = fleet_of_three, fleet_of_three.nodes
     two.ask("REPLICAOF", NOWHERE.host, str(NOWHERE.port))
-    wait_for(fleet, three)
+    wait_for(fleet, three, within=8)
     two.ask("REPLICAOF", one.address.host, str(one.address.port))
     wait_for(fleet, two, three, within=6)
 
 
 def test_replicas_of_a_dead_master_leave_and_come_back(fleet_of_three: Fleet) -> None:
-    """Without their master nobody is published; when it is back, all are, and nothing is held twice."""
+    """They go on for max_lag without it; when it is back, all are published, and nothing is held twice."""
     fleet, (one, two, three) = fleet_of_three, fleet_of_three.nodes
     one.kill()
-    wait_for_catalog(fleet.consuls[0], master(one)._replace(shown=False))  # the group's last claim
+    last_claim = master(one)._replace(shown=False)
+    wait_for_catalog(fleet.consuls[0], last_claim, replica(two), replica(three))
+    wait_for_catalog(fleet.consuls[0], last_claim, within=8)
     one.start()
     one.ask("CONFIG", "SET", "repl-ping-replica-period", "1")
     wait_for(fleet, two, three, within=6)
+
+
+def test_a_replica_that_serves_nothing_without_its_master_leaves_at_once(fleet_of_three: Fleet) -> None:
+    """``replica-serve-stale-data no``: reads would be refused."""
+    fleet, (one, two, three) = fleet_of_three, fleet_of_three.nodes
+    two.ask("CONFIG", "SET", "replica-serve-stale-data", "no")
+    two.ask("REPLICAOF", NOWHERE.host, str(NOWHERE.port))
+    wait_for(fleet, three, within=2.5)
+    two.ask("CONFIG", "SET", "replica-serve-stale-data", "yes")
+    two.ask("REPLICAOF", one.address.host, str(one.address.port))
+    wait_for(fleet, two, three, within=6)
+
+
+def test_a_replica_that_is_not_to_be_seen_is_not_published(fleet_of_three: Fleet) -> None:
+    """``replica-announced no``."""
+    fleet, (_, two, three) = fleet_of_three, fleet_of_three.nodes
+    two.ask("CONFIG", "SET", "replica-announced", "no")
+    wait_for(fleet, three)
+    two.ask("CONFIG", "SET", "replica-announced", "yes")
+    wait_for(fleet, two, three)
 
 
 def test_replicas_that_fall_behind_leave_and_come_back(fleet_of_three: Fleet) -> None:
@@ -72,3 +96,15 @@ def test_a_hung_replica_leaves_and_comes_back(fleet_of_three: Fleet) -> None:
     wait_for(fleet, three, within=5)
     two.resume()
     wait_for(fleet, two, three)
+
+
+def test_reads_go_on_while_sentinel_waits(fleet: Fleet) -> None:
+    """From the master's death until another one is promoted the replicas stay in DNS: they serve reads."""
+    fleet.populate(down_after=8000, agents=True)
+    one, *others = fleet.nodes
+    witness = fleet.witness(service="redis-replica")
+    witness.wait_for(*others, within=10)
+    began = time.monotonic()
+    one.kill()
+    witness.watch(7)
+    witness.assert_only(*others, since=began)

@@ -73,14 +73,23 @@ def test_a_healthy_replica_is_published_as_such() -> None:
 @pytest.mark.parametrize(
     ("node", "reason"),
     [
-        (replica(link_up=False), Reason.LINK_DOWN),
+        (replica(link_up=False, lag=10.1), Reason.LINK_DOWN),
+        (replica(link_up=False, lag=inf), Reason.LINK_DOWN),
+        (replica(link_up=False, serves=False), Reason.LINK_DOWN),
+        (replica(announced=False), Reason.HIDDEN),
         (replica(lag=10.1), Reason.LAGGING),
         (replica(loading=True), Reason.LOADING),
     ],
 )
 def test_a_replica_that_is_not_healthy_is_not_published(node: Node, reason: Reason) -> None:
-    """Link, lag and loading gate it."""
+    """Link, lag, loading, and what it is set up for, gate it."""
     assert outcome(judge(facts(node, sentinels("b", "b", "b")))) == (Verdict.NONE, reason)
+
+
+def test_a_replica_that_has_lost_its_master_a_moment_ago_is_published() -> None:
+    """Reads go on through a failover."""
+    node = replica(link_up=False, lag=9.9)
+    assert outcome(judge(facts(node, sentinels("b", "b", "b")))) == (Verdict.REPLICA, Reason.REPLICATES)
 
 
 def test_a_master_that_loads_is_not_published() -> None:

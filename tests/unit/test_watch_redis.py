@@ -20,11 +20,13 @@ class FakeRedis(Link):
 
     def __init__(self, lost: Callable[[], None]) -> None:
         self.role, self.run_id, self.silent, self.lost = "slave", "a1", False, lost
+        self.link, self.stale = "", "yes"
 
     async def ask(self, *commands: Sequence[str]) -> list[Any]:
         if self.silent:
             raise Unanswered("no answer")
-        return [[] if c[0] == "CONFIG" else f"run_id:{self.run_id}\r\nrole:{self.role}\r\n" for c in commands]
+        info = f"run_id:{self.run_id}\r\nrole:{self.role}\r\n{self.link}"
+        return [["replica-serve-stale-data", self.stale] if c[0] == "CONFIG" else info for c in commands]
 
     async def close(self) -> None:
         return
@@ -121,3 +123,39 @@ async def test_a_master_that_turned_replica_and_back_has_turned_anew() -> None:
         redis.role = "master"
         await watch.fresh()
         assert turned(watch) > first
+
+
+UP = "master_link_status:up\r\nmaster_last_io_seconds_ago:1\r\n"
+DOWN = "master_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\n"
+
+
+async def seen(watch: RedisWatch, redis: FakeRedis, link: str) -> Node:
+    """The fact once the node says this of its link."""
+    redis.link = link
+    await watch.fresh()
+    assert isinstance(watch.fact, Node)
+    return watch.fact
+
+
+async def test_a_lost_master_is_dated_though_redis_forgets_it() -> None:
+    """A node that is given another master tells no more since when it is without one; an older one says: since 1970."""
+    async with watching() as (watch, redis, _):
+        assert (await seen(watch, redis, f"{DOWN}master_link_down_since_seconds:-1\r\n")).lag == inf
+        assert (await seen(watch, redis, f"{DOWN}master_link_down_since_seconds:1608603251\r\n")).lag == inf
+        assert (await seen(watch, redis, f"{DOWN}master_link_down_since_seconds:7\r\n")).lag == 7
+        assert (await seen(watch, redis, UP)).lag == 1
+        for since in ("-1", "1608603251"):
+            assert 1 <= (await seen(watch, redis, f"{DOWN}master_link_down_since_seconds:{since}\r\n")).lag < 3
+        redis.run_id = "a2"
+        assert (await seen(watch, redis, f"{DOWN}master_link_down_since_seconds:-1\r\n")).lag == inf
+
+
+async def test_a_replica_that_copies_everything_or_serves_nothing_without_its_master_serves_no_reads() -> None:
+    """The first has no whole data; the second is set up so, which counts while its link is down only."""
+    async with watching() as (watch, redis, _):
+        assert (await seen(watch, redis, DOWN)).serves
+        assert not (await seen(watch, redis, f"{DOWN}master_sync_in_progress:1\r\n")).serves
+        redis.stale = "no"
+        assert not (await seen(watch, redis, DOWN)).serves
+        assert (await seen(watch, redis, UP)).serves
+        assert not (await seen(watch, redis, f"{UP}replica_announced:0\r\n")).announced
