@@ -73,6 +73,8 @@ class RedisWatch(Looks):
         self._tell_anyway = False
         self._in_sync = "", -inf
         """The last life of the node that was seen in sync, and when it last heard from its master."""
+        self._tells_settings = True
+        """Whether the login may ask for settings: else it is asked once in a life of the node."""
         self.counts_refusals = False
         self.refused = 0
         """Logins that the node has refused since its start, as long as they are to be counted; Redis 6.2 and later."""
@@ -123,9 +125,9 @@ class RedisWatch(Looks):
             self.refused = sum(_count(info.get(f"errorstat_{error}", "")) for error in ("WRONGPASS", "NOAUTH"))
         fact = replace(fact, lag=self._lag(fact))
         new = not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id
-        if new or (fact.role is Role.REPLICA and not fact.link_up):
+        if new or (self._tells_settings and fact.role is Role.REPLICA and not fact.link_up):
             announced, stale = await self._link.ask(*SETTINGS)
-            self.announced = parse_announce(announced)
+            self.announced, self._tells_settings = parse_announce(announced), not isinstance(stale, Exception)
             fact = replace(fact, serves=fact.serves and (fact.link_up or parse_serves_stale(stale)))
         self._misses, self._info = 0, answer
         self._followed = fact.follows or self._followed
