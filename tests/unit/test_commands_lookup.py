@@ -16,7 +16,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from consul_redis_agent.commands.lookup import Answer, DnsError, srv
+from consul_redis_agent.commands.lookup import ANSWERS, Answer, DnsError, srv
 from consul_redis_agent.commands.resolve import name_of, question
 from consul_redis_agent.config import load
 from consul_redis_agent.decide.facts import Address
@@ -112,6 +112,37 @@ async def test_a_truncated_answer_is_asked_for_again_over_tcp() -> None:
 
     async with server(reply) as where:
         assert [str(found.address) for found in await srv(NAME, where)] == ["10.0.0.1:1", "10.0.0.1:2"]
+
+
+async def test_an_answer_of_a_thousand_records_is_looked_at_no_further_than_it_needs() -> None:
+    """Two are wrong already; each without its address would be a question of its own."""
+    records = dns.rrset.from_text(NAME + ".", 0, "IN", "SRV", *(f"1 1 {n} host1.node.consul." for n in range(1, 1001)))
+    questions = 0
+
+    def reply(q: dns.message.Message, tcp: bool) -> bytes:
+        nonlocal questions
+        questions += 1
+        if q.question[0].rdtype == dns.rdatatype.A:
+            return answer(q, A)
+        response = dns.message.make_response(q)
+        response.flags |= 0 if tcp else dns.flags.TC
+        response.answer = [records] if tcp else []
+        return response.to_wire()
+
+    async with server(reply) as where:
+        assert len(await srv(NAME, where)) == ANSWERS
+    assert questions <= 2 + ANSWERS
+
+
+async def test_a_target_that_is_no_name_of_this_world_has_no_address() -> None:
+    """A label may hold any bytes; written out, it is longer than a label may be."""
+    target = dns.rrset.from_text(NAME + ".", 7, "IN", "SRV", "1 1 6379 " + r"\027\007" * 20 + ".consul.")
+    async with server(
+        lambda q, tcp: answer(q, *([target] if q.question[0].rdtype == dns.rdatatype.SRV else []))
+    ) as where:
+        (found,) = await srv(NAME, where)
+    assert found.host == ""
+    assert found.target.isprintable()
 
 
 async def test_a_name_that_does_not_exist_has_no_answers() -> None:
