@@ -374,7 +374,8 @@ class Writer:
             self._stood = {}
         if isinstance(error, ConsulConflict | ConsulUnknown) and state.attempt_number < LASTS:
             return  # mends itself with the next look, or is registered again with the next attempt
-        self.errors += 1
+        if not self._refused:  # somebody was quicker: no error of Consul's
+            self.errors += 1
         if str(error) != self.error:
             self.error = str(error)
             log.warning("%s: Consul rejects the entries, retrying: %s", self.naming.node, error)

@@ -42,7 +42,7 @@ def test_an_incumbent_without_agent_that_follows_the_newcomer(fleet: Fleet) -> N
     first.kill()
     one.ask("REPLICAOF", *map(str, two.address))
     witness.wait_for(two, within=6)
-    assert "the former master follows this node" in second.log()
+    wait_for_word(second, "the former master follows this node")
     witness.assert_never_two()
 
 
