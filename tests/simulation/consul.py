@@ -7,9 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from consul_redis_agent.consul.form import read_claim, read_entry
+from consul_redis_agent.consul.form import read_claim
 from consul_redis_agent.decide.claim import Claim
-from consul_redis_agent.decide.facts import Entry
 
 if TYPE_CHECKING:
     from .world import World
@@ -23,6 +22,8 @@ SERVERS = -1
 """Where the servers are, among the numbers of hosts."""
 
 Key = tuple[str, str]
+View = tuple[int, list[dict[str, Any]]]
+NO_VIEW: View = (1, [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class Record:
         passing = all(c["Status"] == "passing" for c in self.checks.values())
         return passing and any(c["Name"] == "role:master" for c in self.checks.values())
 
-    def entry(self, node: str, id_: str, *, alive: bool) -> Entry:
-        """As the real watch reads it."""
+    def instance(self, node: str, id_: str, *, alive: bool) -> dict[str, Any]:
+        """As ``/v1/health/service`` shows it."""
         service = {
             "ID": id_,
             "Service": self.name,
@@ -58,7 +59,7 @@ class Record:
         }
         gossip = {"CheckID": "serfHealth", "ServiceID": "", "Status": "passing" if alive else "critical"}
         checks = [check | NOT_TAKEN for check in map(dict, self.checks.values())]
-        return read_entry({"Node": {"Node": node}, "Service": service, "Checks": [gossip, *checks]})
+        return {"Node": {"Node": node}, "Service": service, "Checks": [gossip, *checks]}
 
 
 class Refused(Exception):
@@ -81,14 +82,9 @@ class Servers:
         self.writes = 0
         self.masters: dict[Key, Claim | None] = {}
         """The masters that DNS shows, with the claim of each; None where its Meta holds none."""
-        self._entries: tuple[Entry, ...] | None = None
-        self._waiting: list[Callable[[], None]] = []
-
-    def entries(self) -> tuple[Entry, ...]:
-        """What ``/v1/health/service`` answers."""
-        if self._entries is None:
-            self._entries = tuple(r.entry(*key, alive=self.alive.get(key[0], True)) for key, r in self.records.items())
-        return self._entries
+        self.views: dict[str, View] = {}
+        """What ``/v1/health/service`` answers for each name: an index, and the instances."""
+        self._waiting: dict[str, list[Callable[[], None]]] = {}
 
     def transact(self, operations: list[dict[str, Any]], who: int) -> None:
         """All or nothing. Raises Refused, or Unreadable."""
@@ -170,7 +166,22 @@ class Servers:
             return
         self.index += 1
         self.writes += 1
-        self.records, self._entries = records, None
+        changed = {
+            record.name
+            for key in records.keys() | self.records.keys()
+            if force or records.get(key) is not self.records.get(key)
+            for record in (records.get(key), self.records.get(key))
+            if record
+        }
+        self.records = records
+        for name in sorted(changed):
+            self.views[name] = self.index, [
+                record.instance(*key, alive=self.alive.get(key[0], True))
+                for key, record in records.items()
+                if record.name == name
+            ]
+        for host in self.world.hosts:
+            host.consul.see()
         before = self.masters
         self.masters = {
             (node, id_): read_claim(record.meta)
@@ -182,13 +193,13 @@ class Servers:
             self.world.say(who, f"{how}: DNS now answers {shown or 'nobody'}")
         self.world.judge.wrote(who, how, before)
         self.world.changed()
-        waiting, self._waiting = self._waiting, []
-        for wake in waiting:
-            wake()
+        for name in sorted(changed):
+            for wake in self._waiting.pop(name, ()):
+                wake()
 
-    def wait(self, wake: Callable[[], None]) -> None:
-        """Call back at the next change."""
-        self._waiting.append(wake)
+    def wait(self, name: str, wake: Callable[[], None]) -> None:
+        """Call back at the next change under this name."""
+        self._waiting.setdefault(name, []).append(wake)
 
 
 @dataclass(slots=True)
@@ -224,6 +235,9 @@ class LocalAgent:
         self.up, self.paused = True, False
         self.up_since = 0.0
         self.services: dict[str, Local] = {}
+        self.calls: dict[Callable[[], None], None] = {}
+        """What is called when its connections end."""
+        self._views: dict[str, View] = {}
         self._queue: list[Callable[[], None]] = []
         self._ordered = 0.0
         self._beats = 0
@@ -234,6 +248,16 @@ class LocalAgent:
     def linked(self) -> bool:
         """Whether the servers can be reached."""
         return self.world.servers.leader and self.world.reach(self.host, SERVERS)
+
+    def see(self) -> None:
+        """Bring its own view of the catalog to that of the servers, while it can."""
+        if self.up and self.linked:
+            self._views = dict(self.world.servers.views)
+
+    def view(self, name: str) -> View:
+        """What it answers a blocking query with; its index goes on where it was."""
+        self.see()
+        return self._views.get(name, NO_VIEW)
 
     @property
     def holds_a_claim(self) -> bool:
@@ -397,7 +421,10 @@ class LocalAgent:
             self._life += 1
             self._queue.clear()
             self.world.say(self.host, "Consul agent dies")
-            self.world.hosts[self.host].agent.consul_closed()
+            self._views = {}
+            calls, self.calls = self.calls, {}
+            for closed in calls:
+                closed()
             self.world.changed()
 
     def start(self, *, with_data: bool = True) -> None:

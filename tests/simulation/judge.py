@@ -78,8 +78,7 @@ class Judge:
     def _able(self, host: int) -> bool:
         """The agent runs and has its Consul."""
         h = self.world.hosts[host]
-        agent = h.agent
-        return h.up and agent.running and not agent.paused and h.consul.up and not h.consul.paused and h.consul.linked
+        return h.up and h.agent.able and h.consul.up and not h.consul.paused and h.consul.linked
 
     def _settled(self, host: int) -> bool:
         return self.world.engine.now - self._able_since.get(host, inf) >= SETTLE
@@ -87,6 +86,10 @@ class Judge:
     def answer_lost(self, host: int) -> None:
         """The agent waits for nothing, which delays a publication for as long as its time-out."""
         self._waits_until[host] = self.world.engine.now + TIMEOUT
+
+    def disturbed(self, host: int) -> None:
+        """The agent has begun anew, or is about to end."""
+        self._able_since.pop(host, None)
 
     def selected(self, host: int) -> None:
         """An elected leader has chosen this node."""
@@ -192,7 +195,9 @@ class Judge:
         if not (h.up and h.consul.up and not h.consul.paused and h.consul.linked):
             return
         conditions["early", host] = (EARLY, f"{name} is in DNS on its leader's word alone")
-        leader = next(o for o in world.hosts if world.sentinel_id(o.number) == early.leader)
+        leader = next((o for o in world.hosts if o.sentinel.id == early.leader), None)
+        if leader is None:
+            return  # another one has taken its place
         if self._settled(host) and not (leader.sentinel.answers and world.reach(host, leader.number)):
             refuses = leader.up and world.reach(host, leader.number) and not leader.sentinel.up
             bound = LEADER_DEAD if refuses else LEADER_SILENT
@@ -202,7 +207,7 @@ class Judge:
         """A claim that nobody can confirm is withdrawn where it would be synced from."""
         world = self.world
         h = world.hosts[host]
-        if not (h.up and h.agent.running and not h.agent.paused and h.consul.holds_a_claim) or h.consul.linked:
+        if not (h.up and h.agent.able and h.consul.holds_a_claim) or h.consul.linked:
             return
         if sum(o.sentinel.answers and world.reach(host, o.number) for o in world.hosts) <= len(world.hosts) // 2:
             conditions["lease", host] = (LEASE, f"{world.name(host)} is cut off, and its claim may still be synced")
@@ -268,7 +273,7 @@ class Judge:
 
     def hurried(self, host: int, what: str) -> None:
         """An agent does the same thing again and again without pause."""
-        raise Violation(f"the agent of {self.world.name(host)} {what} without pause")
+        self.world.failed(host, f"it {what} without pause")
 
     # At each write
 

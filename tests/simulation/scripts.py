@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from .world import START, Host, World
 
@@ -52,10 +51,8 @@ def aborted(world: World) -> None:
     def hang() -> None:
         for host in world.hosts[1:]:
             if host.redis.master is None and host.redis.up and not host.redis.paused:
-                host.redis.paused = True
-                world.say(host.number, "Redis is stopped")
-                world.changed()
-                engine.later(rng.uniform(16, 19), world.resume, host.redis)
+                host.redis.pause()
+                engine.later(rng.uniform(16, 19), host.redis.resume)
                 return
         engine.later(0.005, hang)
 
@@ -67,25 +64,23 @@ def stopped_at_work(world: World) -> None:
     engine, host = world.engine, world.hosts[0]
 
     def stop() -> None:
-        if host.agent.running and host.agent.writer.busy:
+        if host.agent.running and host.agent.writer and host.agent.writer.busy:
             engine.later(engine.rng.uniform(0.0, 0.05), freeze)
         else:
             engine.later(0.0005, stop)
 
     def freeze() -> None:
         host.agent.pause()
-        host.redis.paused = True
-        world.say(host.number, "Redis is stopped")
-        world.changed()
+        host.redis.pause()
         engine.later(30.0, host.agent.resume)
-        engine.later(32.0, world.resume, host.redis)
+        engine.later(32.0, host.redis.resume)
 
     engine.later(0.0, stop)
 
 
 def _when_promoted(world: World, number: int, then: Callable[[], None]) -> None:
     """A planned failover, led by the Sentinel beside the node that it promotes; then something, a moment later."""
-    world.policy = replace(world.policy, early=True)
+    world.early = True
     leader = world.hosts[number]
     for other in world.hosts[1:]:
         other.redis.loading = other is not leader  # so that it is not selected
@@ -148,9 +143,8 @@ def leader_freezes(world: World) -> None:
     host = world.hosts[1]
 
     def then() -> None:
-        host.sentinel.paused = True
-        world.say(1, "Sentinel is stopped")
-        world.engine.later(20.0, lambda: setattr(host.sentinel, "paused", False))
+        host.sentinel.pause()
+        world.engine.later(20.0, host.sentinel.resume)
 
     _when_promoted(world, 1, then)
 

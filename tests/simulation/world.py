@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
 from tenacity import wait
 
+from consul_redis_agent import agent as agent_module
+from consul_redis_agent import clock
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.publish import writer
 from consul_redis_agent.publish.entries import Mode
-from consul_redis_agent.watch.sentinels import Failovers
+from consul_redis_agent.watch import lookout, redis_node
 
-from .agent import POLICY, Agent, Event, Task, set_within
+from .agent import Agent
+from .api import ConsulAPI
 from .consul import SERVERS, LocalAgent, Servers
 from .engine import Engine
 from .judge import Judge, Violation
+from .link import Link, Server, accepts, current
 from .redis import Redis, SentinelServer
 
 START = 5.0
@@ -36,6 +44,7 @@ class Host:
     consul: LocalAgent
     agent: Agent
     up: bool = True
+    boots: int = 0
 
 
 class World:
@@ -54,29 +63,28 @@ class World:
         """``trouble``: seconds of it; ``script``: what goes wrong, instead of chance; ``interrupt`` after which step."""
         self.seed = seed
         self.engine = Engine(seed)
-        self.failovers: Callable[[], Failovers] = Failovers
-        self.looks_again_after_a_stop = True
         self.loss = 0.02
         self.quorum = count // 2 + 1
         self.promotions = self.steps = self.writes_before_quiet = 0
         self.steps_in_trouble = 0
         self.interrupt_at = interrupt_at
         self.interrupt: Callable[[Agent], None] = self.restart_agent
-        self.current: Agent
-        """Whose coroutine runs."""
+        self.state = Path("nowhere")
+        """Where the agents keep their state."""
         self.hosts: list[Host] = []
-        self.unsettled = False
+        self.unsettled = self.replaced = False
         self._trouble_ends = START + trouble
         self._script = script
+        self.ttl: float | None = None
         self._cuts: set[frozenset[int]] = set()
         self._dirty = False
+        self._failures: list[str] = []
         self.judge = Judge(self)
         self.servers = Servers(self)
         mode = mode or self.engine.rng.choice(list(Mode))
         self.streams = self.engine.rng.random() < 0.5
         """Whether Consul agents answer blocking queries from their own view, also when they are cut off."""
-        self.policy = replace(POLICY, early=self.engine.rng.random() < 0.8)
-        self.boot = "this-start"
+        self.early = self.engine.rng.random() < 0.8
         for i in range(count):
             made = Host(i, Redis(self, i), SentinelServer(self, i), LocalAgent(self, i), Agent(self, i, mode))
             if i:
@@ -92,14 +100,18 @@ class World:
     def address(self, host: int) -> Address:
         return Address(f"10.0.0.{host + 1}", 6379)
 
-    def host_at(self, address: Address) -> int:
-        return int(address.host.rpartition(".")[2]) - 1
+    def sentinel_address(self, host: int) -> Address:
+        return Address(f"10.0.0.{host + 1}", 26379)
+
+    def server_at(self, where: Address | str, seen_from: int) -> Server | None:
+        """Who listens there, if anybody ever does."""
+        if isinstance(where, str) or where.port not in (6379, 26379):
+            return None
+        host = seen_from if where.host == "127.0.0.1" else int(where.host.rpartition(".")[2]) - 1
+        return self.hosts[host].redis if where.port == 6379 else self.hosts[host].sentinel
 
     def host_of(self, consul_node: str) -> int:
         return "abcdefg".index(consul_node[-1])
-
-    def sentinel_id(self, host: int) -> str:
-        return f"sentinel-{self.name(host)}"
 
     def say(self, who: int, what: str) -> None:
         self.engine.say("servers" if who == SERVERS else self.name(who), what)
@@ -114,8 +126,15 @@ class World:
         """Have the judge look after this event."""
         self._dirty = True
 
+    def failed(self, host: int, what: str) -> None:
+        """A defect of ours has shown; the simulation ends after this event."""
+        self._failures.append(f"the agent of {self.name(host)}: {what}")
+        self._dirty = True
+
     def _look(self) -> None:
         if self._dirty:
+            if self._failures:
+                raise Violation("\n".join(self._failures))
             self._dirty = False
             self.judge.look()
 
@@ -126,7 +145,7 @@ class World:
         self.steps += 1
         if self.steps == self.interrupt_at:
             self.say(agent.host, f"interrupted at step {self.steps}")
-            self.interrupt(agent)
+            self.engine.later(0.0, self.interrupt, agent)
 
     def restart_agent(self, agent: Agent) -> None:
         """Kill it, and have it started again."""
@@ -179,9 +198,10 @@ class World:
     def lose(self, host: Host, seconds: float) -> None:
         """Pull the plug, and put it in again."""
         self.say(host.number, "the host is lost")
+        host.up = False  # before anything ends: nobody is told
+        host.boots += 1
         for part in (host.redis, host.sentinel, host.consul, host.agent):
             part.stop()
-        host.up = False
         self.changed()
         self._gossip()
         self.engine.later(seconds, self._return, host)
@@ -214,18 +234,17 @@ class World:
         target = master if rng.random() < 0.6 else host
         short, long = rng.uniform(0.05, 2.0), rng.uniform(2.0, 25.0)
         some = rng.choice([short, long])
-        match rng.randrange(20):
+        match rng.randrange(23):
             case 0 | 1:
                 target.redis.stop()
                 engine.later(some, target.redis.start, rng.choice([0.0, 0.0, 1.0]))
             case 2:
-                target.redis.paused = target.redis.up
-                self.say(target.number, "Redis is stopped")
-                engine.later(some, self.resume, target.redis)
+                target.redis.pause()
+                engine.later(some, target.redis.resume)
             case 3:
                 self.lose(target, long)
             case 4:
-                target.agent.stop()
+                rng.choice([target.agent.stop, target.agent.terminate])()
                 engine.later(some, target.agent.start)
             case 5:
                 target.agent.pause()
@@ -269,13 +288,16 @@ class World:
                 if leader:
                     leader.sentinel.stop()
                     engine.later(long, leader.sentinel.start)
+            case 20:
+                target.agent.reload()
+            case 21:
+                host.sentinel.reset()
+            case 22:
+                if not self.replaced:
+                    self.replaced = True
+                    host.sentinel.replace()
+                    engine.later(some, host.sentinel.start)
         self.changed()
-
-    def resume(self, redis: Redis) -> None:
-        if redis.paused:
-            redis.paused = False
-            self.say(redis.host, "Redis goes on")
-            self.changed()
 
     def _resume_consul(self, consul: LocalAgent) -> None:
         if consul.paused:
@@ -295,9 +317,9 @@ class World:
         for host in self.hosts:
             self._return(host)
             host.sentinel.tilt_until = 0.0
-            host.sentinel.start()
-            host.redis.start()
-            self.resume(host.redis)
+            for server in (host.sentinel, host.redis):
+                server.start()
+                server.resume()
             host.consul.start()
             self._resume_consul(host.consul)
             host.agent.start()
@@ -328,6 +350,9 @@ class World:
                 self.judge.at_the_end()
             except Violation as violation:
                 raise Violation(f"{violation}\n{self.history()}") from None
+            finally:
+                for host in self.hosts:
+                    host.agent.loop.kill()
         return self
 
     def history(self, last: int = 45) -> str:
@@ -338,13 +363,46 @@ class World:
 
     @contextmanager
     def _patched(self) -> Iterator[None]:
-        """Let the real writer live in this world's time."""
-        tasks = SimpleNamespace(create_task=lambda coroutine: Task(self.current, coroutine), Event=lambda: Event(self))
+        """Let the real agents live in this world: its time, its chance, its network."""
+        rng, log = self.engine.rng, logging.getLogger("consul_redis_agent")
+        notes = _Notes(self)
         with (
-            patch.object(writer, "clock", lambda: self.engine.now),
-            patch.object(writer, "random", self.engine.rng),
-            patch.object(wait, "random", self.engine.rng),
-            patch.object(writer, "asyncio", tasks),
-            patch.object(writer, "set_within", set_within),
+            patch.object(clock, "time", SimpleNamespace(clock_gettime=lambda _: self.engine.now)),
+            patch.object(clock, "_SPREAD", 0.0),
+            patch.object(wait, "random", rng),
+            patch.object(writer, "random", rng),
+            patch.object(lookout, "boot", lambda: f"{current().host}.{self.hosts[current().host].boots}"),
+            patch.object(lookout, "Link", Link),
+            patch.object(redis_node, "accepts", accepts),
+            patch.object(agent_module, "ConsulAPI", ConsulAPI),
+            patch.object(log, "handlers", [notes]),
+            patch.object(log, "propagate", False),
+            tempfile.TemporaryDirectory() as state,
         ):
+            self.state = Path(state)
+            level = log.level
+            log.setLevel(logging.INFO)
+            try:
+                yield
+            finally:
+                log.setLevel(level)
+
+    @contextmanager
+    def environment(self, **variables: str) -> Iterator[None]:
+        """For a process that starts."""
+        with patch.dict(os.environ, variables):
             yield
+
+
+class _Notes(logging.Handler):
+    """What the agents log belongs to the history; what they caught of their own mistakes is a failure."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        host = current().host
+        self._world.say(host, f"agent: {record.getMessage()}")
+        if record.exc_info:
+            self._world.failed(host, self.format(record))
