@@ -91,9 +91,7 @@ class Agent:
         self._look_at_pace(self.loop)
 
     def _new_loop(self) -> Loop:
-        loop = Loop(self.world.engine, lambda what: self.world.failed(self.host, what), self._begins)
-        loop.process = self
-        return loop
+        return Loop(self, self.world.engine, lambda what: self.world.failed(self.host, what), self._begins)
 
     def _begins(self) -> None:
         clock._SPREAD = self._spread  # what is the process' own, of all that stands in modules
@@ -111,7 +109,9 @@ class Agent:
     def _load(self) -> Config:
         world = self.world
         hosts = tuple(str(world.sentinel_address(h.number)) for h in world.hosts)
-        return configuration(self.mode, self._ttl if world.ttl is None else world.ttl, early=world.early, hosts=hosts, name=NAME)
+        return configuration(
+            self.mode, self._ttl if world.ttl is None else world.ttl, early=world.early, hosts=hosts, name=NAME
+        )
 
     def _ended(self, main: asyncio.Task[None]) -> None:
         if not main.cancelled() and main.exception():

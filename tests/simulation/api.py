@@ -10,9 +10,10 @@ from typing import Any
 from consul_redis_agent.consul.api import MAX_WRITERS, Consistency, Json
 from consul_redis_agent.errors import ConsulConflict, ConsulError, ConsulMisused, ConsulUnknown, ConsulUnreachable
 
-from .consul import NO_VIEW, Refused, Unreadable
 from .agent import Agent
-from .link import current
+from .consul import NO_VIEW, Refused, Unreadable, View
+from .link import LATE, current, settle
+from .loop import TICK
 
 Reply = Callable[[Any], None]
 """Brings the answer, or the error that it is."""
@@ -80,6 +81,8 @@ class ConsulAPI:
     async def txn(self, operations: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> list[Json]:
         def at_servers(reply: Reply) -> None:
             answer: Any = []
+            if not self._consul.linked:
+                return
             try:
                 self._world.servers.transact([dict(o) for o in operations], self._process.host)
             except Refused as refused:
@@ -93,7 +96,7 @@ class ConsulAPI:
 
         def arrived(reply: Reply) -> None:
             if self._consul.linked:
-                self._engine.later(self._engine.delay(), lambda: self._consul.linked and at_servers(reply))
+                self._engine.later(self._engine.delay(), at_servers, reply)
             else:
                 self._engine.later(0.01, reply, ConsulError("No cluster leader"))
 
@@ -123,7 +126,8 @@ class ConsulAPI:
             found, instances = await self._ask(lambda reply: self._block(reply, service, asked, held_for), limit)
             return (0 if found < asked else found), instances
         self._process.count(f"asks for the catalog of {service}")
-        return await self._ask(lambda reply: self._read(reply, service), limit)
+        view: View = await self._ask(lambda reply: self._read(reply, service), limit)
+        return view
 
     def _read(self, reply: Reply, service: str) -> None:
         """It goes to the servers, or nowhere: then it is refused at once, or hangs."""
@@ -168,16 +172,15 @@ class ConsulAPI:
         else:
             self._engine.later(0.001, call, ConsulUnreachable("connection refused"))
         deadline = loop.time() + timeout
-        late = ConsulUnreachable(f"no answer within {timeout:g} s")
-        alarm = loop.call_at(deadline, call.settle, late)
+        alarm = loop.call_at(deadline, settle, call.answer, LATE)
         try:
             answer = await call.answer
         finally:
             call.over = True
             alarm.cancel()
             consul.calls.pop(call.closed, None)
-        if loop.time() > deadline:  # it was there in time, and this process was stopped
-            raise late
+        if answer is LATE or loop.time() > deadline + TICK:  # it was there in time, and this process was stopped
+            raise ConsulUnreachable(f"no answer within {timeout:g} s")
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -196,11 +199,7 @@ class _Call:
 
     def __call__(self, outcome: Any) -> None:
         """The answer has come."""
-        self._process.loop.enter(self.settle, outcome)
-
-    def settle(self, outcome: Any) -> None:
-        if not self.answer.done():
-            self.answer.set_result(outcome)
+        self._process.loop.enter(settle, self.answer, outcome)
 
     def closed(self) -> None:
         """Consul has ended."""

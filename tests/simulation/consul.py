@@ -175,11 +175,14 @@ class Servers:
         }
         self.records = records
         for name in sorted(changed):
-            self.views[name] = self.index, [
-                record.instance(*key, alive=self.alive.get(key[0], True))
-                for key, record in records.items()
-                if record.name == name
-            ]
+            self.views[name] = (
+                self.index,
+                [
+                    record.instance(*key, alive=self.alive.get(key[0], True))
+                    for key, record in records.items()
+                    if record.name == name
+                ],
+            )
         for host in self.world.hosts:
             host.consul.see()
         before = self.masters

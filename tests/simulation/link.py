@@ -14,10 +14,14 @@ from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.link import NOBODY
 
+from .loop import TICK
+
 if TYPE_CHECKING:
     from .agent import Agent
     from .world import World
 
+LATE = "no answer in time"
+"""The outcome of a question whose deadline has passed."""
 LOST = 7.0
 """Seconds within which the kernel notices that a connection leads nowhere."""
 
@@ -217,21 +221,21 @@ class Link:
 
     async def _bounded(self, answer: asyncio.Future[Any], timeout: float | None) -> Any:  # noqa: ASYNC109
         loop = self._process.loop
-        limit = timeout if timeout is not None and self.bounded else inf
-        late, deadline = Unanswered(f"no answer within {limit:g} s"), loop.time() + limit
-        alarm = loop.call_at(deadline, _settle, answer, late) if limit < inf else None
+        deadline = loop.time() + timeout if timeout is not None and self.bounded else inf
+        alarm = loop.call_at(deadline, settle, answer, LATE) if deadline < inf else None
         try:
             found = await answer
-            if isinstance(found, Exception):
-                raise found
-            if loop.time() > deadline:  # it was there in time, and this process was stopped
-                raise late
         except BaseException:
             await self.close()
             raise
         finally:
             if alarm:
                 alarm.cancel()
+        if found is LATE or loop.time() > deadline + TICK:  # it was there in time, and this process was stopped
+            found = Unanswered(f"no answer within {timeout:g} s")
+        if isinstance(found, Exception):
+            await self.close()
+            raise found
         return found
 
     # What reaches the process
@@ -241,7 +245,7 @@ class Link:
         if connection is self._connecting and not isinstance(answers, Exception):
             self._connection, self._connecting = connection, None
         if self._asking and not connection.over:
-            _settle(self._asking, answers)
+            settle(self._asking, answers)
 
     def take_push(self, connection: Connection, message: Any) -> None:
         """A message of a subscription."""
@@ -261,7 +265,7 @@ class Link:
         self._pushes.clear()
         for waiting in (self._asking, self._listening):
             if waiting:
-                _settle(waiting, Unanswered("the server closed the connection"))
+                settle(waiting, Unanswered("the server closed the connection"))
         if was_open:
             self._closed()
 
@@ -274,7 +278,8 @@ async def accepts(address: Address) -> bool:
     return server is not None and server.up and process.world.reach(process.host, server.host)
 
 
-def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+def settle(future: asyncio.Future[Any], outcome: Any) -> None:
+    """The first outcome counts."""
     if not future.done():
         future.set_result(outcome)
 

@@ -41,14 +41,16 @@ class Handle:
             self._callback(*self._args)
 
 
-class Loop(asyncio.AbstractEventLoop):
+class Loop:
     """Runs one process. Whatever reaches it from outside comes in by :meth:`enter`; what it computes takes no time.
 
-    ``failed`` is told of each exception that nobody has caught; ``begins`` is called before each turn.
+    It has what asyncio asks of a loop where nothing is read or written. ``failed`` is told of each exception that nobody has
+    caught; ``begins`` is called before each turn.
     """
 
-    def __init__(self, engine: Engine, failed: Callable[[str], None], begins: Callable[[], None]) -> None:
-        self._engine, self._failed, self._begins = engine, failed, begins
+    def __init__(self, process: Any, engine: Engine, failed: Callable[[str], None], begins: Callable[[], None]) -> None:
+        self.process, self._engine, self._failed, self._begins = process, engine, failed, begins
+        self._me = cast("asyncio.AbstractEventLoop", self)
         self._ready: deque[Handle] = deque()
         self._held: list[Handle] = []
         self._late: list[Handle] = []
@@ -77,8 +79,8 @@ class Loop(asyncio.AbstractEventLoop):
         """SIGKILL: nothing runs any more. Its coroutines are closed here, so that no warning comes out of them later."""
         self.over = True
         self._ready.clear()
-        asyncio._set_running_loop(self)
-        while tasks := asyncio.all_tasks(self):
+        asyncio._set_running_loop(self._me)
+        while tasks := asyncio.all_tasks(self._me):
             for task in tasks:
                 cast("Any", task)._log_destroy_pending = False
                 asyncio._unregister_task(task)
@@ -97,7 +99,7 @@ class Loop(asyncio.AbstractEventLoop):
     def _turn(self) -> None:
         self.turns += 1
         ready, left = self._ready, SPINS
-        asyncio._set_running_loop(self)
+        asyncio._set_running_loop(self._me)
         self._begins()
         try:
             while ready and left and not self.over:
@@ -115,7 +117,7 @@ class Loop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._engine.now
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> Handle:
         handle = Handle(self._engine.now, callback, args)
         if not self.over:
             self._ready.append(handle)
@@ -123,19 +125,19 @@ class Loop(asyncio.AbstractEventLoop):
 
     call_soon_threadsafe = call_soon
 
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Handle:
         return self.call_at(self._engine.now + delay, callback, *args)
 
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Any:
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Handle:
         handle = Handle(when, callback, args)
         self._engine.later(max(0.0, when - self._engine.now) + TICK, self._run, self._late, handle)
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=self._me)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:
-        task = asyncio.Task(coro, loop=self, name=name)
+        task = asyncio.Task(coro, loop=self._me, name=name)
         task.add_done_callback(self._ended)
         return task
 
@@ -145,7 +147,7 @@ class Loop(asyncio.AbstractEventLoop):
         if error and not isinstance(error, RemoteError | StaleDecision | TimeoutError | BaseExceptionGroup):
             self.call_exception_handler({"message": f"{task.get_name()} has failed", "exception": error})
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         async def done() -> Any:
             return func(*args)
 

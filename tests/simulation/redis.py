@@ -198,7 +198,12 @@ class SentinelServer(Server):
             "down-after-milliseconds": round(DOWN_AFTER * 1000),
             "failover-timeout": round(FAILOVER_TIMEOUT * 1000),
         }
-        return ["name", NAME, *self._node(self.state.master, flags)[2:], *(str(x) for pair in more.items() for x in pair)]
+        return [
+            "name",
+            NAME,
+            *self._node(self.state.master, flags)[2:],
+            *(str(x) for pair in more.items() for x in pair),
+        ]
 
     def _flags(self, host: int) -> str:
         chosen = self.failover is not None and self.failover.selected == host
@@ -249,8 +254,9 @@ class SentinelServer(Server):
             self.world.changed()
 
     def force_failover(self) -> None:
-        """SENTINEL FAILOVER: takes the next epoch without an election."""
-        if self.answers and not self.tilt and self.failover is None:
+        """SENTINEL FAILOVER: takes the next epoch without an election; one that has not heard the last could share it."""
+        last = max(h.sentinel.state.epoch for h in self.world.hosts)
+        if self.answers and not self.tilt and self.failover is None and self.state.epoch == last:
             self.state.epoch += 1
             self.state.voted = self.state.epoch
             self._begin(forced=True)
@@ -308,7 +314,9 @@ class SentinelServer(Server):
     def _is_listed(self, host: int) -> bool:
         """Whether a node that it does not know is found in the master's INFO, if it is not the master."""
         node, master = self.world.hosts[host].redis, self.world.hosts[self.state.master].redis
-        return host == master.host or (node.master == master.host and master.answers and self.world.reach(self.host, master.host))
+        return host == master.host or (
+            node.master == master.host and master.answers and self.world.reach(self.host, master.host)
+        )
 
     def _master_looks_sane(self) -> bool:
         node = self.world.hosts[self.state.master].redis
@@ -486,4 +494,3 @@ class SentinelServer(Server):
     def _where(self, host: int) -> str:
         address = self.world.address(host)
         return f"{address.host} {address.port}"
-

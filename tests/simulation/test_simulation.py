@@ -239,7 +239,7 @@ MUTATIONS: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "a leader may be silent": (_silence_is_nothing, "leader_freezes"),
     "a blocking query confirms": (_confirmed_by_the_alarm, "cut_from_all_on_a_consul_that_streams"),
     "what was read of a check is written back": (_interval_written_back, "rejoins"),
-    "a wait in the loop has no deadline": (_no_deadline, "rejoins"),
+    "a wait in the loop has no deadline": (_no_deadline, "minority"),
 }
 
 
