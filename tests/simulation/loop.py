@@ -21,24 +21,13 @@ SPINS = 20_000
 class Handle:
     """A callback to come, which may be cancelled."""
 
-    __slots__ = ("_args", "_callback", "_cancelled", "_when")
+    __slots__ = ("args", "callback", "cancelled", "when")
 
     def __init__(self, when: float, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self._when, self._callback, self._args = when, callback, args
-        self._cancelled = False
+        self.when, self.callback, self.args, self.cancelled = when, callback, args, False
 
     def cancel(self) -> None:
-        self._cancelled = True
-
-    def cancelled(self) -> bool:
-        return self._cancelled
-
-    def when(self) -> float:
-        return self._when
-
-    def __call__(self) -> None:
-        if not self._cancelled:
-            self._callback(*self._args)
+        self.cancelled = True
 
 
 class Loop:
@@ -70,7 +59,7 @@ class Loop:
     def resume(self) -> None:
         """SIGCONT: what has come in is found first, then each timer that is due, as the selector's loop does it."""
         self.paused = False
-        late = sorted(self._late, key=Handle.when)
+        late = sorted(self._late, key=lambda handle: handle.when)
         self._ready.extend([*self._held, *late])
         self._held, self._late = [], []
         self._turn()
@@ -88,7 +77,7 @@ class Loop:
         asyncio._set_running_loop(None)
 
     def _run(self, held: list[Handle], handle: Handle) -> None:
-        if self.over or handle.cancelled():
+        if self.over or handle.cancelled:
             return
         if self.paused:
             held.append(handle)
@@ -104,7 +93,9 @@ class Loop:
         try:
             while ready and left and not self.over:
                 left -= 1
-                ready.popleft()()
+                handle = ready.popleft()
+                if not handle.cancelled:
+                    handle.callback(*handle.args)
         except Exception as error:  # noqa: BLE001 - whatever a callback lets out ends the simulation
             self.call_exception_handler({"message": "a callback has failed", "exception": error})
         finally:

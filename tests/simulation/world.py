@@ -30,8 +30,10 @@ from .link import Link, Server, accepts, current
 from .redis import Redis, SentinelServer
 
 START = 5.0
-HEALING = 40.0
-QUIET = 10.0
+PAUSE = 2.0
+"""Seconds between two things that go wrong by chance."""
+HEALING = 30.0
+QUIET = 5.0
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class World:
         self,
         seed: int,
         *,
-        trouble: float = 60.0,
+        trouble: float = 40.0,
         script: Callable[[World], None] | None = None,
         interrupt_at: int = 0,
         mode: Mode | None = None,
@@ -228,7 +230,7 @@ class World:
         rng, engine = self.engine.rng, self.engine
         if engine.now > self._trouble_ends:
             return
-        engine.later(rng.expovariate(1 / 3.0), self._trouble)
+        engine.later(rng.expovariate(1 / PAUSE), self._trouble)
         host = rng.choice(self.hosts)
         master = self.hosts[self.judge.named() or 0]
         target = master if rng.random() < 0.6 else host
