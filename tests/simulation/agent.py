@@ -55,6 +55,8 @@ class Agent:
         self.steps = 0
         """Its questions to Consul, but for looks at the catalog."""
         self._ttl = TTL
+        self._again = False
+        """Whether it is to start once it has ended."""
         self._spread = 0.0
         self._agent: agent.Agent | None = None
         self._counted: Counter[str] = Counter()
@@ -74,6 +76,7 @@ class Agent:
 
     def start(self) -> None:
         world, rng = self.world, self.world.engine.rng
+        self._again = self.stopping
         if self.running or not world.hosts[self.host].up:
             return
         self.running, self.paused, self.stopping = True, False, False
@@ -118,6 +121,8 @@ class Agent:
             self.loop.call_exception_handler({"message": "the agent has failed", "exception": main.exception()})
         elif self.running:
             self.stop("has ended")
+            if self._again:
+                self.world.engine.later(0.1, self.start)
 
     def stop(self, how: str = "dies") -> None:
         """SIGKILL: what was sent still arrives, what was to be sent does not."""

@@ -167,7 +167,7 @@ class ConsulAPI:
         loop, consul = self._process.loop, self._consul
         call = _Call(self._process)
         if consul.up:
-            consul.calls[call.closed] = None
+            consul.connections[call] = None
             self._engine.later(self._engine.rng.uniform(0.0003, 0.001), consul.take, lambda: arrived(call))
         else:
             self._engine.later(0.001, call, ConsulUnreachable("connection refused"))
@@ -178,7 +178,7 @@ class ConsulAPI:
         finally:
             call.over = True
             alarm.cancel()
-            consul.calls.pop(call.closed, None)
+            consul.connections.pop(call, None)
         if answer is LATE or loop.time() > deadline + TICK:  # it was there in time, and this process was stopped
             raise ConsulUnreachable(f"no answer within {timeout:g} s")
         if isinstance(answer, Exception):
@@ -201,7 +201,7 @@ class _Call:
         """The answer has come."""
         self._process.loop.enter(settle, self.answer, outcome)
 
-    def closed(self) -> None:
+    def close(self) -> None:
         """Consul has ended."""
         engine = self._process.world.engine
         engine.later(engine.rng.uniform(0.0001, 0.001), self, ConsulUnreachable("the connection was closed"))

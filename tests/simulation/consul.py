@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from consul_redis_agent.consul.form import read_claim
 from consul_redis_agent.decide.claim import Claim
 
+from .link import Server
+
 if TYPE_CHECKING:
     from .world import World
 
@@ -230,18 +232,16 @@ class Local:
     checks: dict[str, LocalCheck]
 
 
-class LocalAgent:
+class LocalAgent(Server):
     """The Consul agent of one host."""
 
+    what = "Consul agent"
+
     def __init__(self, world: World, host: int) -> None:
-        self.world, self.host, self.node = world, host, f"host-{world.name(host)}"
-        self.up, self.paused = True, False
-        self.up_since = 0.0
+        super().__init__(world, host)
+        self.node = f"host-{world.name(host)}"
         self.services: dict[str, Local] = {}
-        self.calls: dict[Callable[[], None], None] = {}
-        """What is called when its connections end."""
         self._views: dict[str, View] = {}
-        self._queue: list[Callable[[], None]] = []
         self._ordered = 0.0
         self._beats = 0
         self._life = 0
@@ -265,22 +265,8 @@ class LocalAgent:
     @property
     def holds_a_claim(self) -> bool:
         """Whether a sync would show a master, as far as this agent's record goes."""
-        return (
-            self.up
-            and not self.paused
-            and any(
-                check.body["Name"] == "role:master" and check.status == "passing"
-                for local in self.services.values()
-                for check in local.checks.values()
-            )
-        )
-
-    def take(self, request: Callable[[], None]) -> None:
-        """A request has arrived; while paused it stays in the socket."""
-        if self.paused:
-            self._queue.append(request)
-        elif self.up:
-            request()
+        checks = [check for local in self.services.values() for check in local.checks.values()]
+        return self.answers and any(c.body["Name"] == "role:master" and c.status == "passing" for c in checks)
 
     def register(self, body: dict[str, Any]) -> None:
         """A service with its checks; a check that is known keeps its status."""
@@ -337,7 +323,7 @@ class LocalAgent:
         if life != self._life or not known or check.beat != beat or check.status != "passing":
             return
         if self.paused:
-            self._queue.append(lambda: self._expire(life, service_id, check, beat))
+            self.take(lambda: self._expire(life, service_id, check, beat))
             return
         self.world.say(self.host, f"Consul agent: the TTL of {service_id} has run out")
         check.status, check.output = "critical", "TTL expired"
@@ -382,7 +368,7 @@ class LocalAgent:
 
     def compare(self) -> None:
         """Anti-entropy: make the catalog hold what this agent holds, a step for each service or check that differs."""
-        if not (self.up and not self.paused and self.linked):
+        if not (self.answers and self.linked):
             return
         servers = self.world.servers
         for key in list(servers.records):
@@ -408,34 +394,17 @@ class LocalAgent:
     def _differs(there: Mapping[str, Any] | None, here: dict[str, Any]) -> bool:
         return there is None or any(there.get(k) != v for k, v in here.items())
 
-    def pause(self, *, paused: bool) -> None:
-        self.paused = paused
-        self.world.say(self.host, f"Consul agent is {'paused' if paused else 'resumed'}")
-        self.world.changed()
-        if not paused:
-            queue, self._queue = self._queue, []
-            for request in queue:
-                request()
-            self.up_since = self.world.engine.now
-
     def stop(self) -> None:
         if self.up:
-            self.up = self.paused = False
             self._life += 1
-            self._queue.clear()
-            self.world.say(self.host, "Consul agent dies")
             self._views = {}
-            calls, self.calls = self.calls, {}
-            for closed in calls:
-                closed()
-            self.world.changed()
+            super().stop()
 
     def start(self, *, with_data: bool = True) -> None:
         """With its data: services, and the check states whose TTL has not run out."""
         if self.up or not self.world.hosts[self.host].up:
             return
-        engine = self.world.engine
-        self.up, self.up_since = True, engine.now
+        engine, self.up = self.world.engine, True
         self.world.say(self.host, f"Consul agent starts with{'' if with_data else 'out'} its data")
         if not with_data:
             self.services.clear()

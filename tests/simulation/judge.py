@@ -78,7 +78,7 @@ class Judge:
     def _able(self, host: int) -> bool:
         """The agent runs and has its Consul."""
         h = self.world.hosts[host]
-        return h.up and h.agent.able and h.consul.up and not h.consul.paused and h.consul.linked
+        return h.up and h.agent.able and h.consul.answers and h.consul.linked
 
     def _settled(self, host: int) -> bool:
         return self.world.engine.now - self._able_since.get(host, inf) >= SETTLE
@@ -118,7 +118,7 @@ class Judge:
                 self._able_since[host.number] = now
                 world.engine.later(SETTLE + 1e-6, world.changed)
             consul = host.consul
-            if not (host.up and consul.up and not consul.paused and consul.linked):
+            if not (host.up and consul.answers and consul.linked):
                 self._linked_since.pop(host.number, None)
             else:
                 self._linked_since.setdefault(host.number, now)
@@ -162,12 +162,12 @@ class Judge:
         if self._settled(host):
             bound = HUNG if redis.paused else BY_HAND if redis.up and redis.on_disk != redis.master else LOST
             conditions["stale", host, bound] = (bound, f"{name} is in DNS, is no master, and its agent can act")
-        elif h.up and consul.up and not consul.paused and consul.linked:
+        elif h.up and consul.answers and consul.linked:
             conditions["stale", host, "ttl"] = (
                 TTL + SETTLE + HUNG,
                 f"{name} is in DNS, is no master, and its TTL is over",
             )
-        elif not (h.up and consul.up) or consul.paused or not self.world.reach(host, SERVERS):
+        elif not (h.up and consul.answers) or not self.world.reach(host, SERVERS):
             conditions["stale", host, "gossip"] = (
                 GOSSIP,
                 f"{name} is in DNS, is no master, and gossip must have seen it",
@@ -192,7 +192,7 @@ class Judge:
     def _judge_early(self, host: int, early: Early, conditions: Conditions) -> None:
         """Of one node that DNS answers with on a leader's word alone."""
         world, h, name = self.world, self.world.hosts[host], self.world.name(host)
-        if not (h.up and h.consul.up and not h.consul.paused and h.consul.linked):
+        if not (h.up and h.consul.answers and h.consul.linked):
             return
         conditions["early", host] = (EARLY, f"{name} is in DNS on its leader's word alone")
         leader = next((o for o in world.hosts if o.sentinel.id == early.leader), None)

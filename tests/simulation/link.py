@@ -32,23 +32,19 @@ def current() -> Agent:
 
 
 class Server:
-    """What a Redis node and a Sentinel have in common: a process that others are connected to."""
+    """What Redis, Sentinel and the Consul agent have in common: a process that others are connected to."""
 
     what = ""
 
     def __init__(self, world: World, host: int) -> None:
         self.world, self.host = world, host
         self.up, self.paused = True, False
-        self.connections: dict[Connection, None] = {}
+        self.connections: dict[Any, None] = {}
         self._queue: list[Callable[[], None]] = []
 
     @property
     def answers(self) -> bool:
         return self.up and not self.paused
-
-    def answer(self, command: Sequence[str], connection: Connection) -> Any:
-        """What it says to one command."""
-        raise NotImplementedError
 
     def take(self, request: Callable[[], None]) -> None:
         """A request has arrived; while paused it stays in the socket."""
@@ -88,6 +84,14 @@ class Server:
         for connection in connections:
             connection.close()
 
+
+class RedisServer(Server):
+    """A server that speaks Redis' protocol."""
+
+    def answer(self, command: Sequence[str], connection: Connection) -> Any:
+        """What it says to one command."""
+        raise NotImplementedError
+
     def push(self, channel: str, message: list[str]) -> None:
         """Send to whoever is subscribed."""
         for connection in list(self.connections):
@@ -98,7 +102,7 @@ class Server:
 class Connection:
     """One connection, from both sides. What is sent arrives in order, or the connection is lost and nobody knows yet."""
 
-    def __init__(self, link: Link, server: Server | None, process: Agent) -> None:
+    def __init__(self, link: Link, server: RedisServer | None, process: Agent) -> None:
         self.link, self.server, self.process = link, server, process
         self.channels: set[str] = set()
         self.over = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from consul_redis_agent.decide.facts import Role
 from consul_redis_agent.watch.sentinels import HELLO
 
-from .link import Connection, Server, refusal
+from .link import Connection, RedisServer, refusal
 
 if TYPE_CHECKING:
     from .world import World
@@ -25,7 +25,7 @@ FAILOVER_TIMEOUT = 6.0
 TICK = 0.4
 
 
-class Redis(Server):
+class Redis(RedisServer):
     """One node. ``host`` is its number, and stands for its address wherever nodes are named."""
 
     what = "Redis"
@@ -135,7 +135,7 @@ class State:
     """The other Sentinels that it knows, by id; FORMER hosts where another one has taken the address."""
 
 
-class SentinelServer(Server):
+class SentinelServer(RedisServer):
     """One Sentinel of one master name."""
 
     what = "Sentinel"

@@ -26,7 +26,7 @@ from .api import ConsulAPI
 from .consul import SERVERS, LocalAgent, Servers
 from .engine import Engine
 from .judge import Judge, Violation
-from .link import Link, Server, accepts, current
+from .link import Link, RedisServer, accepts, current
 from .redis import Redis, SentinelServer
 
 START = 5.0
@@ -105,7 +105,7 @@ class World:
     def sentinel_address(self, host: int) -> Address:
         return Address(f"10.0.0.{host + 1}", 26379)
 
-    def server_at(self, where: Address | str, seen_from: int) -> Server | None:
+    def server_at(self, where: Address | str, seen_from: int) -> RedisServer | None:
         """Who listens there, if anybody ever does."""
         if isinstance(where, str) or where.port not in (6379, 26379):
             return None
@@ -187,7 +187,7 @@ class World:
             self.engine.later(rng.uniform(0.1, 0.5), self._gossip_alive, host)
 
     def _in_touch(self, host: Host) -> bool:
-        return host.up and host.consul.up and not host.consul.paused and self.reach(host.number, SERVERS)
+        return host.up and host.consul.answers and self.reach(host.number, SERVERS)
 
     def _gossip_dead(self, host: Host) -> None:
         if not self._in_touch(host):
@@ -240,71 +240,56 @@ class World:
             case 0 | 1:
                 target.redis.stop()
                 engine.later(some, target.redis.start, rng.choice([0.0, 0.0, 1.0]))
-            case 2:
-                target.redis.pause()
-                engine.later(some, target.redis.resume)
-            case 3:
-                self.lose(target, long)
+            case 2 | 3 as which:
+                hung = (target.redis, target.consul)[which - 2]
+                hung.pause()
+                engine.later(some, hung.resume)
             case 4:
+                self.lose(target, long)
+            case 5:
                 rng.choice([target.agent.stop, target.agent.terminate])()
                 engine.later(some, target.agent.start)
-            case 5:
+            case 6:
                 target.agent.pause()
                 engine.later(some, target.agent.resume)
-            case 6:
+            case 7:
+                target.agent.reload()
+            case 8:
                 target.consul.stop()
                 engine.later(some, lambda: target.consul.start(with_data=rng.random() < 0.7))
-                self._gossip()
-                engine.later(some + 0.1, self._gossip)
-            case 7:
-                if target.consul.up and not target.consul.paused:
-                    target.consul.pause(paused=True)
-                    engine.later(some, self._resume_consul, target.consul)
-                    self._gossip()
-            case 8:
+            case 9:
                 self.servers.leader = False
                 engine.say("servers", "there is no leader")
                 engine.later(some, self._elect_leader)
-            case 9 | 10:
-                self.cut_off(target, long, servers=False)
-            case 11:
-                self.cut_off(target, long, servers=True)
-            case 12:
-                self.cut([(target.number, SERVERS)], some)
+            case 10 | 11 | 12 as which:
+                self.cut_off(target, long, servers=which == 12)
             case 13:
-                host.sentinel.stop()
-                engine.later(long, host.sentinel.start)
-            case 14:
+                self.cut([(target.number, SERVERS)], some)
+            case 14 | 15 as which:
+                led = [h for h in self.hosts if h.sentinel.failover]
+                ended = (led or [host])[0].sentinel if which == 15 else host.sentinel
+                ended.stop()
+                engine.later(long, ended.start)
+            case 16:
                 host.sentinel.tilt_until = engine.now + long
                 self.say(host.number, "Sentinel is in TILT")
-            case 15 | 16:
+            case 17 | 18:
                 if not any(h.sentinel.failover or h.sentinel.sees_down for h in self.hosts):
                     host.sentinel.force_failover()
-            case 17:
+            case 19:
                 if host.redis.master is not None:
                     host.redis.follow(None, by_hand=True)
-            case 18:
-                self.hand_over(master, host)
-            case 19:
-                leader = next((h for h in self.hosts if h.sentinel.failover), None)
-                if leader:
-                    leader.sentinel.stop()
-                    engine.later(long, leader.sentinel.start)
             case 20:
-                target.agent.reload()
+                self.hand_over(master, host)
             case 21:
                 host.sentinel.reset()
-            case 22:
-                if not self.replaced:
-                    self.replaced = True
-                    host.sentinel.replace()
-                    engine.later(some, host.sentinel.start)
+            case 22 if not self.replaced:
+                self.replaced = True
+                host.sentinel.replace()
+                engine.later(some, host.sentinel.start)
+        self._gossip()
+        engine.later(some + 0.1, self._gossip)
         self.changed()
-
-    def _resume_consul(self, consul: LocalAgent) -> None:
-        if consul.paused:
-            consul.pause(paused=False)
-            self._gossip()
 
     def _elect_leader(self) -> None:
         self.servers.leader = True
@@ -319,13 +304,9 @@ class World:
         for host in self.hosts:
             self._return(host)
             host.sentinel.tilt_until = 0.0
-            for server in (host.sentinel, host.redis):
-                server.start()
-                server.resume()
-            host.consul.start()
-            self._resume_consul(host.consul)
-            host.agent.start()
-            host.agent.resume()
+            for part in (host.sentinel, host.redis, host.consul, host.agent):
+                part.start()
+                part.resume()
         self._relink()
         self.changed()
 
