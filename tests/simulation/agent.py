@@ -83,14 +83,15 @@ class Agent:
         self.running_since = world.engine.now
         self._spread = rng.uniform(0.0, 10.0)
         self._decisions = self._turns = 0
-        state = world.state / world.name(self.host)
+        self.state = world.state / world.name(self.host)
         if rng.random() < 0.3:
-            shutil.rmtree(state, ignore_errors=True)
-        state.mkdir(exist_ok=True)
+            shutil.rmtree(self.state, ignore_errors=True)
+            world.judge.forgot(self.host)
+        self.state.mkdir(exist_ok=True)
         world.say(self.host, "agent starts")
         world.changed()
         self.loop = self._new_loop()
-        self.loop.enter(lambda: self.loop.create_task(self._main(state)).add_done_callback(self._ended))
+        self.loop.enter(lambda: self.loop.create_task(self._main()).add_done_callback(self._ended))
         self._look_at_pace(self.loop)
 
     def _new_loop(self) -> Loop:
@@ -99,11 +100,10 @@ class Agent:
     def _begins(self) -> None:
         clock._SPREAD = self._spread  # what is the process' own, of all that stands in modules
 
-    async def _main(self, state: Path) -> None:
+    async def _main(self) -> None:
         """As :meth:`consul_redis_agent.agent.Agent.run`, which listens on sockets besides."""
         self._stop, self._reload = asyncio.Event(), asyncio.Event()
-        with self.world.environment(STATE_DIRECTORY=str(state)):
-            self._agent = process = agent.Agent(self._load, Path("nowhere"))
+        self._agent = process = agent.Agent(self._load, Path("nowhere"))
         process.pulse.beat()
         while new := await process._run_until(self._stop, self._reload):
             process.config = new

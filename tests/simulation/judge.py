@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from consul_redis_agent.decide.backing import LEADER_SILENCE
 from consul_redis_agent.decide.claim import EARLY_TERM, Claim, Early
 from consul_redis_agent.decide.facts import Role
+from consul_redis_agent.decide.group import SETTLED
 from consul_redis_agent.decide.sentinels import SENTINEL_LIFE
 
 from .agent import TIMEOUT, TTL
@@ -32,6 +33,8 @@ OUTVOTED = 3.0
 """Seconds within which a node is out of DNS that a majority of Sentinels has replaced: a look-up, should events be lost."""
 STALE = 4.0
 """Seconds after which no agent writes what it decided before: a stop that goes unnoticed, and a decision's life."""
+FORGOT = SETTLED + 5.0
+"""Seconds for which an agent without its state may not know its group, once it has started."""
 RIGHT = 3.0
 """Seconds within which a confirmed master is the one answer."""
 LEASE = TTL + SETTLE
@@ -58,9 +61,6 @@ class Judge:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.two = 0.0
-        """Seconds with two claims in DNS, all told."""
-        self.twos = 0
         self.longest_two = 0.0
         self._two_since: float | None = None
         self._since: dict[object, float] = {}
@@ -85,11 +85,16 @@ class Judge:
 
     def answer_lost(self, host: int) -> None:
         """The agent waits for nothing, which delays a publication for as long as its time-out."""
-        self._waits_until[host] = self.world.engine.now + TIMEOUT
+        self._waits_until[host] = max(self._waits_until.get(host, 0.0), self.world.engine.now + TIMEOUT)
 
     def disturbed(self, host: int) -> None:
-        """The agent has begun anew, or is about to end."""
+        """The agent begins anew, or is about to end: it does not know any more since when nobody has confirmed its claim."""
         self._able_since.pop(host, None)
+        self._since.pop(("lease", host), None)
+
+    def forgot(self, host: int) -> None:
+        """The agent starts without what it had kept: whose group it is of, only Sentinel's settled lists may tell it."""
+        self._waits_until[host] = self.world.engine.now + FORGOT
 
     def selected(self, host: int) -> None:
         """An elected leader has chosen this node."""
@@ -266,8 +271,6 @@ class Judge:
         if count > 1 and self._two_since is None:
             self._two_since = now
         elif count <= 1 and self._two_since is not None:
-            self.twos += 1
-            self.two += now - self._two_since
             self.longest_two = max(self.longest_two, now - self._two_since)
             self._two_since = None
 

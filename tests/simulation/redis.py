@@ -282,8 +282,10 @@ class SentinelServer(RedisServer):
             if not (node.answers and world.reach(self.host, host.number)):
                 self._wrong_since.pop(host.number, None)  # sentinelRedisInstanceNoDownFor
                 continue
-            if host.number not in state.run_ids and not self._is_listed(host.number):
-                continue
+            if host.number not in state.run_ids:
+                if not self._is_listed(host.number):
+                    continue
+                self.event("+slave", f"slave x {self._where(host.number)} @ {NAME} {self._where(state.master)}")
             state.run_ids[host.number] = node.run_id
             if host.number == state.master:
                 self._last_ok = now
@@ -478,6 +480,7 @@ class SentinelServer(RedisServer):
         state = self.state
         if id_ not in state.peers:
             state.peers = {i: at + FORMER if host == at else host for i, host in state.peers.items()} | {id_: at}
+            self.event("+sentinel", f"sentinel {id_} {self._where(at)} @ {NAME} {self._where(state.master)}")
         state.epoch = max(state.epoch, epoch)
         if config_epoch > state.config_epoch:
             state.config_epoch = config_epoch

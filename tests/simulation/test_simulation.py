@@ -114,12 +114,17 @@ def test_every_promise_holds_in_each_script(script: str) -> None:
 # The proof can fail: each rule is broken in turn
 
 
-def _no_majority(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(view, "majority", lambda known: 1)
+Mutation = Callable[[pytest.MonkeyPatch], None]
 
 
-def _oldest_epoch_wins(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Claim, "order", property(lambda self: (-self.epoch, self.turn)))
+def _set(*changes: tuple[object, str, object]) -> Mutation:
+    """Give names of modules or classes another value."""
+
+    def mutate(patch: pytest.MonkeyPatch) -> None:
+        for where, name, value in changes:
+            patch.setattr(where, name, value)
+
+    return mutate
 
 
 def _evict_afterwards(patch: pytest.MonkeyPatch) -> None:
@@ -147,27 +152,9 @@ class _Forever(sentinels.Failovers):
         return self._last
 
 
-def _selected_for_ever(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sentinels, "Failovers", _Forever)
-
-
-def _lease_for_ever(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(node, "Policy", lambda **settings: Policy(**settings | {"ttl": 10_000.0}))
-
-
 def _no_guard(patch: pytest.MonkeyPatch) -> None:
     real = rules._Case._evicted
     patch.setattr(rules._Case, "_evicted", lambda self: [] if self.view and self.view.own else real(self))
-
-
-def _no_look_after_a_stop(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(clock, "STOPPED", 10_000.0)
-    patch.setattr(writer, "DECISION_LIFE", 10_000.0)
-
-
-def _no_term(patch: pytest.MonkeyPatch) -> None:
-    for module in (rules, backing, view, entries):
-        patch.setattr(module, "EARLY_TERM", 1000.0)
 
 
 def _term_begins_anew(patch: pytest.MonkeyPatch) -> None:
@@ -190,14 +177,6 @@ def _term_begins_anew(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lookout, "facts", facts)
 
 
-def _usual_ttl(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(entries, "EARLY_TERM", 1000.0)
-
-
-def _silence_is_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(backing, "LEADER_SILENCE", 1000.0)
-
-
 def _confirmed_by_the_alarm(patch: pytest.MonkeyPatch) -> None:
     """As before the reads: they are only made until the first is answered, and the alarm rings often."""
     show, read = CatalogWatch._show, CatalogWatch._read
@@ -217,29 +196,26 @@ def _confirmed_by_the_alarm(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(CatalogWatch, "_read", first)
 
 
-def _no_deadline(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Link, "bounded", False)
+_NO_TERM = _set(*((module, "EARLY_TERM", 1000.0) for module in (rules, backing, view, entries)))
+_NO_LOOK = _set((clock, "STOPPED", 10_000.0), (writer, "DECISION_LIFE", 10_000.0))
+_LEASE = _set((node, "Policy", lambda **settings: Policy(**settings | {"ttl": 10_000.0})))
+_OLDEST = _set((Claim, "order", property(lambda self: (-self.epoch, self.turn))))
 
-
-def _interval_written_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(form, "KEPT", (*form.KEPT, "Interval"))
-
-
-MUTATIONS: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
-    "a single Sentinel is a majority": (_no_majority, "minority"),
-    "the oldest epoch wins": (_oldest_epoch_wins, "rejoins"),
+MUTATIONS: Mapping[str, tuple[Mutation, str]] = {
+    "a single Sentinel is a majority": (_set((view, "majority", lambda known: 1)), "minority"),
+    "the oldest epoch wins": (_OLDEST, "rejoins"),
     "older claims are evicted after the own one passes": (_evict_afterwards, "two_failovers"),
-    "a selection is believed for ever": (_selected_for_ever, "aborted"),
-    "a lease never ends": (_lease_for_ever, "long_cut"),
+    "a selection is believed for ever": (_set((sentinels, "Failovers", _Forever)), "aborted"),
+    "a lease never ends": (_LEASE, "long_cut"),
     "the holder of the newest claim does not guard": (_no_guard, "rejoins"),
-    "what was decided before a stop is written after it": (_no_look_after_a_stop, "stopped_at_work"),
-    "an early claim has no term": (_no_term, "leader_alone"),
+    "what was decided before a stop is written after it": (_NO_LOOK, "stopped_at_work"),
+    "an early claim has no term": (_NO_TERM, "leader_alone"),
     "a restart begins the term of an early claim anew": (_term_begins_anew, "leader_alone_and_agent_restarted"),
-    "an early claim has the usual TTL": (_usual_ttl, "leader_alone_and_agent_killed"),
-    "a leader may be silent": (_silence_is_nothing, "leader_freezes"),
+    "an early claim has the usual TTL": (_set((entries, "EARLY_TERM", 1000.0)), "leader_alone_and_agent_killed"),
+    "a leader may be silent": (_set((backing, "LEADER_SILENCE", 1000.0)), "leader_freezes"),
     "a blocking query confirms": (_confirmed_by_the_alarm, "cut_from_all_on_a_consul_that_streams"),
-    "what was read of a check is written back": (_interval_written_back, "rejoins"),
-    "a wait in the loop has no deadline": (_no_deadline, "minority"),
+    "what was read of a check is written back": (_set((form, "KEPT", (*form.KEPT, "Interval"))), "rejoins"),
+    "a wait in the loop has no deadline": (_set((Link, "bounded", False)), "minority"),
 }
 
 

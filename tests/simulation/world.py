@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from unittest.mock import patch
 from tenacity import wait
 
 from consul_redis_agent import agent as agent_module
-from consul_redis_agent import clock
+from consul_redis_agent import clock, state
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.publish import writer
 from consul_redis_agent.publish.entries import Mode
@@ -348,7 +347,7 @@ class World:
     def _patched(self) -> Iterator[None]:
         """Let the real agents live in this world: its time, its chance, its network."""
         rng, log = self.engine.rng, logging.getLogger("consul_redis_agent")
-        notes = _Notes(self)
+        level = log.level
         with (
             patch.object(clock, "time", SimpleNamespace(clock_gettime=lambda _: self.engine.now)),
             patch.object(clock, "_SPREAD", 0.0),
@@ -358,23 +357,17 @@ class World:
             patch.object(lookout, "Link", Link),
             patch.object(redis_node, "accepts", accepts),
             patch.object(agent_module, "ConsulAPI", ConsulAPI),
-            patch.object(log, "handlers", [notes]),
+            patch.object(log, "handlers", [_Notes(self)]),
             patch.object(log, "propagate", False),
-            tempfile.TemporaryDirectory() as state,
+            patch.object(state, "state_directory", lambda env: current().state),
+            tempfile.TemporaryDirectory() as kept,
         ):
-            self.state = Path(state)
-            level = log.level
+            self.state = Path(kept)
             log.setLevel(logging.INFO)
             try:
                 yield
             finally:
                 log.setLevel(level)
-
-    @contextmanager
-    def environment(self, **variables: str) -> Iterator[None]:
-        """For a process that starts."""
-        with patch.dict(os.environ, variables):
-            yield
 
 
 class _Notes(logging.Handler):
