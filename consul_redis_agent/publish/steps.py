@@ -162,10 +162,11 @@ def _clear(target: Target, known: Known) -> Step | None:
 
 def _tell_agent(target: Target, known: Known) -> Step | None:
     """The Consul agent gets what the catalog has, or what does not concern the master."""
+    any_rises = any(_still(e, known) for e in target.evict)
     for entry in target.wanted:
         there, local = known.entry(entry.id), known.local.get(entry.id)
-        if entry.passing and entry.claims and not (there and _holds(there, entry)):
-            continue  # its transaction comes first
+        if entry.passing and entry.claims and (any_rises or not (there and _holds(there, entry))):
+            continue  # its transaction comes first, and may have to wait for the next look
         if local is None:
             return Register(entry)
         same = local.definition == entry.definition

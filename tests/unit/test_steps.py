@@ -240,6 +240,14 @@ def test_a_rival_that_rises_again_is_evicted_with_the_own_claim_as_it_stands() -
     assert steps(target(master, evict=[rising]), consul) == [Transact(master, 7, evict=(rising,))]
 
 
+def test_a_rival_that_rises_again_waits_for_a_look_at_what_was_just_written() -> None:
+    """Without the index of its own check there is no transaction yet, and the own Consul agent is not told to pass before it."""
+    (master,) = want(MASTER)
+    rival = replace(in_catalog(master), node=ELSEWHERE, passing=True, rises=True)
+    consul = known(in_catalog(master, index=None), rival, local=[at_agent(master, status="critical")])
+    assert next_step(target(master, evict=[rival]), consul) is None
+
+
 def test_a_rival_that_has_gone_meanwhile_is_not_evicted() -> None:
     """What the catalog shows now counts, not what it showed when that was decided."""
     (master,) = want(MASTER)
