@@ -72,7 +72,7 @@ def backing(view: View) -> Backed:
     own = max(claims, key=lambda c: c.order, default=None)  # the one that is held may not be written yet
     if own and own.early:
         return _stays_early(view, own, own.early, named)
-    if view.policy.early and (early := _begins_early(view)):
+    if view.policy.early and (early := _begins_early(view, own)):
         return early
     if named and view.follows_me(named):
         return Backed(
@@ -98,15 +98,18 @@ def _replaces_me(view: View, sentinel: Sentinel) -> bool:
     return under_way and sentinel.promoting not in (None, view.node.run_id)
 
 
-def _begins_early(view: View) -> Backed | None:
-    """Rule 2, second half: the leader has selected this node, which has turned, and says so still."""
+def _begins_early(view: View, own: Claim | None) -> Backed | None:
+    """Rule 2, second half: the leader has selected this node, which has turned, and says so still.
+
+    A majority has followed ``own``, if there is one: when that is out of reach again, the leader's word adds nothing to it.
+    """
     node, found = view.node, leader(view.facts, view.node)
     chosen = found.selection if found else None
     if found is None or chosen is None:
         return None
     # A role reported before the selection says nothing about the promotion: the node was a replica then.
     turned = node.at >= chosen.at and node.turned >= chosen.at - SEEN_LATE
-    every = max((h.claim.epoch for h in view.others), default=NO_EPOCH)
+    every = max([h.claim.epoch for h in view.others] + ([own.epoch] if own else []), default=NO_EPOCH)
     if not turned or chosen.epoch < view.top or chosen.epoch <= max(every, view.memory.spent):
         return None
     if found.at < max(node.turned, view.now - LEADER_SILENCE):

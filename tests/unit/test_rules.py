@@ -359,6 +359,13 @@ def test_a_majority_settles_an_early_claim() -> None:
     assert (outcome(decision), decision.claim) == ((Verdict.MASTER, Reason.NAMED), Claim(6, 0, "a"))
 
 
+def test_a_claim_that_a_majority_has_followed_does_not_become_early_again() -> None:
+    """When that majority is out of reach while the leader is still at it: Consul carries the claim, as it stands."""
+    heard = (selecting("a", 6), sentinel("s2", "b", 5), sentinel("s3", error="no answer", master=None))
+    decision = judge(facts(promoted(), heard, holds("a", 6), entry("b", passing=False)))
+    assert (outcome(decision), decision.claim) == ((Verdict.MASTER, Reason.CONFIRMED), Claim(6, 0, "a"))
+
+
 def test_at_one_epoch_a_majoritys_claim_beats_an_early_one() -> None:
     """SENTINEL FAILOVER at two Sentinels promotes two nodes at one epoch."""
     rival = holds("c", 6)
