@@ -13,6 +13,7 @@ from consul_redis_agent.decide.sentinels import SENTINEL_LIFE
 
 from .agent import TIMEOUT, TTL
 from .consul import SERVERS, Key, told
+from .redis import CONVERT_AFTER
 
 if TYPE_CHECKING:
     from .world import World
@@ -37,6 +38,8 @@ FORGOT = SETTLED + 5.0
 """Seconds for which an agent without its state may not know its group, once it has started."""
 RIGHT = 3.0
 """Seconds within which a confirmed master is the one answer."""
+BACK = RIGHT + CONVERT_AFTER + SETTLE
+"""The same where another was given the master's part by hand: until Sentinel has made it a replica again."""
 LEASE = TTL + SETTLE
 """Seconds after which an agent that is cut off has withdrawn its claim locally, so that no sync can revive it."""
 EARLY = EARLY_TERM + 0.5
@@ -71,6 +74,9 @@ class Judge:
         self._naming: set[tuple[int, int]] = set()
         self._named: dict[tuple[int, int], float] = {}
         """Until when each Sentinel named each node."""
+        self._following: set[tuple[int, int]] = set()
+        self._followed: dict[tuple[int, int], float] = {}
+        """The same of nodes, and whom they followed."""
         self._visible_since: dict[Key, float] = {}
 
     # What agents may rely on
@@ -108,7 +114,7 @@ class Judge:
             if sentinel.up:
                 vote = (sentinel.state.config_epoch, sentinel.named)
                 votes[vote] = votes.get(vote, 0) + 1
-        return next((name for (_, name), n in votes.items() if n > len(self.world.hosts) // 2), None)
+        return next((name for (_, name), n in votes.items() if n >= self.world.majority), None)
 
     # After each event
 
@@ -133,6 +139,8 @@ class Judge:
         named = self.named()
         self._named.update(dict.fromkeys(self._naming, now))
         self._naming = {(h.number, h.sentinel.named) for h in world.hosts if h.sentinel.up}
+        self._followed.update(dict.fromkeys(self._following, now))
+        self._following = {(h.number, h.redis.master) for h in world.hosts if h.redis.master is not None}
         self._count_two(len(claims), now)
         for key in list(self._visible_since):
             if key not in claims:
@@ -191,7 +199,7 @@ class Judge:
             and not s.tilt
             and self.world.reach(host, s.host)
         ]
-        if len(newer) > len(self.world.hosts) // 2:
+        if len(newer) >= self.world.majority:
             conditions["outvoted", host] = (OUTVOTED, f"{self.world.name(host)} is in DNS, and has been replaced")
 
     def _judge_early(self, host: int, early: Early, conditions: Conditions) -> None:
@@ -240,8 +248,12 @@ class Judge:
         others = (c for (node, _), c in claims.items() if world.host_of(node) != named)
         if any(order(c)[0] > h.sentinel.state.config_epoch for c in others):
             return
+        mine = (h.sentinel.state.config_epoch, True, 0)
+        bound = (
+            BACK if any(order(c) > mine for (node, _), c in claims.items() if world.host_of(node) != named) else RIGHT
+        )
         if [world.host_of(node) for node, _ in claims] != [named]:
-            conditions["right", named] = (RIGHT, f"{world.name(named)} is confirmed, and not the one answer")
+            conditions["right", named, bound] = (bound, f"{world.name(named)} is confirmed, and not the one answer")
 
     def _hold(self, conditions: Conditions, now: float) -> None:
         for key in list(self._since):
@@ -262,9 +274,10 @@ class Judge:
 
         def chosen(node: int) -> bool:
             votes = sum(words.get((other.number, node), -inf) >= since for other in self.world.hosts)
-            return votes > len(self.world.hosts) // 2
+            return votes >= self.world.majority
 
-        heir = any(chosen(other.number) and other.redis.master == host for other in self.world.hosts)
+        followed = self._followed | dict.fromkeys(self._following, inf)
+        heir = any(chosen(o.number) and followed.get((o.number, host), -inf) >= since for o in self.world.hosts)
         return heir or chosen(host) or self._backed.get(host, -inf) >= since
 
     def _count_two(self, count: int, now: float) -> None:
@@ -314,7 +327,7 @@ class Judge:
             return
         if shown != [f"host-{world.name(named)}"]:
             raise Violation(f"in the end DNS answers {shown}, and the Sentinels name {world.name(named)}")
-        if world.servers.writes != world.writes_before_quiet:
+        if world.promotions == world.promotions_before_quiet and world.servers.writes != world.writes_before_quiet:
             raise Violation(f"{world.servers.writes - world.writes_before_quiet} writes while nothing changes")
 
 

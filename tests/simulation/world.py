@@ -26,7 +26,7 @@ from .consul import SERVERS, LocalAgent, Servers
 from .engine import Engine
 from .judge import Judge, Violation
 from .link import Link, RedisServer, accepts, current
-from .redis import Redis, SentinelServer
+from .redis import FORMER, Redis, SentinelServer
 
 START = 5.0
 PAUSE = 2.0
@@ -66,7 +66,7 @@ class World:
         self.engine = Engine(seed)
         self.loss = 0.02
         self.quorum = count // 2 + 1
-        self.promotions = self.steps = self.writes_before_quiet = 0
+        self.promotions = self.steps = self.writes_before_quiet = self.promotions_before_quiet = 0
         self.steps_in_trouble = 0
         self.interrupt_at = interrupt_at
         self.interrupt: Callable[[Agent], None] = self.restart_agent
@@ -113,6 +113,12 @@ class World:
 
     def host_of(self, consul_node: str) -> int:
         return "abcdefg".index(consul_node[-1])
+
+    @property
+    def majority(self) -> int:
+        """Of all Sentinels, with those that others have replaced, and that are listed still."""
+        former = max(sum(at >= FORMER for at in h.sentinel.state.peers.values()) for h in self.hosts)
+        return (len(self.hosts) + former) // 2 + 1
 
     def say(self, who: int, what: str) -> None:
         self.engine.say("servers" if who == SERVERS else self.name(who), what)
@@ -327,7 +333,7 @@ class World:
                 self.steps_in_trouble = self.steps
                 self.engine.later(0.0, self._heal)
                 self.engine.run(end + HEALING)
-                self.writes_before_quiet = self.servers.writes
+                self.writes_before_quiet, self.promotions_before_quiet = self.servers.writes, self.promotions
                 self.engine.run(end + HEALING + QUIET)
                 self.judge.at_the_end()
             except Violation as violation:
