@@ -124,11 +124,11 @@ class Connection:
         if self.server is None or not self.server.up:
             self._send(self.link.take, Unanswered(NOBODY, gone=True))
         else:
+            self.server.connections[self] = None
             self.server.take(lambda: self._arrived(commands))
 
     def _arrived(self, commands: Sequence[Sequence[str]]) -> None:
         if self.server and self._carries:
-            self.server.connections[self] = None
             self._send(self.link.take, [self.server.answer(command, self) for command in commands])
 
     def push(self, message: list[str]) -> None:

@@ -332,6 +332,9 @@ class World:
                 self.engine.run(end)
                 self.steps_in_trouble = self.steps
                 self.engine.later(0.0, self._heal)
+                self.engine.run(end + HEALING - 1.0)
+                for host in self.hosts:
+                    host.consul.compare()  # else it may do so at any time
                 self.engine.run(end + HEALING)
                 self.writes_before_quiet, self.promotions_before_quiet = self.servers.writes, self.promotions
                 self.engine.run(end + HEALING + QUIET)
