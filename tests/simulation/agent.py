@@ -14,6 +14,7 @@ from consul_redis_agent import agent, clock
 from consul_redis_agent.config import Config, load
 from consul_redis_agent.publish.entries import Mode
 
+from .link import Server
 from .loop import Loop
 from .redis import NAME
 
@@ -32,28 +33,25 @@ TURNS = 3000
 
 
 @cache
-def configuration(mode: Mode, ttl: float, *, early: bool, hosts: tuple[str, ...], name: str) -> Config:
+def configuration(mode: Mode, ttl: float, early: bool, hosts: tuple[str, ...]) -> Config:
     """As the operator writes it."""
-    flags = {
-        "service.mode": mode.value,
-        "service.ttl": f"{ttl:g}s",
-        "sentinel.early": str(early).lower(),
-        "sentinel.hosts": list(hosts),
-    }
-    return load(None, {}, flags | ({"redis.master_name": name} if name else {}))
+    service = {"service.mode": mode.value, "service.ttl": f"{ttl:g}s"}
+    sentinel = {"sentinel.early": str(early).lower(), "sentinel.hosts": list(hosts)}
+    return load(None, {}, {**service, **sentinel, "redis.master_name": NAME})
 
 
-class Agent:
+class Agent(Server):
     """The process, from one start to the next."""
 
+    what = "agent"
+
     def __init__(self, world: World, host: int, mode: Mode) -> None:
-        self.world, self.host, self.mode = world, host, mode
-        self.running = self.paused = self.stopping = False
+        super().__init__(world, host)
+        self.mode = mode
+        self.up = self.stopping = False
         self.running_since = 0.0
         self.loop = self._new_loop()
         self.loop.over = True
-        self.steps = 0
-        """Its questions to Consul, but for looks at the catalog."""
         self._ttl = TTL
         self._again = False
         """Whether it is to start once it has ended."""
@@ -65,7 +63,7 @@ class Agent:
     @property
     def able(self) -> bool:
         """Whether it works."""
-        return self.running and not (self.paused or self.stopping)
+        return self.answers and not self.stopping
 
     @property
     def writer(self) -> Any:
@@ -77,10 +75,9 @@ class Agent:
     def start(self) -> None:
         world, rng = self.world, self.world.engine.rng
         self._again = self.stopping
-        if self.running or not world.hosts[self.host].up:
+        if self.up or not world.hosts[self.host].up:
             return
-        self.running, self.paused, self.stopping = True, False, False
-        self.running_since = world.engine.now
+        self.up, self.running_since = True, world.engine.now
         self._spread = rng.uniform(0.0, 10.0)
         self._decisions = self._turns = 0
         self.state = world.state / world.name(self.host)
@@ -110,33 +107,26 @@ class Agent:
             self._reload.clear()
 
     def _load(self) -> Config:
-        world = self.world
-        hosts = tuple(str(world.sentinel_address(h.number)) for h in world.hosts)
-        return configuration(
-            self.mode, self._ttl if world.ttl is None else world.ttl, early=world.early, hosts=hosts, name=NAME
-        )
+        hosts = tuple(str(self.world.sentinel_address(h.number)) for h in self.world.hosts)
+        return configuration(self.mode, self._ttl, self.world.early, hosts)
 
     def _ended(self, main: asyncio.Task[None]) -> None:
         if not main.cancelled() and main.exception():
             self.loop.call_exception_handler({"message": "the agent has failed", "exception": main.exception()})
-        elif self.running:
-            self.stop("has ended")
-            if self._again:
-                self.world.engine.later(0.1, self.start)
+        self.stop()
+        if self._again:
+            self.world.engine.later(0.1, self.start)
 
-    def stop(self, how: str = "dies") -> None:
-        """SIGKILL: what was sent still arrives, what was to be sent does not."""
-        if self.running:
-            self.running = self.paused = self.stopping = False
-            self.world.engine.later(0.0, self.loop.kill)
-            self.loop.over = True
-            self.world.say(self.host, f"agent {how}")
-            self.world.changed()
+    def stop(self) -> None:
+        if self.up:
+            self.stopping, self.loop.over = False, True
+            self.world.engine.later(0.0, self.loop.kill)  # it may be the one that runs now
+            super().stop()
 
     def terminate(self) -> None:
         """SIGTERM."""
         self._signal("is told to end", "_stop")
-        self.stopping = self.running
+        self.stopping = self.up
 
     def reload(self) -> None:
         """SIGHUP, sometimes with another TTL in the file."""
@@ -144,28 +134,21 @@ class Agent:
         self._signal("is told to read its configuration again", "_reload")
 
     def _signal(self, what: str, event: str) -> None:
-        if self.running and not self.stopping:
+        if self.up and not self.stopping:
             self.world.say(self.host, f"agent {what}")
             self.loop.enter(lambda: getattr(self, event).set())
             self.world.judge.disturbed(self.host)
             self.world.changed()
 
     def pause(self) -> None:
-        """SIGSTOP."""
-        if self.running and not self.paused:
-            self.paused = True
-            self.loop.pause()
-            self.world.say(self.host, "agent is stopped")
-            self.world.changed()
+        super().pause()
+        self.loop.paused = self.paused
 
     def resume(self) -> None:
-        """SIGCONT."""
         if self.paused:
-            self.paused, self.running_since = False, self.world.engine.now
-            self.world.say(self.host, "agent goes on")
-            self._turns = self.loop.turns
+            super().resume()
+            self.running_since, self._turns = self.world.engine.now, self.loop.turns
             self.loop.resume()
-            self.world.changed()
 
     # Nothing is done without pause, whatever fails
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from consul_redis_agent.consul.api import MAX_WRITERS, Consistency, Json
-from consul_redis_agent.errors import ConsulConflict, ConsulError, ConsulMisused, ConsulUnknown, ConsulUnreachable
+from consul_redis_agent.errors import ConsulError, ConsulUnknown, ConsulUnreachable
 
 from .agent import Agent
-from .consul import NO_VIEW, Refused, Unreadable, View
-from .link import LATE, current, settle
-from .loop import TICK
+from .consul import NO_VIEW, View
+from .link import current, outcome, settle
 
 Reply = Callable[[Any], None]
 """Brings the answer, or the error that it is."""
@@ -85,10 +84,8 @@ class ConsulAPI:
                 return
             try:
                 self._world.servers.transact([dict(o) for o in operations], self._process.host)
-            except Refused as refused:
-                answer = ConsulConflict(str(refused))
-            except Unreadable as unreadable:
-                answer = ConsulMisused(str(unreadable))
+            except ConsulError as error:
+                answer = error
             if self._engine.rng.random() < self._world.loss:
                 self._world.judge.answer_lost(self._process.host)
             else:
@@ -106,9 +103,6 @@ class ConsulAPI:
 
     async def rehearse(self, operations: Sequence[Mapping[str, Any]]) -> None:
         """Nothing is sent."""
-
-    async def leader(self, *, timeout: float | None = None) -> str:
-        return "10.0.0.100:8300" if self._consul.linked else ""
 
     async def health(
         self,
@@ -164,26 +158,17 @@ class ConsulAPI:
     async def _ask(self, arrived: Callable[[Any], None], timeout: float) -> Any:
         if self._closed:
             raise ConsulUnreachable("this client is closed")
-        loop, consul = self._process.loop, self._consul
-        call = _Call(self._process)
+        consul, call = self._consul, _Call(self._process)
         if consul.up:
             consul.connections[call] = None
             self._engine.later(self._engine.rng.uniform(0.0003, 0.001), consul.take, lambda: arrived(call))
         else:
             self._engine.later(0.001, call, ConsulUnreachable("connection refused"))
-        deadline = loop.time() + timeout
-        alarm = loop.call_at(deadline, settle, call.answer, LATE)
         try:
-            answer = await call.answer
+            return await outcome(call.answer, timeout, ConsulUnreachable)
         finally:
             call.over = True
-            alarm.cancel()
             consul.connections.pop(call, None)
-        if answer is LATE or loop.time() > deadline + TICK:  # it was there in time, and this process was stopped
-            raise ConsulUnreachable(f"no answer within {timeout:g} s")
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
     async def close(self) -> None:
         self._closed = True

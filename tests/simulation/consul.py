@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from consul_redis_agent.consul.form import read_claim
 from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.errors import ConsulConflict, ConsulMisused
 
 from .link import Server
 
@@ -64,14 +65,6 @@ class Record:
         return {"Node": {"Node": node}, "Service": service, "Checks": [gossip, *checks]}
 
 
-class Refused(Exception):
-    """A transaction that did nothing."""
-
-
-class Unreadable(Exception):
-    """A transaction that Consul cannot read."""
-
-
 class Servers:
     """The catalog, and what gossip knows."""
 
@@ -89,7 +82,7 @@ class Servers:
         self._waiting: dict[str, list[Callable[[], None]]] = {}
 
     def transact(self, operations: list[dict[str, Any]], who: int) -> None:
-        """All or nothing. Raises Refused, or Unreadable."""
+        """All or nothing. Raises ConsulConflict, or ConsulMisused."""
         records = dict(self.records)
         for operation in operations:
             match operation:
@@ -103,7 +96,7 @@ class Servers:
                     records[key] = replace(records[key], checks=kept)
                 case {"Check": {"Verb": verb, "Check": check}}:
                     if unknown := check.keys() - TAKEN - {"ModifyIndex"}:
-                        raise Unreadable(f"unknown field {sorted(unknown)}")
+                        raise ConsulMisused(f"unknown field {sorted(unknown)}")
                     self._set_check(records, verb, check)
                 case _:
                     raise AssertionError(operation)
@@ -128,11 +121,11 @@ class Servers:
         key = (check["Node"], check["ServiceID"])
         record = records.get(key)
         if record is None:
-            raise Refused("Missing service registration")
+            raise ConsulConflict("Missing service registration")
         id_ = check["CheckID"]
         before = record.checks.get(id_)
         if verb == "cas" and (before["ModifyIndex"] if before else 0) != check["ModifyIndex"]:
-            raise Refused("index is stale")
+            raise ConsulConflict("index is stale")
         made = {k: v for k, v in check.items() if k not in ("ModifyIndex", "Type")}
         if before is None or any(before.get(k) != v for k, v in made.items()):
             records[key] = replace(record, checks={**record.checks, id_: made | {"ModifyIndex": self.index + 1}})
@@ -358,7 +351,7 @@ class LocalAgent(Server):
 
     def _arrive(self, write: Callable[..., None], args: tuple[Any, ...]) -> None:
         if self.linked:
-            with suppress(Refused):
+            with suppress(ConsulConflict):
                 write(*args)
 
     def _compare_some_day(self) -> None:
@@ -381,7 +374,7 @@ class LocalAgent(Server):
             for check_id in at_servers:
                 if check_id not in local.checks:
                     self._send(servers.drop_check, key, check_id, self.host)
-            differing = [i for i, c in local.checks.items() if self._differs(at_servers.get(i), self._check(local, c))]
+            differing = [i for i, c in local.checks.items() if _differs(at_servers.get(i), self._check(local, c))]
             definition = body["Name"], tuple(body["Tags"]), body["Address"], body["Port"], body["Meta"]
             if there is None or (there.name, there.tags, there.address, there.port, there.meta) != definition:
                 self.sync(service_id, *(differing or ["none"]), how="compare")
@@ -389,10 +382,6 @@ class LocalAgent(Server):
                 self.world.engine.rng.shuffle(differing)
                 for check_id in differing:
                     self.sync(service_id, check_id, how="compare")
-
-    @staticmethod
-    def _differs(there: Mapping[str, Any] | None, here: dict[str, Any]) -> bool:
-        return there is None or any(there.get(k) != v for k, v in here.items())
 
     def stop(self) -> None:
         if self.up:
@@ -415,6 +404,10 @@ class LocalAgent(Server):
                 self._arm(service_id, check)
         engine.later(engine.rng.uniform(0.05, 0.5), self.compare)
         self.world.changed()
+
+
+def _differs(there: Mapping[str, Any] | None, here: dict[str, Any]) -> bool:
+    return there is None or any(there.get(k) != v for k, v in here.items())
 
 
 def told(claim: Claim | None) -> str:

@@ -65,7 +65,7 @@ class Judge:
     def __init__(self, world: World) -> None:
         self.world = world
         self.longest_two = 0.0
-        self._two_since: float | None = None
+        """Seconds with two claims in DNS that could be told apart by somebody."""
         self._since: dict[object, float] = {}
         self._able_since: dict[int, float] = {}
         self._linked_since: dict[int, float] = {}
@@ -141,7 +141,6 @@ class Judge:
         self._naming = {(h.number, h.sentinel.named) for h in world.hosts if h.sentinel.up}
         self._followed.update(dict.fromkeys(self._following, now))
         self._following = {(h.number, h.redis.master) for h in world.hosts if h.redis.master is not None}
-        self._count_two(len(claims), now)
         for key in list(self._visible_since):
             if key not in claims:
                 del self._visible_since[key]
@@ -258,7 +257,9 @@ class Judge:
     def _hold(self, conditions: Conditions, now: float) -> None:
         for key in list(self._since):
             if key not in conditions:
-                del self._since[key]
+                ended = self._since.pop(key)
+                if isinstance(key, tuple) and key[0] == "two":
+                    self.longest_two = max(self.longest_two, now - ended)
         for key, (bound, what) in conditions.items():
             since = self._since.get(key)
             if since is None:
@@ -279,13 +280,6 @@ class Judge:
         followed = self._followed | dict.fromkeys(self._following, inf)
         heir = any(chosen(o.number) and followed.get((o.number, host), -inf) >= since for o in self.world.hosts)
         return heir or chosen(host) or self._backed.get(host, -inf) >= since
-
-    def _count_two(self, count: int, now: float) -> None:
-        if count > 1 and self._two_since is None:
-            self._two_since = now
-        elif count <= 1 and self._two_since is not None:
-            self.longest_two = max(self.longest_two, now - self._two_since)
-            self._two_since = None
 
     def hurried(self, host: int, what: str) -> None:
         """An agent does the same thing again and again without pause."""

@@ -72,6 +72,8 @@ class Server:
 
     def stop(self) -> None:
         """SIGKILL."""
+        if not self.up:
+            return
         self.up = self.paused = False
         self._queue.clear()
         self.close_all()
@@ -84,12 +86,8 @@ class Server:
         for connection in connections:
             connection.close()
 
-
-class RedisServer(Server):
-    """A server that speaks Redis' protocol."""
-
     def answer(self, command: Sequence[str], connection: Connection) -> Any:
-        """What it says to one command."""
+        """What Redis or a Sentinel says to one command."""
         raise NotImplementedError
 
     def push(self, channel: str, message: list[str]) -> None:
@@ -102,7 +100,7 @@ class RedisServer(Server):
 class Connection:
     """One connection, from both sides. What is sent arrives in order, or the connection is lost and nobody knows yet."""
 
-    def __init__(self, link: Link, server: RedisServer | None, process: Agent) -> None:
+    def __init__(self, link: Link, server: Server | None, process: Agent) -> None:
         self.link, self.server, self.process = link, server, process
         self.channels: set[str] = set()
         self.over = False
@@ -224,23 +222,11 @@ class Link:
         self._pushes.clear()
 
     async def _bounded(self, answer: asyncio.Future[Any], timeout: float | None) -> Any:  # noqa: ASYNC109
-        loop = self._process.loop
-        deadline = loop.time() + timeout if timeout is not None and self.bounded else inf
-        alarm = loop.call_at(deadline, settle, answer, LATE) if deadline < inf else None
         try:
-            found = await answer
+            return await outcome(answer, timeout if timeout is not None and self.bounded else inf, Unanswered)
         except BaseException:
             await self.close()
             raise
-        finally:
-            if alarm:
-                alarm.cancel()
-        if found is LATE or loop.time() > deadline + TICK:  # it was there in time, and this process was stopped
-            found = Unanswered(f"no answer within {timeout:g} s")
-        if isinstance(found, Exception):
-            await self.close()
-            raise found
-        return found
 
     # What reaches the process
 
@@ -282,10 +268,27 @@ async def accepts(address: Address) -> bool:
     return server is not None and server.up and process.world.reach(process.host, server.host)
 
 
-def settle(future: asyncio.Future[Any], outcome: Any) -> None:
+async def outcome(answer: asyncio.Future[Any], seconds: float, late: type[Exception]) -> Any:
+    """What a question came to, which may be an error, within so many seconds; whoever was stopped may have missed it."""
+    loop = current().loop
+    deadline = loop.time() + seconds
+    alarm = loop.call_at(deadline, settle, answer, LATE) if seconds < inf else None
+    try:
+        found = await answer
+    finally:
+        if alarm:
+            alarm.cancel()
+    if found is LATE or loop.time() > deadline + TICK:
+        raise late(f"no answer within {seconds:g} s")
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def settle(future: asyncio.Future[Any], found: Any) -> None:
     """The first outcome counts."""
     if not future.done():
-        future.set_result(outcome)
+        future.set_result(found)
 
 
 def refusal(text: str) -> ResponseError:

@@ -52,10 +52,6 @@ class Loop:
         """Something has reached the process: a message, the end of a connection, a signal."""
         self._run(self._held, Handle(self._engine.now, callback, args))
 
-    def pause(self) -> None:
-        """SIGSTOP."""
-        self.paused = True
-
     def resume(self) -> None:
         """SIGCONT: what has come in is found first, then each timer that is due, as the selector's loop does it."""
         self.paused = False
@@ -151,12 +147,6 @@ class Loop:
 
     def get_debug(self) -> bool:
         return False
-
-    def is_running(self) -> bool:
-        return not self.over
-
-    def is_closed(self) -> bool:
-        return self.over
 
 
 def _close(coroutine: Coroutine[Any, Any, Any]) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from consul_redis_agent.decide.facts import Role
+from consul_redis_agent.decide.facts import Address, Role
 from consul_redis_agent.watch.sentinels import HELLO
 
-from .link import Connection, RedisServer, refusal
+from .link import Connection, Server, refusal
 
 if TYPE_CHECKING:
     from .world import World
@@ -25,7 +25,7 @@ FAILOVER_TIMEOUT = 6.0
 TICK = 0.4
 
 
-class Redis(RedisServer):
+class Redis(Server):
     """One node. ``host`` is its number, and stands for its address wherever nodes are named."""
 
     what = "Redis"
@@ -87,10 +87,6 @@ class Redis(RedisServer):
             self.close_all()
         self.world.changed()
 
-    def stop(self) -> None:
-        if self.up:
-            super().stop()
-
     def start(self, loading: float = 0.0) -> None:
         """As systemd would, with what is on disk; ``loading``: seconds until it serves."""
         if self.up or not self.world.hosts[self.host].up:
@@ -135,7 +131,7 @@ class State:
     """The other Sentinels that it knows, by id; FORMER hosts where another one has taken the address."""
 
 
-class SentinelServer(RedisServer):
+class SentinelServer(Server):
     """One Sentinel of one master name."""
 
     what = "Sentinel"
@@ -170,16 +166,15 @@ class SentinelServer(RedisServer):
         match command:
             case ["SENTINEL", "MYID"]:
                 return self.id
-            case ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", name] if name == NAME:
-                address = self.world.address(self.named)
-                return [address.host, str(address.port)]
-            case ["SENTINEL", "MASTER", name] if name == NAME:
+            case ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", _]:
+                return self._where(self.named).split(" ")
+            case ["SENTINEL", "MASTER", _]:
                 return self._master()
             case ["SENTINEL", "MASTERS"]:
                 return [self._master()]
-            case ["SENTINEL", "REPLICAS", name] if name == NAME:
-                return [self._node(h, self._flags(h)) for h in self.state.run_ids if h != self.state.master]
-            case ["SENTINEL", "SENTINELS", name] if name == NAME:
+            case ["SENTINEL", "REPLICAS", _]:
+                return [self._replica(host) for host in self.state.run_ids if host != self.state.master]
+            case ["SENTINEL", "SENTINELS", _]:
                 return [self._peer(id_, host) for id_, host in self.state.peers.items()]
             case ["INFO", *_]:
                 return f"# Sentinel\r\nsentinel_masters:1\r\nsentinel_tilt:{int(self.tilt)}\r\n"
@@ -190,35 +185,31 @@ class SentinelServer(RedisServer):
 
     def _master(self) -> list[str]:
         flags = "master" + ",s_down,o_down" * self.sees_down + ",failover_in_progress" * (self.failover is not None)
-        more = {
-            "config-epoch": self.state.config_epoch,
-            "num-slaves": len(self.state.run_ids.keys() - {self.state.master}),
-            "num-other-sentinels": len(self.state.peers),
+        run_id, state = self.state.run_ids.get(self.state.master, ""), self.state
+        fields = {
+            "config-epoch": state.config_epoch,
             "quorum": self.world.quorum,
-            "down-after-milliseconds": round(DOWN_AFTER * 1000),
-            "failover-timeout": round(FAILOVER_TIMEOUT * 1000),
+            "num-other-sentinels": len(state.peers),
         }
-        return [
-            "name",
-            NAME,
-            *self._node(self.state.master, flags)[2:],
-            *(str(x) for pair in more.items() for x in pair),
+        fields |= {
+            "num-slaves": len(state.run_ids.keys() - {state.master}),
+            "failover-timeout": int(FAILOVER_TIMEOUT * 1000),
+        }
+        return _flat(NAME, self.world.address(state.master), run_id, flags) + [
+            str(text)
+            for pair in (fields | {"down-after-milliseconds": int(DOWN_AFTER * 1000)}).items()
+            for text in pair
         ]
 
-    def _flags(self, host: int) -> str:
+    def _replica(self, host: int) -> list[str]:
         chosen = self.failover is not None and self.failover.selected == host
         away = not (self.world.hosts[host].redis.up and self.world.reach(self.host, host))
-        return "slave" + ",s_down,disconnected" * away + ",promoted" * chosen
-
-    def _node(self, host: int, flags: str) -> list[str]:
-        address = self.world.address(host)
-        fields = {"name": str(address), "ip": address.host, "port": str(address.port), "flags": flags}
-        return [text for pair in (fields | {"runid": self.state.run_ids.get(host, "")}).items() for text in pair]
+        flags, address = "slave" + ",s_down,disconnected" * away + ",promoted" * chosen, self.world.address(host)
+        return _flat(str(address), address, self.state.run_ids[host], flags)
 
     def _peer(self, id_: str, host: int) -> list[str]:
         ip, port = self.world.sentinel_address(host % FORMER)
-        port = 0 if host >= FORMER else port
-        return ["name", id_, "ip", ip, "port", str(port), "runid", id_, "flags", "sentinel"]
+        return _flat(id_, Address(ip, 0 if host >= FORMER else port), id_, "sentinel")
 
     def stop(self) -> None:
         if self.up:
@@ -497,3 +488,7 @@ class SentinelServer(RedisServer):
     def _where(self, host: int) -> str:
         address = self.world.address(host)
         return f"{address.host} {address.port}"
+
+
+def _flat(name: str, address: Address, run_id: str, flags: str) -> list[str]:
+    return ["name", name, "ip", address.host, "port", str(address.port), "runid", run_id, "flags", flags]

@@ -65,7 +65,7 @@ def stopped_at_work(world: World) -> None:
     engine, host = world.engine, world.hosts[0]
 
     def stop() -> None:
-        if host.agent.running and host.agent.writer and host.agent.writer.busy:
+        if host.agent.up and host.agent.writer and host.agent.writer.busy:
             engine.later(engine.rng.uniform(0.0, 0.05), freeze)
         else:
             engine.later(0.0005, stop)

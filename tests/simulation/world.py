@@ -25,7 +25,7 @@ from .api import ConsulAPI
 from .consul import SERVERS, LocalAgent, Servers
 from .engine import Engine
 from .judge import Judge, Violation
-from .link import Link, RedisServer, accepts, current
+from .link import Link, Server, accepts, current
 from .redis import FORMER, Redis, SentinelServer
 
 START = 5.0
@@ -76,7 +76,6 @@ class World:
         self.unsettled = self.replaced = False
         self._trouble_ends = START + trouble
         self._script = script
-        self.ttl: float | None = None
         self._cuts: set[frozenset[int]] = set()
         self._dirty = False
         self._failures: list[str] = []
@@ -104,7 +103,7 @@ class World:
     def sentinel_address(self, host: int) -> Address:
         return Address(f"10.0.0.{host + 1}", 26379)
 
-    def server_at(self, where: Address | str, seen_from: int) -> RedisServer | None:
+    def server_at(self, where: Address | str, seen_from: int) -> Server | None:
         """Who listens there, if anybody ever does."""
         if isinstance(where, str) or where.port not in (6379, 26379):
             return None
@@ -245,18 +244,15 @@ class World:
             case 0 | 1:
                 target.redis.stop()
                 engine.later(some, target.redis.start, rng.choice([0.0, 0.0, 1.0]))
-            case 2 | 3 as which:
-                hung = (target.redis, target.consul)[which - 2]
+            case 2 | 3 | 4 as which:
+                hung = (target.redis, target.consul, target.agent)[which - 2]
                 hung.pause()
                 engine.later(some, hung.resume)
-            case 4:
-                self.lose(target, long)
             case 5:
+                self.lose(target, long)
+            case 6:
                 rng.choice([target.agent.stop, target.agent.terminate])()
                 engine.later(some, target.agent.start)
-            case 6:
-                target.agent.pause()
-                engine.later(some, target.agent.resume)
             case 7:
                 target.agent.reload()
             case 8:
@@ -356,7 +352,8 @@ class World:
     def _patched(self) -> Iterator[None]:
         """Let the real agents live in this world: its time, its chance, its network."""
         rng, log = self.engine.rng, logging.getLogger("consul_redis_agent")
-        level = log.level
+        level, notes = log.level, logging.Handler()
+        notes.emit = self._note  # type: ignore[method-assign]
         with (
             patch.object(clock, "time", SimpleNamespace(clock_gettime=lambda _: self.engine.now)),
             patch.object(clock, "_SPREAD", 0.0),
@@ -366,7 +363,7 @@ class World:
             patch.object(lookout, "Link", Link),
             patch.object(redis_node, "accepts", accepts),
             patch.object(agent_module, "ConsulAPI", ConsulAPI),
-            patch.object(log, "handlers", [_Notes(self)]),
+            patch.object(log, "handlers", [notes]),
             patch.object(log, "propagate", False),
             patch.object(state, "state_directory", lambda env: current().state),
             tempfile.TemporaryDirectory() as kept,
@@ -378,16 +375,8 @@ class World:
             finally:
                 log.setLevel(level)
 
-
-class _Notes(logging.Handler):
-    """What the agents log belongs to the history; what they caught of their own mistakes is a failure."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        host = current().host
-        self._world.say(host, f"agent: {record.getMessage()}")
+    def _note(self, record: logging.LogRecord) -> None:
+        """What the agents log belongs to the history; what they caught of their own mistakes is a failure."""
+        self.say(current().host, f"agent: {record.getMessage()}")
         if record.exc_info:
-            self._world.failed(host, self.format(record))
+            self.failed(current().host, logging.Formatter().format(record))
