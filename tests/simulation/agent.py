@@ -83,7 +83,8 @@ class Agent(Server):
         self.state = world.state / world.name(self.host)
         if rng.random() < 0.3:
             shutil.rmtree(self.state, ignore_errors=True)
-            world.judge.forgot(self.host)
+            if self._agent:
+                world.judge.forgot(self.host)
         self.state.mkdir(exist_ok=True)
         world.say(self.host, "agent starts")
         world.changed()

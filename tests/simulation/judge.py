@@ -275,7 +275,7 @@ class Judge:
 
         def chosen(node: int) -> bool:
             votes = sum(words.get((other.number, node), -inf) >= since for other in self.world.hosts)
-            return votes >= self.world.majority
+            return votes > len(self.world.hosts) // 2
 
         followed = self._followed | dict.fromkeys(self._following, inf)
         heir = any(chosen(o.number) and followed.get((o.number, host), -inf) >= since for o in self.world.hosts)
