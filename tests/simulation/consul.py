@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,8 @@ SERVERS = -1
 """Where the servers are, among the numbers of hosts."""
 
 Key = tuple[str, str]
-View = tuple[int, list[dict[str, Any]]]
+Json = dict[str, Any]
+View = tuple[int, list[Json]]
 NO_VIEW: View = (1, [])
 
 
@@ -33,11 +34,7 @@ NO_VIEW: View = (1, [])
 class Record:
     """A service with its checks in the catalog."""
 
-    name: str
-    tags: tuple[str, ...]
-    address: str
-    port: int
-    meta: Mapping[str, str]
+    service: Json
     created: int
     index: int
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -48,18 +45,9 @@ class Record:
         passing = all(c["Status"] == "passing" for c in self.checks.values())
         return passing and any(c["Name"] == "role:master" for c in self.checks.values())
 
-    def instance(self, node: str, id_: str, *, alive: bool) -> dict[str, Any]:
+    def instance(self, node: str, *, alive: bool) -> dict[str, Any]:
         """As ``/v1/health/service`` shows it."""
-        service = {
-            "ID": id_,
-            "Service": self.name,
-            "Tags": self.tags,
-            "Address": self.address,
-            "Port": self.port,
-            "Meta": self.meta,
-            "CreateIndex": self.created,
-            "ModifyIndex": self.index,
-        }
+        service = self.service | {"CreateIndex": self.created, "ModifyIndex": self.index}
         gossip = {"CheckID": "serfHealth", "ServiceID": "", "Status": "passing" if alive else "critical"}
         checks = [check | NOT_TAKEN for check in map(dict, self.checks.values())]
         return {"Node": {"Node": node}, "Service": service, "Checks": [gossip, *checks]}
@@ -81,41 +69,33 @@ class Servers:
         """What ``/v1/health/service`` answers for each name: an index, and the instances."""
         self._waiting: dict[str, list[Callable[[], None]]] = {}
 
-    def transact(self, operations: list[dict[str, Any]], who: int) -> None:
+    def transact(self, operations: Sequence[Json], who: int, how: str = "txn") -> None:
         """All or nothing. Raises ConsulConflict, or ConsulMisused."""
         records = dict(self.records)
         for operation in operations:
             match operation:
                 case {"Service": {"Verb": "set", "Node": node, "Service": body}}:
-                    self._set_service(records, (node, body["ID"]), body, body["Service"])
+                    self._set_service(records, (node, body["ID"]), body)
                 case {"Service": {"Verb": "delete", "Node": node, "Service": body}}:
                     records.pop((node, body["ID"]), None)
                 case {"Check": {"Verb": "delete", "Check": check}}:
-                    key = (check["Node"], check["ServiceID"])
-                    kept = {id_: c for id_, c in records[key].checks.items() if id_ != check["CheckID"]}
-                    records[key] = replace(records[key], checks=kept)
+                    if record := records.get(key := (check["Node"], check["ServiceID"])):
+                        kept = {id_: c for id_, c in record.checks.items() if id_ != check["CheckID"]}
+                        records[key] = replace(record, checks=kept)
                 case {"Check": {"Verb": verb, "Check": check}}:
                     if unknown := check.keys() - TAKEN - {"ModifyIndex"}:
                         raise ConsulMisused(f"unknown field {sorted(unknown)}")
                     self._set_check(records, verb, check)
                 case _:
                     raise AssertionError(operation)
-        self._commit(records, who, "txn")
+        self._commit(records, who, how)
 
-    def _set_service(self, records: dict[Key, Record], key: Key, body: Mapping[str, Any], name: str) -> None:
+    def _set_service(self, records: dict[Key, Record], key: Key, body: Json) -> None:
         before = records.get(key)
-        made = Record(
-            name,
-            tuple(body["Tags"]),
-            body["Address"],
-            body["Port"],
-            dict(body["Meta"]),
-            before.created if before else self.index + 1,
-            before.index if before else 0,
-            before.checks if before else {},
-        )
-        if made != before:
-            records[key] = replace(made, index=self.index + 1)
+        if before is None:
+            records[key] = Record(body, self.index + 1, self.index + 1)
+        elif before.service != body:
+            records[key] = replace(before, service=body, index=self.index + 1)
 
     def _set_check(self, records: dict[Key, Record], verb: str, check: Mapping[str, Any]) -> None:
         key = (check["Node"], check["ServiceID"])
@@ -130,26 +110,6 @@ class Servers:
         if before is None or any(before.get(k) != v for k, v in made.items()):
             records[key] = replace(record, checks={**record.checks, id_: made | {"ModifyIndex": self.index + 1}})
 
-    def put(self, node: str, body: Mapping[str, Any], checks: list[dict[str, Any]], who: int, how: str) -> None:
-        """What a local agent syncs: a service with some of its checks, in one step."""
-        records = dict(self.records)
-        self._set_service(records, (node, body["ID"]), body, body["Name"])
-        for check in checks:
-            self._set_check(records, "set", check)
-        self._commit(records, who, how)
-
-    def drop(self, key: Key, who: int) -> None:
-        """Deregister a service."""
-        if key in self.records:
-            self._commit({k: r for k, r in self.records.items() if k != key}, who, "drop")
-
-    def drop_check(self, key: Key, check_id: str, who: int) -> None:
-        """Deregister one check."""
-        record = self.records.get(key)
-        if record and check_id in record.checks:
-            checks = {id_: c for id_, c in record.checks.items() if id_ != check_id}
-            self._commit({**self.records, key: replace(record, checks=checks)}, who, "drop check")
-
     def gossip(self, node: str, *, alive: bool) -> None:
         """SerfHealth."""
         if self.alive.get(node, True) is not alive:
@@ -162,7 +122,7 @@ class Servers:
         self.index += 1
         self.writes += 1
         changed = {
-            record.name
+            record.service["Service"]
             for key in records.keys() | self.records.keys()
             if force or records.get(key) is not self.records.get(key)
             for record in (records.get(key), self.records.get(key))
@@ -173,16 +133,16 @@ class Servers:
             self.views[name] = (
                 self.index,
                 [
-                    record.instance(*key, alive=self.alive.get(key[0], True))
-                    for key, record in records.items()
-                    if record.name == name
+                    record.instance(node, alive=self.alive.get(node, True))
+                    for (node, _), record in records.items()
+                    if record.service["Service"] == name
                 ],
             )
         for host in self.world.hosts:
             host.consul.see()
         before = self.masters
         self.masters = {
-            (node, id_): read_claim(record.meta)
+            (node, id_): read_claim(record.service["Meta"])
             for (node, id_), record in records.items()
             if record.is_master and self.alive.get(node, True)
         }
@@ -293,7 +253,7 @@ class LocalAgent(Server):
         """False if it is not known."""
         if self.services.pop(service_id, None) is None:
             return False
-        self._send(self.world.servers.drop, (self.node, service_id), self.host)
+        self._write("drop", self._gone(service_id))
         return True
 
     def deregister_check(self, check_id: str) -> bool:
@@ -302,7 +262,7 @@ class LocalAgent(Server):
         if found is None:
             return False
         del self.services[found[0]].checks[check_id]
-        self._send(self.world.servers.drop_check, (self.node, found[0]), check_id, self.host)
+        self._write("drop check", self._gone(found[0], check_id))
         return True
 
     def _arm(self, service_id: str, check: LocalCheck) -> None:
@@ -327,7 +287,14 @@ class LocalAgent(Server):
         local = self.services.get(service_id)
         if local:
             checks = [self._check(local, c) for i, c in local.checks.items() if not check_ids or i in check_ids]
-            self._send(self.world.servers.put, self.node, local.body, checks, self.host, how)
+            service = {"Verb": "set", "Node": self.node, "Service": _service(local)}
+            self._write(how, {"Service": service}, *({"Check": {"Verb": "set", "Check": check}} for check in checks))
+
+    def _gone(self, service_id: str, check_id: str = "") -> Json:
+        if check_id:
+            check = {"Node": self.node, "ServiceID": service_id, "CheckID": check_id}
+            return {"Check": {"Verb": "delete", "Check": check}}
+        return {"Service": {"Verb": "delete", "Node": self.node, "Service": {"ID": service_id}}}
 
     def _check(self, local: Local, check: LocalCheck) -> dict[str, Any]:
         return {
@@ -342,17 +309,16 @@ class LocalAgent(Server):
             "ServiceTags": local.body["Tags"],
         }
 
-    def _send(self, write: Callable[..., None], *args: Any) -> None:
+    def _write(self, how: str, *operations: Json) -> None:
         engine = self.world.engine
-        if not self.linked:
-            return
-        self._ordered = max(self._ordered + 1e-6, engine.now + engine.delay())
-        engine.later(self._ordered - engine.now, self._arrive, write, args)
+        if self.linked:
+            self._ordered = max(self._ordered + 1e-6, engine.now + engine.delay())
+            engine.later(self._ordered - engine.now, self._arrive, operations, how)
 
-    def _arrive(self, write: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def _arrive(self, operations: Sequence[Json], how: str) -> None:
         if self.linked:
             with suppress(ConsulConflict):
-                write(*args)
+                self.world.servers.transact(operations, self.host, how)
 
     def _compare_some_day(self) -> None:
         engine = self.world.engine
@@ -366,17 +332,15 @@ class LocalAgent(Server):
         servers = self.world.servers
         for key in list(servers.records):
             if key[0] == self.node and key[1] not in self.services:
-                self._send(servers.drop, key, self.host)
+                self._write("drop", self._gone(key[1]))
         for service_id, local in self.services.items():
-            key, body = (self.node, service_id), local.body
-            there = servers.records.get(key)
+            there = servers.records.get((self.node, service_id))
             at_servers = there.checks if there else {}
             for check_id in at_servers:
                 if check_id not in local.checks:
-                    self._send(servers.drop_check, key, check_id, self.host)
+                    self._write("drop check", self._gone(service_id, check_id))
             differing = [i for i, c in local.checks.items() if _differs(at_servers.get(i), self._check(local, c))]
-            definition = body["Name"], tuple(body["Tags"]), body["Address"], body["Port"], body["Meta"]
-            if there is None or (there.name, there.tags, there.address, there.port, there.meta) != definition:
+            if there is None or there.service != _service(local):
                 self.sync(service_id, *(differing or ["none"]), how="compare")
             else:
                 self.world.engine.rng.shuffle(differing)
@@ -404,6 +368,11 @@ class LocalAgent(Server):
                 self._arm(service_id, check)
         engine.later(engine.rng.uniform(0.05, 0.5), self.compare)
         self.world.changed()
+
+
+def _service(local: Local) -> Json:
+    """As the catalog has it."""
+    return {"Service" if key == "Name" else key: value for key, value in local.body.items()}
 
 
 def _differs(there: Mapping[str, Any] | None, here: dict[str, Any]) -> bool:

@@ -187,19 +187,12 @@ class World:
     def _gossip(self) -> None:
         rng = self.engine.rng
         for host in self.hosts:
-            self.engine.later(rng.uniform(3, 10), self._gossip_dead, host)
-            self.engine.later(rng.uniform(0.1, 0.5), self._gossip_alive, host)
+            self.engine.later(rng.uniform(3, 10), self._gossips, host, False)
+            self.engine.later(rng.uniform(0.1, 0.5), self._gossips, host, True)
 
-    def _in_touch(self, host: Host) -> bool:
-        return host.up and host.consul.answers and self.reach(host.number, SERVERS)
-
-    def _gossip_dead(self, host: Host) -> None:
-        if not self._in_touch(host):
-            self.servers.gossip(host.consul.node, alive=False)
-
-    def _gossip_alive(self, host: Host) -> None:
-        if self._in_touch(host):
-            self.servers.gossip(host.consul.node, alive=True)
+    def _gossips(self, host: Host, alive: bool) -> None:
+        if (host.up and host.consul.answers and self.reach(host.number, SERVERS)) is alive:
+            self.servers.gossip(host.consul.node, alive=alive)
 
     def lose(self, host: Host, seconds: float) -> None:
         """Pull the plug, and put it in again."""
