@@ -1,4 +1,7 @@
-"""A simulated world, driven by one seed, around the real rules, entries, steps and writer.
+"""A simulated world, driven by one seed, around the real agent: all of it, from its configuration to what it asks of Consul.
+
+Doubles stand only where the program leaves the process: at a connection to Redis or Sentinel (``link.py``), at a request to
+Consul (``api.py``), and at the event loop, whose time is the simulation's (``loop.py``).
 
 What it takes for granted, and from where: the test on real servers that shows it, or the function of the program
 that says so. Whatever is not listed may happen at any moment: processes stop, pause and return with what they had on
@@ -24,7 +27,10 @@ Redis and Sentinel (``redis.py``)
     looks sane (``sentinelRefreshInstanceInfo``, ``sentinelMasterLooksSane``; ``test_a_killed_master_and_its_return``). A
     named master that says replica is taken for down after 21 s (``sentinelCheckSubjectivelyDown``).
  7. A look at a Sentinel shows one moment; its events come in order, or their connection is lost and begun anew.
- 8. Hellos travel directly between Sentinels, and over every Redis node that both reach (``sentinelSendHello``).
+ 8. Hellos travel directly between Sentinels, and over every Redis node that both reach (``sentinelSendHello``). After a RESET
+    a Sentinel knows the master alone, until it hears the others and the master lists its replicas. A Sentinel with a new id
+    at an old address is one more: the old one stays listed, at port 0, and has a part in the majority
+    (``sentinelProcessHelloMessage``).
 
 Consul (``consul.py``)
 
@@ -49,10 +55,15 @@ Consul (``consul.py``)
 15. Gossip finds a dead Consul node within 3 to 10 s, and a returned one within half a second
     (``test_a_lost_host_fails_over_and_comes_back``).
 
-The agent (``agent.py``)
+The agent (``agent.py``, ``loop.py``, ``link.py``, ``api.py``)
 
-16. Its shell (when to look, when to decide) is modelled; ``rules.decide``, ``entries.wanted``, ``next_step``, ``Writer``,
-    ``Failovers`` and ``form.read_entry`` are the real ones, stepped from one await to the next.
-17. Its clock is monotonic and goes on while it is stopped. All clocks run at the same rate.
-18. After a stop of more than ``clock.STOPPED`` it looks at everything anew before it decides.
+16. Each process runs ``agent.Agent`` in an event loop of its own. What it computes takes no time, and a timer comes up to a
+    moment late; what reaches it while it is stopped is found when it goes on, before the timers that are due meanwhile, as
+    asyncio's selector loop has it. What it keeps on disk is there after a kill, or lost with the disk.
+17. Its clock is monotonic and goes on while it is stopped. All clocks run at the same rate. A host that was lost comes back
+    under another boot id, and with a clock that goes on.
+18. A connection whose other end dies is closed at once; one whose other end is cut off or lost looks open, until a deadline
+    of ours or the kernel's (7 s). What was sent arrives in order. Redis, Sentinel and Consul take what they find in their
+    sockets when they go on after a stop. DNS, TLS, logins and the wire format are not modelled, nor are the pages for
+    people and programs.
 """

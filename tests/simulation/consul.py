@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from consul_redis_agent.consul.form import read_claim, read_entry
+from consul_redis_agent.consul.form import read_claim
 from consul_redis_agent.decide.claim import Claim
-from consul_redis_agent.decide.facts import Entry
+from consul_redis_agent.errors import ConsulConflict, ConsulMisused
+
+from .link import Server
 
 if TYPE_CHECKING:
     from .world import World
@@ -23,17 +25,16 @@ SERVERS = -1
 """Where the servers are, among the numbers of hosts."""
 
 Key = tuple[str, str]
+Json = dict[str, Any]
+View = tuple[int, list[Json]]
+NO_VIEW: View = (1, [])
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """A service with its checks in the catalog."""
 
-    name: str
-    tags: tuple[str, ...]
-    address: str
-    port: int
-    meta: Mapping[str, str]
+    service: Json
     created: int
     index: int
     checks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -44,29 +45,12 @@ class Record:
         passing = all(c["Status"] == "passing" for c in self.checks.values())
         return passing and any(c["Name"] == "role:master" for c in self.checks.values())
 
-    def entry(self, node: str, id_: str, *, alive: bool) -> Entry:
-        """As the real watch reads it."""
-        service = {
-            "ID": id_,
-            "Service": self.name,
-            "Tags": self.tags,
-            "Address": self.address,
-            "Port": self.port,
-            "Meta": self.meta,
-            "CreateIndex": self.created,
-            "ModifyIndex": self.index,
-        }
-        gossip = {"CheckID": "serfHealth", "ServiceID": "", "Status": "passing" if alive else "critical"}
+    def instance(self, node: str, *, alive: bool) -> dict[str, Any]:
+        """As ``/v1/health/service`` shows it."""
+        service = self.service | {"CreateIndex": self.created, "ModifyIndex": self.index}
+        gossip = {"Node": node, "CheckID": "serfHealth", "ServiceID": "", "Status": "passing" if alive else "critical"}
         checks = [check | NOT_TAKEN for check in map(dict, self.checks.values())]
-        return read_entry({"Node": {"Node": node}, "Service": service, "Checks": [gossip, *checks]})
-
-
-class Refused(Exception):
-    """A transaction that did nothing."""
-
-
-class Unreadable(Exception):
-    """A transaction that Consul cannot read."""
+        return {"Node": {"Node": node}, "Service": service, "Checks": [gossip, *checks]}
 
 
 class Servers:
@@ -81,83 +65,50 @@ class Servers:
         self.writes = 0
         self.masters: dict[Key, Claim | None] = {}
         """The masters that DNS shows, with the claim of each; None where its Meta holds none."""
-        self._entries: tuple[Entry, ...] | None = None
-        self._waiting: list[Callable[[], None]] = []
+        self.views: dict[str, View] = {}
+        """What ``/v1/health/service`` answers for each name: an index, and the instances."""
+        self._waiting: dict[str, list[Callable[[], None]]] = {}
 
-    def entries(self) -> tuple[Entry, ...]:
-        """What ``/v1/health/service`` answers."""
-        if self._entries is None:
-            self._entries = tuple(r.entry(*key, alive=self.alive.get(key[0], True)) for key, r in self.records.items())
-        return self._entries
-
-    def transact(self, operations: list[dict[str, Any]], who: int) -> None:
-        """All or nothing. Raises Refused, or Unreadable."""
+    def transact(self, operations: Sequence[Json], who: int, how: str = "txn") -> None:
+        """All or nothing. Raises ConsulConflict, or ConsulMisused."""
         records = dict(self.records)
         for operation in operations:
             match operation:
                 case {"Service": {"Verb": "set", "Node": node, "Service": body}}:
-                    self._set_service(records, (node, body["ID"]), body, body["Service"])
+                    self._set_service(records, (node, body["ID"]), body)
                 case {"Service": {"Verb": "delete", "Node": node, "Service": body}}:
                     records.pop((node, body["ID"]), None)
                 case {"Check": {"Verb": "delete", "Check": check}}:
-                    key = (check["Node"], check["ServiceID"])
-                    kept = {id_: c for id_, c in records[key].checks.items() if id_ != check["CheckID"]}
-                    records[key] = replace(records[key], checks=kept)
+                    if record := records.get(key := (check["Node"], check["ServiceID"])):
+                        kept = {id_: c for id_, c in record.checks.items() if id_ != check["CheckID"]}
+                        records[key] = replace(record, checks=kept)
                 case {"Check": {"Verb": verb, "Check": check}}:
                     if unknown := check.keys() - TAKEN - {"ModifyIndex"}:
-                        raise Unreadable(f"unknown field {sorted(unknown)}")
+                        raise ConsulMisused(f"unknown field {sorted(unknown)}")
                     self._set_check(records, verb, check)
                 case _:
                     raise AssertionError(operation)
-        self._commit(records, who, "txn")
+        self._commit(records, who, how)
 
-    def _set_service(self, records: dict[Key, Record], key: Key, body: Mapping[str, Any], name: str) -> None:
+    def _set_service(self, records: dict[Key, Record], key: Key, body: Json) -> None:
         before = records.get(key)
-        made = Record(
-            name,
-            tuple(body["Tags"]),
-            body["Address"],
-            body["Port"],
-            dict(body["Meta"]),
-            before.created if before else self.index + 1,
-            before.index if before else 0,
-            before.checks if before else {},
-        )
-        if made != before:
-            records[key] = replace(made, index=self.index + 1)
+        if before is None:
+            records[key] = Record(body, self.index + 1, self.index + 1)
+        elif before.service != body:
+            records[key] = replace(before, service=body, index=self.index + 1)
 
     def _set_check(self, records: dict[Key, Record], verb: str, check: Mapping[str, Any]) -> None:
         key = (check["Node"], check["ServiceID"])
         record = records.get(key)
         if record is None:
-            raise Refused("Missing service registration")
+            raise ConsulConflict("Missing service registration")
         id_ = check["CheckID"]
         before = record.checks.get(id_)
         if verb == "cas" and (before["ModifyIndex"] if before else 0) != check["ModifyIndex"]:
-            raise Refused("index is stale")
+            raise ConsulConflict("index is stale")
         made = {k: v for k, v in check.items() if k not in ("ModifyIndex", "Type")}
         if before is None or any(before.get(k) != v for k, v in made.items()):
             records[key] = replace(record, checks={**record.checks, id_: made | {"ModifyIndex": self.index + 1}})
-
-    def put(self, node: str, body: Mapping[str, Any], checks: list[dict[str, Any]], who: int, how: str) -> None:
-        """What a local agent syncs: a service with some of its checks, in one step."""
-        records = dict(self.records)
-        self._set_service(records, (node, body["ID"]), body, body["Name"])
-        for check in checks:
-            self._set_check(records, "set", check)
-        self._commit(records, who, how)
-
-    def drop(self, key: Key, who: int) -> None:
-        """Deregister a service."""
-        if key in self.records:
-            self._commit({k: r for k, r in self.records.items() if k != key}, who, "drop")
-
-    def drop_check(self, key: Key, check_id: str, who: int) -> None:
-        """Deregister one check."""
-        record = self.records.get(key)
-        if record and check_id in record.checks:
-            checks = {id_: c for id_, c in record.checks.items() if id_ != check_id}
-            self._commit({**self.records, key: replace(record, checks=checks)}, who, "drop check")
 
     def gossip(self, node: str, *, alive: bool) -> None:
         """SerfHealth."""
@@ -170,10 +121,28 @@ class Servers:
             return
         self.index += 1
         self.writes += 1
-        self.records, self._entries = records, None
+        changed = {
+            record.service["Service"]
+            for key in records.keys() | self.records.keys()
+            if force or records.get(key) is not self.records.get(key)
+            for record in (records.get(key), self.records.get(key))
+            if record
+        }
+        self.records = records
+        for name in sorted(changed):
+            self.views[name] = (
+                self.index,
+                [
+                    record.instance(node, alive=self.alive.get(node, True))
+                    for (node, _), record in records.items()
+                    if record.service["Service"] == name
+                ],
+            )
+        for host in self.world.hosts:
+            host.consul.see()
         before = self.masters
         self.masters = {
-            (node, id_): read_claim(record.meta)
+            (node, id_): read_claim(record.service["Meta"])
             for (node, id_), record in records.items()
             if record.is_master and self.alive.get(node, True)
         }
@@ -182,13 +151,13 @@ class Servers:
             self.world.say(who, f"{how}: DNS now answers {shown or 'nobody'}")
         self.world.judge.wrote(who, how, before)
         self.world.changed()
-        waiting, self._waiting = self._waiting, []
-        for wake in waiting:
-            wake()
+        for name in sorted(changed):
+            for wake in self._waiting.pop(name, ()):
+                wake()
 
-    def wait(self, wake: Callable[[], None]) -> None:
-        """Call back at the next change."""
-        self._waiting.append(wake)
+    def wait(self, name: str, wake: Callable[[], None]) -> None:
+        """Call back at the next change under this name."""
+        self._waiting.setdefault(name, []).append(wake)
 
 
 @dataclass(slots=True)
@@ -216,15 +185,16 @@ class Local:
     checks: dict[str, LocalCheck]
 
 
-class LocalAgent:
+class LocalAgent(Server):
     """The Consul agent of one host."""
 
+    what = "Consul agent"
+
     def __init__(self, world: World, host: int) -> None:
-        self.world, self.host, self.node = world, host, f"host-{world.name(host)}"
-        self.up, self.paused = True, False
-        self.up_since = 0.0
+        super().__init__(world, host)
+        self.node = f"host-{world.name(host)}"
         self.services: dict[str, Local] = {}
-        self._queue: list[Callable[[], None]] = []
+        self._views: dict[str, View] = {}
         self._ordered = 0.0
         self._beats = 0
         self._life = 0
@@ -235,25 +205,21 @@ class LocalAgent:
         """Whether the servers can be reached."""
         return self.world.servers.leader and self.world.reach(self.host, SERVERS)
 
+    def see(self) -> None:
+        """Bring its own view of the catalog to that of the servers, while it can."""
+        if self.up and self.linked:
+            self._views = dict(self.world.servers.views)
+
+    def view(self, name: str) -> View:
+        """What it answers a blocking query with; its index goes on where it was."""
+        self.see()
+        return self._views.get(name, NO_VIEW)
+
     @property
     def holds_a_claim(self) -> bool:
         """Whether a sync would show a master, as far as this agent's record goes."""
-        return (
-            self.up
-            and not self.paused
-            and any(
-                check.body["Name"] == "role:master" and check.status == "passing"
-                for local in self.services.values()
-                for check in local.checks.values()
-            )
-        )
-
-    def take(self, request: Callable[[], None]) -> None:
-        """A request has arrived; while paused it stays in the socket."""
-        if self.paused:
-            self._queue.append(request)
-        elif self.up:
-            request()
+        checks = [check for local in self.services.values() for check in local.checks.values()]
+        return self.answers and any(c.body["Name"] == "role:master" and c.status == "passing" for c in checks)
 
     def register(self, body: dict[str, Any]) -> None:
         """A service with its checks; a check that is known keeps its status."""
@@ -287,7 +253,7 @@ class LocalAgent:
         """False if it is not known."""
         if self.services.pop(service_id, None) is None:
             return False
-        self._send(self.world.servers.drop, (self.node, service_id), self.host)
+        self._write("drop", self._gone(service_id))
         return True
 
     def deregister_check(self, check_id: str) -> bool:
@@ -296,7 +262,7 @@ class LocalAgent:
         if found is None:
             return False
         del self.services[found[0]].checks[check_id]
-        self._send(self.world.servers.drop_check, (self.node, found[0]), check_id, self.host)
+        self._write("drop check", self._gone(found[0], check_id))
         return True
 
     def _arm(self, service_id: str, check: LocalCheck) -> None:
@@ -310,7 +276,7 @@ class LocalAgent:
         if life != self._life or not known or check.beat != beat or check.status != "passing":
             return
         if self.paused:
-            self._queue.append(lambda: self._expire(life, service_id, check, beat))
+            self.take(lambda: self._expire(life, service_id, check, beat))
             return
         self.world.say(self.host, f"Consul agent: the TTL of {service_id} has run out")
         check.status, check.output = "critical", "TTL expired"
@@ -321,7 +287,14 @@ class LocalAgent:
         local = self.services.get(service_id)
         if local:
             checks = [self._check(local, c) for i, c in local.checks.items() if not check_ids or i in check_ids]
-            self._send(self.world.servers.put, self.node, local.body, checks, self.host, how)
+            service = {"Verb": "set", "Node": self.node, "Service": _service(local)}
+            self._write(how, {"Service": service}, *({"Check": {"Verb": "set", "Check": check}} for check in checks))
+
+    def _gone(self, service_id: str, check_id: str = "") -> Json:
+        if check_id:
+            check = {"Node": self.node, "ServiceID": service_id, "CheckID": check_id}
+            return {"Check": {"Verb": "delete", "Check": check}}
+        return {"Service": {"Verb": "delete", "Node": self.node, "Service": {"ID": service_id}}}
 
     def _check(self, local: Local, check: LocalCheck) -> dict[str, Any]:
         return {
@@ -336,17 +309,16 @@ class LocalAgent:
             "ServiceTags": local.body["Tags"],
         }
 
-    def _send(self, write: Callable[..., None], *args: Any) -> None:
+    def _write(self, how: str, *operations: Json) -> None:
         engine = self.world.engine
-        if not self.linked:
-            return
-        self._ordered = max(self._ordered + 1e-6, engine.now + engine.delay())
-        engine.later(self._ordered - engine.now, self._arrive, write, args)
-
-    def _arrive(self, write: Callable[..., None], args: tuple[Any, ...]) -> None:
         if self.linked:
-            with suppress(Refused):
-                write(*args)
+            self._ordered = max(self._ordered + 1e-6, engine.now + engine.delay())
+            engine.later(self._ordered - engine.now, self._arrive, operations, how)
+
+    def _arrive(self, operations: Sequence[Json], how: str) -> None:
+        if self.linked:
+            with suppress(ConsulConflict):
+                self.world.servers.transact(operations, self.host, how)
 
     def _compare_some_day(self) -> None:
         engine = self.world.engine
@@ -355,57 +327,37 @@ class LocalAgent:
 
     def compare(self) -> None:
         """Anti-entropy: make the catalog hold what this agent holds, a step for each service or check that differs."""
-        if not (self.up and not self.paused and self.linked):
+        if not (self.answers and self.linked):
             return
         servers = self.world.servers
         for key in list(servers.records):
             if key[0] == self.node and key[1] not in self.services:
-                self._send(servers.drop, key, self.host)
+                self._write("drop", self._gone(key[1]))
         for service_id, local in self.services.items():
-            key, body = (self.node, service_id), local.body
-            there = servers.records.get(key)
+            there = servers.records.get((self.node, service_id))
             at_servers = there.checks if there else {}
             for check_id in at_servers:
                 if check_id not in local.checks:
-                    self._send(servers.drop_check, key, check_id, self.host)
-            differing = [i for i, c in local.checks.items() if self._differs(at_servers.get(i), self._check(local, c))]
-            definition = body["Name"], tuple(body["Tags"]), body["Address"], body["Port"], body["Meta"]
-            if there is None or (there.name, there.tags, there.address, there.port, there.meta) != definition:
+                    self._write("drop check", self._gone(service_id, check_id))
+            differing = [i for i, c in local.checks.items() if _differs(at_servers.get(i), self._check(local, c))]
+            if there is None or there.service != _service(local):
                 self.sync(service_id, *(differing or ["none"]), how="compare")
             else:
                 self.world.engine.rng.shuffle(differing)
                 for check_id in differing:
                     self.sync(service_id, check_id, how="compare")
 
-    @staticmethod
-    def _differs(there: Mapping[str, Any] | None, here: dict[str, Any]) -> bool:
-        return there is None or any(there.get(k) != v for k, v in here.items())
-
-    def pause(self, *, paused: bool) -> None:
-        self.paused = paused
-        self.world.say(self.host, f"Consul agent is {'paused' if paused else 'resumed'}")
-        self.world.changed()
-        if not paused:
-            queue, self._queue = self._queue, []
-            for request in queue:
-                request()
-            self.up_since = self.world.engine.now
-
     def stop(self) -> None:
         if self.up:
-            self.up = self.paused = False
             self._life += 1
-            self._queue.clear()
-            self.world.say(self.host, "Consul agent dies")
-            self.world.hosts[self.host].agent.consul_closed()
-            self.world.changed()
+            self._views = {}
+            super().stop()
 
     def start(self, *, with_data: bool = True) -> None:
         """With its data: services, and the check states whose TTL has not run out."""
         if self.up or not self.world.hosts[self.host].up:
             return
-        engine = self.world.engine
-        self.up, self.up_since = True, engine.now
+        engine, self.up = self.world.engine, True
         self.world.say(self.host, f"Consul agent starts with{'' if with_data else 'out'} its data")
         if not with_data:
             self.services.clear()
@@ -416,6 +368,15 @@ class LocalAgent:
                 self._arm(service_id, check)
         engine.later(engine.rng.uniform(0.05, 0.5), self.compare)
         self.world.changed()
+
+
+def _service(local: Local) -> Json:
+    """As the catalog has it."""
+    return {"Service" if key == "Name" else key: value for key, value in local.body.items()}
+
+
+def _differs(there: Mapping[str, Any] | None, here: dict[str, Any]) -> bool:
+    return there is None or any(there.get(k) != v for k, v in here.items())
 
 
 def told(claim: Claim | None) -> str:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from consul_redis_agent.decide.backing import LEADER_SILENCE
 from consul_redis_agent.decide.claim import EARLY_TERM, Claim, Early
 from consul_redis_agent.decide.facts import Role
+from consul_redis_agent.decide.group import SETTLED
 from consul_redis_agent.decide.sentinels import SENTINEL_LIFE
 
 from .agent import TIMEOUT, TTL
 from .consul import SERVERS, Key, told
+from .redis import CONVERT_AFTER
 
 if TYPE_CHECKING:
     from .world import World
@@ -32,8 +34,12 @@ OUTVOTED = 3.0
 """Seconds within which a node is out of DNS that a majority of Sentinels has replaced: a look-up, should events be lost."""
 STALE = 4.0
 """Seconds after which no agent writes what it decided before: a stop that goes unnoticed, and a decision's life."""
+FORGOT = SETTLED + 5.0
+"""Seconds for which an agent without its state may not know its group, once it has started."""
 RIGHT = 3.0
 """Seconds within which a confirmed master is the one answer."""
+BACK = RIGHT + CONVERT_AFTER + SETTLE
+"""The same where another was given the master's part by hand: until Sentinel has made it a replica again."""
 LEASE = TTL + SETTLE
 """Seconds after which an agent that is cut off has withdrawn its claim locally, so that no sync can revive it."""
 EARLY = EARLY_TERM + 0.5
@@ -58,11 +64,8 @@ class Judge:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.two = 0.0
-        """Seconds with two claims in DNS, all told."""
-        self.twos = 0
         self.longest_two = 0.0
-        self._two_since: float | None = None
+        """Seconds with two claims in DNS that could be told apart by somebody."""
         self._since: dict[object, float] = {}
         self._able_since: dict[int, float] = {}
         self._linked_since: dict[int, float] = {}
@@ -71,6 +74,9 @@ class Judge:
         self._naming: set[tuple[int, int]] = set()
         self._named: dict[tuple[int, int], float] = {}
         """Until when each Sentinel named each node."""
+        self._following: set[tuple[int, int]] = set()
+        self._followed: dict[tuple[int, int], float] = {}
+        """The same of nodes, and whom they followed."""
         self._visible_since: dict[Key, float] = {}
 
     # What agents may rely on
@@ -78,15 +84,23 @@ class Judge:
     def _able(self, host: int) -> bool:
         """The agent runs and has its Consul."""
         h = self.world.hosts[host]
-        agent = h.agent
-        return h.up and agent.running and not agent.paused and h.consul.up and not h.consul.paused and h.consul.linked
+        return h.up and h.agent.able and h.consul.answers and h.consul.linked
 
     def _settled(self, host: int) -> bool:
         return self.world.engine.now - self._able_since.get(host, inf) >= SETTLE
 
     def answer_lost(self, host: int) -> None:
         """The agent waits for nothing, which delays a publication for as long as its time-out."""
-        self._waits_until[host] = self.world.engine.now + TIMEOUT
+        self._waits_until[host] = max(self._waits_until.get(host, 0.0), self.world.engine.now + TIMEOUT)
+
+    def disturbed(self, host: int) -> None:
+        """The agent begins anew, or is about to end: it does not know any more since when nobody has confirmed its claim."""
+        self._able_since.pop(host, None)
+        self._since.pop(("lease", host), None)
+
+    def forgot(self, host: int) -> None:
+        """The agent starts without what it had kept: whose group it is of, only Sentinel's settled lists may tell it."""
+        self._waits_until[host] = self.world.engine.now + FORGOT
 
     def selected(self, host: int) -> None:
         """An elected leader has chosen this node."""
@@ -100,7 +114,7 @@ class Judge:
             if sentinel.up:
                 vote = (sentinel.state.config_epoch, sentinel.named)
                 votes[vote] = votes.get(vote, 0) + 1
-        return next((name for (_, name), n in votes.items() if n > len(self.world.hosts) // 2), None)
+        return next((name for (_, name), n in votes.items() if n >= self.world.majority), None)
 
     # After each event
 
@@ -115,7 +129,7 @@ class Judge:
                 self._able_since[host.number] = now
                 world.engine.later(SETTLE + 1e-6, world.changed)
             consul = host.consul
-            if not (host.up and consul.up and not consul.paused and consul.linked):
+            if not (host.up and consul.answers and consul.linked):
                 self._linked_since.pop(host.number, None)
             else:
                 self._linked_since.setdefault(host.number, now)
@@ -125,7 +139,8 @@ class Judge:
         named = self.named()
         self._named.update(dict.fromkeys(self._naming, now))
         self._naming = {(h.number, h.sentinel.named) for h in world.hosts if h.sentinel.up}
-        self._count_two(len(claims), now)
+        self._followed.update(dict.fromkeys(self._following, now))
+        self._following = {(h.number, h.redis.master) for h in world.hosts if h.redis.master is not None}
         for key in list(self._visible_since):
             if key not in claims:
                 del self._visible_since[key]
@@ -159,12 +174,12 @@ class Judge:
         if self._settled(host):
             bound = HUNG if redis.paused else BY_HAND if redis.up and redis.on_disk != redis.master else LOST
             conditions["stale", host, bound] = (bound, f"{name} is in DNS, is no master, and its agent can act")
-        elif h.up and consul.up and not consul.paused and consul.linked:
+        elif h.up and consul.answers and consul.linked:
             conditions["stale", host, "ttl"] = (
                 TTL + SETTLE + HUNG,
                 f"{name} is in DNS, is no master, and its TTL is over",
             )
-        elif not (h.up and consul.up) or consul.paused or not self.world.reach(host, SERVERS):
+        elif not (h.up and consul.answers) or not self.world.reach(host, SERVERS):
             conditions["stale", host, "gossip"] = (
                 GOSSIP,
                 f"{name} is in DNS, is no master, and gossip must have seen it",
@@ -183,16 +198,18 @@ class Judge:
             and not s.tilt
             and self.world.reach(host, s.host)
         ]
-        if len(newer) > len(self.world.hosts) // 2:
+        if len(newer) >= self.world.majority:
             conditions["outvoted", host] = (OUTVOTED, f"{self.world.name(host)} is in DNS, and has been replaced")
 
     def _judge_early(self, host: int, early: Early, conditions: Conditions) -> None:
         """Of one node that DNS answers with on a leader's word alone."""
         world, h, name = self.world, self.world.hosts[host], self.world.name(host)
-        if not (h.up and h.consul.up and not h.consul.paused and h.consul.linked):
+        if not (h.up and h.consul.answers and h.consul.linked):
             return
         conditions["early", host] = (EARLY, f"{name} is in DNS on its leader's word alone")
-        leader = next(o for o in world.hosts if world.sentinel_id(o.number) == early.leader)
+        leader = next((o for o in world.hosts if o.sentinel.id == early.leader), None)
+        if leader is None:
+            return  # another one has taken its place
         if self._settled(host) and not (leader.sentinel.answers and world.reach(host, leader.number)):
             refuses = leader.up and world.reach(host, leader.number) and not leader.sentinel.up
             bound = LEADER_DEAD if refuses else LEADER_SILENT
@@ -202,7 +219,7 @@ class Judge:
         """A claim that nobody can confirm is withdrawn where it would be synced from."""
         world = self.world
         h = world.hosts[host]
-        if not (h.up and h.agent.running and not h.agent.paused and h.consul.holds_a_claim) or h.consul.linked:
+        if not (h.up and h.agent.able and h.consul.holds_a_claim) or h.consul.linked:
             return
         if sum(o.sentinel.answers and world.reach(host, o.number) for o in world.hosts) <= len(world.hosts) // 2:
             conditions["lease", host] = (LEASE, f"{world.name(host)} is cut off, and its claim may still be synced")
@@ -230,13 +247,19 @@ class Judge:
         others = (c for (node, _), c in claims.items() if world.host_of(node) != named)
         if any(order(c)[0] > h.sentinel.state.config_epoch for c in others):
             return
+        mine = (h.sentinel.state.config_epoch, True, 0)
+        bound = (
+            BACK if any(order(c) > mine for (node, _), c in claims.items() if world.host_of(node) != named) else RIGHT
+        )
         if [world.host_of(node) for node, _ in claims] != [named]:
-            conditions["right", named] = (RIGHT, f"{world.name(named)} is confirmed, and not the one answer")
+            conditions["right", named, bound] = (bound, f"{world.name(named)} is confirmed, and not the one answer")
 
     def _hold(self, conditions: Conditions, now: float) -> None:
         for key in list(self._since):
             if key not in conditions:
-                del self._since[key]
+                ended = self._since.pop(key)
+                if isinstance(key, tuple) and key[0] == "two":
+                    self.longest_two = max(self.longest_two, now - ended)
         for key, (bound, what) in conditions.items():
             since = self._since.get(key)
             if since is None:
@@ -254,21 +277,13 @@ class Judge:
             votes = sum(words.get((other.number, node), -inf) >= since for other in self.world.hosts)
             return votes > len(self.world.hosts) // 2
 
-        heir = any(chosen(other.number) and other.redis.master == host for other in self.world.hosts)
+        followed = self._followed | dict.fromkeys(self._following, inf)
+        heir = any(chosen(o.number) and followed.get((o.number, host), -inf) >= since for o in self.world.hosts)
         return heir or chosen(host) or self._backed.get(host, -inf) >= since
-
-    def _count_two(self, count: int, now: float) -> None:
-        if count > 1 and self._two_since is None:
-            self._two_since = now
-        elif count <= 1 and self._two_since is not None:
-            self.twos += 1
-            self.two += now - self._two_since
-            self.longest_two = max(self.longest_two, now - self._two_since)
-            self._two_since = None
 
     def hurried(self, host: int, what: str) -> None:
         """An agent does the same thing again and again without pause."""
-        raise Violation(f"the agent of {self.world.name(host)} {what} without pause")
+        self.world.failed(host, f"it {what} without pause")
 
     # At each write
 
@@ -306,7 +321,7 @@ class Judge:
             return
         if shown != [f"host-{world.name(named)}"]:
             raise Violation(f"in the end DNS answers {shown}, and the Sentinels name {world.name(named)}")
-        if world.servers.writes != world.writes_before_quiet:
+        if world.promotions == world.promotions_before_quiet and world.servers.writes != world.writes_before_quiet:
             raise Violation(f"{world.servers.writes - world.writes_before_quiet} writes while nothing changes")
 
 

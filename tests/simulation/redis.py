@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from consul_redis_agent.decide.facts import Address, Role
+from consul_redis_agent.watch.sentinels import HELLO
+
+from .link import Connection, Server, refusal
 
 if TYPE_CHECKING:
     from .world import World
 
 NAME = "mymaster"
+FORMER = 100
+"""What is added to the host of a Sentinel that another one has replaced."""
 DOWN_AFTER = 1.0
 HELLO_PERIOD = 2.0
 CONVERT_AFTER = 4 * HELLO_PERIOD
@@ -19,12 +25,14 @@ FAILOVER_TIMEOUT = 6.0
 TICK = 0.4
 
 
-class Redis:
+class Redis(Server):
     """One node. ``host`` is its number, and stands for its address wherever nodes are named."""
 
+    what = "Redis"
+
     def __init__(self, world: World, host: int) -> None:
-        self.world, self.host = world, host
-        self.up, self.paused, self.loading = True, False, False
+        super().__init__(world, host)
+        self.loading = False
         self.master: int | None = None
         self.on_disk: int | None = None
         self.starts = 0
@@ -38,9 +46,31 @@ class Redis:
     def role(self) -> Role:
         return Role.MASTER if self.master is None else Role.REPLICA
 
-    @property
-    def answers(self) -> bool:
-        return self.up and not self.paused
+    def answer(self, command: Sequence[str], connection: Connection) -> Any:
+        """INFO, SUBSCRIBE and CONFIG GET."""
+        match command:
+            case ["INFO", *_]:
+                return self._info()
+            case ["SUBSCRIBE", channel]:
+                connection.channels.add(channel)
+                return ["subscribe", channel, 1]
+            case ["CONFIG", "GET", *_]:
+                return []
+        return refusal(f"unknown command {command[0]!r}")
+
+    def _info(self) -> str:
+        lines = {"run_id": self.run_id, "tcp_port": "6379", "loading": str(int(self.loading)), "async_loading": "0"}
+        if self.master is None:
+            followers = sum(h.redis.up and h.redis.master == self.host for h in self.world.hosts)
+            lines |= {"role": "master", "connected_slaves": str(followers)}
+        else:
+            address, master = self.world.address(self.master), self.world.hosts[self.master].redis
+            up = master.answers and self.world.reach(self.host, self.master)
+            lines |= {"role": "slave", "master_host": address.host, "master_port": str(address.port)}
+            lines |= {"master_link_status": "up" if up else "down", "master_last_io_seconds_ago": "0" if up else "-1"}
+            lines |= {"master_sync_in_progress": "0"}
+        lines["master_replid"] = self.replication_id
+        return "# Server\r\n" + "".join(f"{key}:{value}\r\n" for key, value in lines.items())
 
     def follow(self, master: int | None, *, by_hand: bool = False) -> None:
         """REPLICAOF, which Sentinel sends together with CONFIG REWRITE and CLIENT KILL."""
@@ -54,16 +84,8 @@ class Redis:
         )
         if not by_hand:
             self.on_disk = master
-            self.world.hosts[self.host].agent.redis_closed()
+            self.close_all()
         self.world.changed()
-
-    def stop(self) -> None:
-        """SIGKILL."""
-        if self.up:
-            self.up = self.paused = False
-            self.world.say(self.host, "Redis dies")
-            self.world.hosts[self.host].agent.redis_closed()
-            self.world.changed()
 
     def start(self, loading: float = 0.0) -> None:
         """As systemd would, with what is on disk; ``loading``: seconds until it serves."""
@@ -104,14 +126,19 @@ class State:
     master: int = 0
     voted: int = 0
     run_ids: dict[int, str] = field(default_factory=dict)
+    """Of the nodes that it knows."""
+    peers: dict[str, int] = field(default_factory=dict)
+    """The other Sentinels that it knows, by id; FORMER hosts where another one has taken the address."""
 
 
-class SentinelServer:
+class SentinelServer(Server):
     """One Sentinel of one master name."""
 
+    what = "Sentinel"
+
     def __init__(self, world: World, host: int) -> None:
-        self.world, self.host = world, host
-        self.up, self.paused = True, False
+        super().__init__(world, host)
+        self.id = f"sentinel-{world.name(host)}"
         self.tilt_until = 0.0
         self.state = State()
         self.failover: Failover | None = None
@@ -121,10 +148,6 @@ class SentinelServer:
         self._last_hello = 0.0
         self._life = 0
         world.engine.later(0.0, self._tick, 0)
-
-    @property
-    def answers(self) -> bool:
-        return self.up and not self.paused
 
     @property
     def tilt(self) -> bool:
@@ -138,13 +161,79 @@ class SentinelServer:
             failover.selected if failover and failover.promoted and failover.selected is not None else self.state.master
         )
 
+    def answer(self, command: Sequence[str], connection: Connection) -> Any:
+        """What a look asks, as flat lists."""
+        match command:
+            case ["SENTINEL", "MYID"]:
+                return self.id
+            case ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", _]:
+                return self._where(self.named).split(" ")
+            case ["SENTINEL", "MASTER", _]:
+                return self._master()
+            case ["SENTINEL", "MASTERS"]:
+                return [self._master()]
+            case ["SENTINEL", "REPLICAS", _]:
+                return [self._replica(host) for host in self.state.run_ids if host != self.state.master]
+            case ["SENTINEL", "SENTINELS", _]:
+                return [self._peer(id_, host) for id_, host in self.state.peers.items()]
+            case ["INFO", *_]:
+                return f"# Sentinel\r\nsentinel_masters:1\r\nsentinel_tilt:{int(self.tilt)}\r\n"
+            case ["PSUBSCRIBE", channel]:
+                connection.channels.add(channel)
+                return ["psubscribe", channel, 1]
+        return refusal(f"unknown command {command!r}")
+
+    def _master(self) -> list[str]:
+        flags = "master" + ",s_down,o_down" * self.sees_down + ",failover_in_progress" * (self.failover is not None)
+        run_id, state = self.state.run_ids.get(self.state.master, ""), self.state
+        fields = {
+            "config-epoch": state.config_epoch,
+            "quorum": self.world.quorum,
+            "num-other-sentinels": len(state.peers),
+        }
+        fields |= {
+            "num-slaves": len(state.run_ids.keys() - {state.master}),
+            "failover-timeout": int(FAILOVER_TIMEOUT * 1000),
+        }
+        return _flat(NAME, self.world.address(state.master), run_id, flags) + [
+            str(text)
+            for pair in (fields | {"down-after-milliseconds": int(DOWN_AFTER * 1000)}).items()
+            for text in pair
+        ]
+
+    def _replica(self, host: int) -> list[str]:
+        chosen = self.failover is not None and self.failover.selected == host
+        away = not (self.world.hosts[host].redis.up and self.world.reach(self.host, host))
+        flags, address = "slave" + ",s_down,disconnected" * away + ",promoted" * chosen, self.world.address(host)
+        return _flat(str(address), address, self.state.run_ids[host], flags)
+
+    def _peer(self, id_: str, host: int) -> list[str]:
+        ip, port = self.world.sentinel_address(host % FORMER)
+        return _flat(id_, Address(ip, 0 if host >= FORMER else port), id_, "sentinel")
+
     def stop(self) -> None:
         if self.up:
             self.state.master = self.named
-            self.up, self.failover = False, None
+            self.failover = None
             self._life += 1
-            self.world.say(self.host, "Sentinel dies")
-            self.world.changed()
+            super().stop()
+
+    def reset(self) -> None:
+        """SENTINEL RESET: it forgets all nodes but the master, all other Sentinels, and a failover."""
+        if self.answers:
+            self.state.run_ids.clear()
+            self.state.peers.clear()
+            self._wrong_since.clear()
+            self.failover = None
+            self.world.say(self.host, "Sentinel is reset")
+            self.event("+reset-master", f"master {NAME} {self._where(self.state.master)}")
+
+    def replace(self) -> None:
+        """What starts the next time is another Sentinel at the same address, told of the master by its operator."""
+        self.stop()
+        self.id += "'"
+        self.state = State(master=self.named)
+        self.world.say(self.host, f"Sentinel is replaced by {self.id}")
 
     def start(self) -> None:
         if not self.up and self.world.hosts[self.host].up:
@@ -156,8 +245,9 @@ class SentinelServer:
             self.world.changed()
 
     def force_failover(self) -> None:
-        """SENTINEL FAILOVER: takes the next epoch without an election."""
-        if self.answers and not self.tilt and self.failover is None:
+        """SENTINEL FAILOVER: takes the next epoch without an election; one that has not heard the last could share it."""
+        last = max(h.sentinel.state.epoch for h in self.world.hosts)
+        if self.answers and not self.tilt and self.failover is None and self.state.epoch == last:
             self.state.epoch += 1
             self.state.voted = self.state.epoch
             self._begin(forced=True)
@@ -183,6 +273,10 @@ class SentinelServer:
             if not (node.answers and world.reach(self.host, host.number)):
                 self._wrong_since.pop(host.number, None)  # sentinelRedisInstanceNoDownFor
                 continue
+            if host.number not in state.run_ids:
+                if not self._is_listed(host.number):
+                    continue
+                self.event("+slave", f"slave x {self._where(host.number)} @ {NAME} {self._where(state.master)}")
             state.run_ids[host.number] = node.run_id
             if host.number == state.master:
                 self._last_ok = now
@@ -210,6 +304,13 @@ class SentinelServer:
                 del self._wrong_since[host.number]
                 world.engine.later(world.engine.delay(), self._send_follow, host.number, state.master)
 
+    def _is_listed(self, host: int) -> bool:
+        """Whether a node that it does not know is found in the master's INFO, if it is not the master."""
+        node, master = self.world.hosts[host].redis, self.world.hosts[self.state.master].redis
+        return host == master.host or (
+            node.master == master.host and master.answers and self.world.reach(self.host, master.host)
+        )
+
     def _master_looks_sane(self) -> bool:
         node = self.world.hosts[self.state.master].redis
         return node.answers and self.world.reach(self.host, node.host) and node.role is Role.MASTER
@@ -229,7 +330,7 @@ class SentinelServer:
         return [
             h.sentinel
             for h in self.world.hosts
-            if h.number != self.host and h.sentinel.answers and self.world.reach(self.host, h.number)
+            if h.sentinel.id in self.state.peers and h.sentinel.answers and self.world.reach(self.host, h.number)
         ]
 
     def _elect(self) -> None:
@@ -272,7 +373,7 @@ class SentinelServer:
                 other.state.voted = epoch
                 other._tried = self.world.engine.now + self.world.engine.rng.random()
                 votes += 1
-        if votes >= max(self.world.quorum, len(self.world.hosts) // 2 + 1):
+        if votes >= max(self.world.quorum, (1 + len(self.state.peers)) // 2 + 1):
             self.world.engine.later(self.world.engine.delay(), self._elected, life)
 
     def _elected(self, life: int) -> None:
@@ -291,7 +392,8 @@ class SentinelServer:
         able = [
             h.number
             for h in world.hosts
-            if h.number != self.state.master
+            if h.number in self.state.run_ids
+            and h.number != self.state.master
             and h.redis.answers
             and h.redis.role is Role.REPLICA
             and not h.redis.loading
@@ -349,7 +451,11 @@ class SentinelServer:
         news = (self.state.epoch, self.state.config_epoch, self.named)
         for host in self.world.hosts:
             if host.number != self.host and self._heard_by(host.number):
-                engine.later(engine.delay(), host.sentinel.hear, *news)
+                engine.later(engine.delay(), host.sentinel.hear, self.id, self.host, *news)
+            if host.redis.answers and host.redis.connections and self.world.reach(self.host, host.number):
+                ip, port = self.world.sentinel_address(self.host)
+                text = f"{ip},{port},{self.id},{news[0]},{NAME},{self._where(news[2]).replace(' ', ',')},{news[1]}"
+                host.redis.push(HELLO, ["message", HELLO, text])
 
     def _heard_by(self, host: int) -> bool:
         """Directly, or over a Redis node that both reach."""
@@ -358,11 +464,14 @@ class SentinelServer:
             h.redis.answers and reach(self.host, h.number) and reach(h.number, host) for h in self.world.hosts
         )
 
-    def hear(self, epoch: int, config_epoch: int, master: int) -> None:
+    def hear(self, id_: str, at: int, epoch: int, config_epoch: int, master: int) -> None:
         """A hello of another Sentinel."""
         if not self.answers:
             return
         state = self.state
+        if id_ not in state.peers:
+            state.peers = {i: at + FORMER if host == at else host for i, host in state.peers.items()} | {id_: at}
+            self.event("+sentinel", f"sentinel {id_} {self._where(at)} @ {NAME} {self._where(state.master)}")
         state.epoch = max(state.epoch, epoch)
         if config_epoch > state.config_epoch:
             state.config_epoch = config_epoch
@@ -373,8 +482,7 @@ class SentinelServer:
 
     def event(self, channel: str, text: str) -> None:
         """Published to every agent that is subscribed."""
-        for host in self.world.hosts:
-            host.agent.sentinel_event(self.host, channel, text)
+        self.push("*", ["pmessage", "*", channel, text])
         self.world.changed()
 
     def _where(self, host: int) -> str:
@@ -382,6 +490,5 @@ class SentinelServer:
         return f"{address.host} {address.port}"
 
 
-def addresses(count: int) -> list[Address]:
-    """Where the nodes are."""
-    return [Address(f"10.0.0.{i + 1}", 6379) for i in range(count)]
+def _flat(name: str, address: Address, run_id: str, flags: str) -> list[str]:
+    return ["name", name, "ip", address.host, "port", str(address.port), "runid", run_id, "flags", flags]

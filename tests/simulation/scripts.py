@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from functools import wraps
 
 from .world import START, Host, World
 
@@ -52,10 +52,8 @@ def aborted(world: World) -> None:
     def hang() -> None:
         for host in world.hosts[1:]:
             if host.redis.master is None and host.redis.up and not host.redis.paused:
-                host.redis.paused = True
-                world.say(host.number, "Redis is stopped")
-                world.changed()
-                engine.later(rng.uniform(16, 19), world.resume, host.redis)
+                host.redis.pause()
+                engine.later(rng.uniform(16, 19), host.redis.resume)
                 return
         engine.later(0.005, hang)
 
@@ -67,92 +65,77 @@ def stopped_at_work(world: World) -> None:
     engine, host = world.engine, world.hosts[0]
 
     def stop() -> None:
-        if host.agent.running and host.agent.writer.busy:
+        if host.agent.up and host.agent.writer and host.agent.writer.busy:
             engine.later(engine.rng.uniform(0.0, 0.05), freeze)
         else:
             engine.later(0.0005, stop)
 
     def freeze() -> None:
         host.agent.pause()
-        host.redis.paused = True
-        world.say(host.number, "Redis is stopped")
-        world.changed()
+        host.redis.pause()
         engine.later(30.0, host.agent.resume)
-        engine.later(32.0, world.resume, host.redis)
+        engine.later(32.0, host.redis.resume)
 
     engine.later(0.0, stop)
 
 
-def _when_promoted(world: World, number: int, then: Callable[[], None]) -> None:
-    """A planned failover, led by the Sentinel beside the node that it promotes; then something, a moment later."""
-    world.policy = replace(world.policy, early=True)
-    leader = world.hosts[number]
-    for other in world.hosts[1:]:
-        other.redis.loading = other is not leader  # so that it is not selected
+def when_promoted(then: Callable[[World, Host], None]) -> Callable[[World], None]:
+    """A planned failover, led by the Sentinel beside the node that it promotes; ``then`` something, a moment later."""
 
-    def look() -> None:
-        if leader.redis.master is None:
-            world.hosts[3 - number].redis.loading = False
-            world.engine.later(0.02, then)
-        else:
-            world.engine.later(0.001, look)
+    @wraps(then)
+    def script(world: World) -> None:
+        world.early = True
+        chosen, other = world.hosts[1:]
+        other.redis.loading = True  # so that it is not selected
 
-    world.engine.later(START, leader.sentinel.force_failover)
-    world.engine.later(START, look)
+        def look() -> None:
+            if chosen.redis.master is None:
+                other.redis.loading = False
+                world.engine.later(0.02, then, world, chosen)
+            else:
+                world.engine.later(0.001, look)
+
+        world.engine.later(START, chosen.sentinel.force_failover)
+        world.engine.later(START, look)
+
+    return script
 
 
-def leader_alone(world: World) -> None:
+@when_promoted
+def leader_alone(world: World, host: Host) -> None:
     """The leader promotes the node beside it, and no other Sentinel ever hears of it: the claim's term is all it has."""
-    host = world.hosts[1]
-    _when_promoted(world, 1, lambda: world.cut_off(host, 25.0, servers=False))
+    world.cut_off(host, 25.0, servers=False)
 
 
-def leader_alone_and_agent_restarted(world: World) -> None:
+@when_promoted
+def leader_alone_and_agent_restarted(world: World, host: Host) -> None:
     """The same, and the promoted node's agent is killed in the middle of the term, twice."""
-    host, later, rng = world.hosts[1], world.engine.later, world.engine.rng
-
-    def then() -> None:
-        world.cut_off(host, 25.0, servers=False)
-        for at in (1.0, 2.5):
-            later(at, host.agent.stop)
-            later(at + rng.uniform(0.05, 0.5), host.agent.start)
-
-    _when_promoted(world, 1, then)
+    world.cut_off(host, 25.0, servers=False)
+    for at in (1.0, 2.5):
+        world.engine.later(at, host.agent.stop)
+        world.engine.later(at + world.engine.rng.uniform(0.05, 0.5), host.agent.start)
 
 
-def leader_alone_and_agent_killed(world: World) -> None:
+@when_promoted
+def leader_alone_and_agent_killed(world: World, host: Host) -> None:
     """The same, and the promoted node's agent never comes back while it matters."""
-    host, later = world.hosts[1], world.engine.later
-
-    def then() -> None:
-        world.cut_off(host, 25.0, servers=False)
-        later(world.engine.rng.uniform(0.1, 1.0), host.agent.stop)
-        later(20.0, host.agent.start)
-
-    _when_promoted(world, 1, then)
+    world.cut_off(host, 25.0, servers=False)
+    world.engine.later(world.engine.rng.uniform(0.1, 1.0), host.agent.stop)
+    world.engine.later(20.0, host.agent.start)
 
 
-def leader_dies(world: World) -> None:
+@when_promoted
+def leader_dies(world: World, host: Host) -> None:
     """The leader is killed right after the promotion, with all else alive: the old master is what the majority names."""
-    host = world.hosts[1]
-
-    def then() -> None:
-        host.sentinel.stop()
-        world.engine.later(20.0, host.sentinel.start)
-
-    _when_promoted(world, 1, then)
+    host.sentinel.stop()
+    world.engine.later(20.0, host.sentinel.start)
 
 
-def leader_freezes(world: World) -> None:
+@when_promoted
+def leader_freezes(world: World, host: Host) -> None:
     """The leader is stopped right after the promotion, and goes on much later."""
-    host = world.hosts[1]
-
-    def then() -> None:
-        host.sentinel.paused = True
-        world.say(1, "Sentinel is stopped")
-        world.engine.later(20.0, lambda: setattr(host.sentinel, "paused", False))
-
-    _when_promoted(world, 1, then)
+    host.sentinel.pause()
+    world.engine.later(20.0, host.sentinel.resume)
 
 
 def cut_from_all_on_a_consul_that_streams(world: World) -> None:

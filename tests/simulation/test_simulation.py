@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consul_redis_agent import agent as process
+from consul_redis_agent import clock, node
 from consul_redis_agent.consul import form
 from consul_redis_agent.decide import backing, rules, view
 from consul_redis_agent.decide.claim import Claim, Early
@@ -23,12 +24,13 @@ from consul_redis_agent.decide.decision import Policy
 from consul_redis_agent.decide.facts import Selection
 from consul_redis_agent.publish import entries, steps, writer
 from consul_redis_agent.publish.entries import Mode
-from consul_redis_agent.watch.sentinels import Failovers
+from consul_redis_agent.watch import sentinels
+from consul_redis_agent.watch.catalog import SELDOM, CatalogWatch
+from consul_redis_agent.watch.lookout import Lookout
 
-from . import agent as shell
-from . import world as world_module
-from .agent import Agent
+from .agent import Agent, in_process
 from .judge import Violation
+from .link import Link, current
 from .scripts import SCRIPTS, two_failovers
 from .world import World
 
@@ -37,13 +39,6 @@ REPLAY = os.environ.get("CRA_SIM_SEED")
 pytestmark = pytest.mark.timeout(60 + 2 * SEEDS)
 MUTANT_SEEDS = 100
 """Seeds within which a broken rule has to be caught."""
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def test_every_promise_holds_whatever_goes_wrong() -> None:
@@ -90,7 +85,8 @@ def test_a_fall_after_any_step_converges(mode: Mode) -> None:
     """A node that dies while its agent waits for Consul, and whose answer is lost, leaves nothing behind."""
 
     def fall(world: World, agent: Agent) -> None:
-        agent.writer.stop()
+        if agent.writer:
+            in_process(agent, agent.writer.stop)
         world.hosts[agent.host].redis.stop()
         world.engine.later(9.0, world.hosts[agent.host].redis.start)
 
@@ -118,12 +114,17 @@ def test_every_promise_holds_in_each_script(script: str) -> None:
 # The proof can fail: each rule is broken in turn
 
 
-def _no_majority(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(view, "majority", lambda known: 1)
+Mutation = Callable[[pytest.MonkeyPatch], None]
 
 
-def _oldest_epoch_wins(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Claim, "order", property(lambda self: (-self.epoch, self.turn)))
+def _set(*changes: tuple[object, str, object]) -> Mutation:
+    """Give names of modules or classes another value."""
+
+    def mutate(patch: pytest.MonkeyPatch) -> None:
+        for where, name, value in changes:
+            patch.setattr(where, name, value)
+
+    return mutate
 
 
 def _evict_afterwards(patch: pytest.MonkeyPatch) -> None:
@@ -139,7 +140,7 @@ def _evict_afterwards(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(writer, "check", lambda *_: None)
 
 
-class _Forever(Failovers):
+class _Forever(sentinels.Failovers):
     """Believes a selection until the next one."""
 
     def __init__(self) -> None:
@@ -151,38 +152,20 @@ class _Forever(Failovers):
         return self._last
 
 
-def _selected_for_ever(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(world_module, "Failovers", _Forever)
-
-
-def _lease_for_ever(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(world_module, "POLICY", Policy(ttl=10_000.0))
-
-
 def _no_guard(patch: pytest.MonkeyPatch) -> None:
     real = rules._Case._evicted
     patch.setattr(rules._Case, "_evicted", lambda self: [] if self.view and self.view.own else real(self))
 
 
-def _no_look_after_a_stop(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(shell, "STOPPED", 10_000.0)
-    patch.setattr(writer, "DECISION_LIFE", 10_000.0)
-
-
-def _no_term(patch: pytest.MonkeyPatch) -> None:
-    for module in (rules, backing, view, entries):
-        patch.setattr(module, "EARLY_TERM", 1000.0)
-
-
 def _term_begins_anew(patch: pytest.MonkeyPatch) -> None:
     """A process that finds an early claim counts from its own start."""
-    real = shell.Agent._facts
+    real = Lookout.facts
 
-    def facts(self: Any) -> Any:
-        known = real(self)
+    def facts(self: Any, *of: Any) -> Any:
+        known = real(self, *of)
         if known.catalog is None:
             return known
-        early = Early(self.running_since, known.boot, "")
+        early = Early(current().running_since, known.boot, "")
         renewed = tuple(
             replace(e, claim=replace(e.claim, early=replace(early, leader=e.claim.early.leader)))
             if e.key == known.own and e.claim and e.claim.early
@@ -191,51 +174,48 @@ def _term_begins_anew(patch: pytest.MonkeyPatch) -> None:
         )
         return replace(known, catalog=replace(known.catalog, entries=renewed))
 
-    patch.setattr(shell.Agent, "_facts", facts)
-
-
-def _usual_ttl(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(entries, "EARLY_TERM", 1000.0)
-
-
-def _silence_is_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(backing, "LEADER_SILENCE", 1000.0)
+    patch.setattr(Lookout, "facts", facts)
 
 
 def _confirmed_by_the_alarm(patch: pytest.MonkeyPatch) -> None:
-    """As before the reads: they are only made until the first is answered."""
-    real, missed = shell.CatalogWatch._rang, shell.CatalogWatch._missed
+    """As before the reads: they are only made until the first is answered, and the alarm rings often."""
+    show, read = CatalogWatch._show, CatalogWatch._read
 
-    def rang(self: Any, *args: Any) -> None:
-        real(self, *args)
+    def confirming(self: Any, index: int, answer: Any) -> bool:
+        shown = show(self, index, answer)
         self.confirmation = self.fact
+        return shown
 
-    def not_missed(self: Any, *args: Any) -> None:
+    async def first(self: Any) -> None:
         if self.fact is None:
-            missed(self, *args)
+            await read(self)
+        self._due = clock.clock() + SELDOM
 
-    patch.setattr(shell.CatalogWatch, "_rang", rang)
-    patch.setattr(shell.CatalogWatch, "_missed", not_missed)
-
-
-def _interval_written_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(form, "KEPT", (*form.KEPT, "Interval"))
+    patch.setattr(process, "ALARM", 3.0)
+    patch.setattr(CatalogWatch, "_show", confirming)
+    patch.setattr(CatalogWatch, "_read", first)
 
 
-MUTATIONS: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
-    "a single Sentinel is a majority": (_no_majority, "minority"),
-    "the oldest epoch wins": (_oldest_epoch_wins, "rejoins"),
+_NO_TERM = _set(*((module, "EARLY_TERM", 1000.0) for module in (rules, backing, view, entries)))
+_NO_LOOK = _set((clock, "STOPPED", 10_000.0), (writer, "DECISION_LIFE", 10_000.0))
+_LEASE = _set((node, "Policy", lambda **settings: Policy(**settings | {"ttl": 10_000.0})))
+_OLDEST = _set((Claim, "order", property(lambda self: (-self.epoch, self.turn))))
+
+MUTATIONS: Mapping[str, tuple[Mutation, str]] = {
+    "a single Sentinel is a majority": (_set((view, "majority", lambda known: 1)), "minority"),
+    "the oldest epoch wins": (_OLDEST, "rejoins"),
     "older claims are evicted after the own one passes": (_evict_afterwards, "two_failovers"),
-    "a selection is believed for ever": (_selected_for_ever, "aborted"),
-    "a lease never ends": (_lease_for_ever, "long_cut"),
+    "a selection is believed for ever": (_set((sentinels, "Failovers", _Forever)), "aborted"),
+    "a lease never ends": (_LEASE, "long_cut"),
     "the holder of the newest claim does not guard": (_no_guard, "rejoins"),
-    "what was decided before a stop is written after it": (_no_look_after_a_stop, "stopped_at_work"),
-    "an early claim has no term": (_no_term, "leader_alone"),
+    "what was decided before a stop is written after it": (_NO_LOOK, "stopped_at_work"),
+    "an early claim has no term": (_NO_TERM, "leader_alone"),
     "a restart begins the term of an early claim anew": (_term_begins_anew, "leader_alone_and_agent_restarted"),
-    "an early claim has the usual TTL": (_usual_ttl, "leader_alone_and_agent_killed"),
-    "a leader may be silent": (_silence_is_nothing, "leader_freezes"),
+    "an early claim has the usual TTL": (_set((entries, "EARLY_TERM", 1000.0)), "leader_alone_and_agent_killed"),
+    "a leader may be silent": (_set((backing, "LEADER_SILENCE", 1000.0)), "leader_freezes"),
     "a blocking query confirms": (_confirmed_by_the_alarm, "cut_from_all_on_a_consul_that_streams"),
-    "what was read of a check is written back": (_interval_written_back, "rejoins"),
+    "what was read of a check is written back": (_set((form, "KEPT", (*form.KEPT, "Interval"))), "rejoins"),
+    "a wait in the loop has no deadline": (_set((Link, "bounded", False)), "minority"),
 }
 
 

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import logging
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
 from tenacity import wait
 
+from consul_redis_agent import agent as agent_module
+from consul_redis_agent import beside, clock, state
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.publish import writer
 from consul_redis_agent.publish.entries import Mode
-from consul_redis_agent.watch.sentinels import Failovers
+from consul_redis_agent.watch import lookout, redis_node
 
-from .agent import POLICY, Agent, Event, Task, set_within
+from .agent import Agent
+from .api import ConsulAPI
 from .consul import SERVERS, LocalAgent, Servers
 from .engine import Engine
 from .judge import Judge, Violation
-from .redis import Redis, SentinelServer
+from .link import Link, NoLock, Server, accepts, at_once, current, started
+from .redis import FORMER, Redis, SentinelServer
 
 START = 5.0
-HEALING = 40.0
-QUIET = 10.0
+PAUSE = 2.0
+"""Seconds between two things that go wrong by chance."""
+HEALING = 30.0
+QUIET = 5.0
 
 
 @dataclass(slots=True)
@@ -36,6 +45,7 @@ class Host:
     consul: LocalAgent
     agent: Agent
     up: bool = True
+    boots: int = 0
 
 
 class World:
@@ -45,7 +55,7 @@ class World:
         self,
         seed: int,
         *,
-        trouble: float = 60.0,
+        trouble: float = 40.0,
         script: Callable[[World], None] | None = None,
         interrupt_at: int = 0,
         mode: Mode | None = None,
@@ -54,29 +64,27 @@ class World:
         """``trouble``: seconds of it; ``script``: what goes wrong, instead of chance; ``interrupt`` after which step."""
         self.seed = seed
         self.engine = Engine(seed)
-        self.failovers: Callable[[], Failovers] = Failovers
-        self.looks_again_after_a_stop = True
         self.loss = 0.02
         self.quorum = count // 2 + 1
-        self.promotions = self.steps = self.writes_before_quiet = 0
+        self.promotions = self.steps = self.writes_before_quiet = self.promotions_before_quiet = 0
         self.steps_in_trouble = 0
         self.interrupt_at = interrupt_at
         self.interrupt: Callable[[Agent], None] = self.restart_agent
-        self.current: Agent
-        """Whose coroutine runs."""
+        self.state = Path("nowhere")
+        """Where the agents keep their state."""
         self.hosts: list[Host] = []
-        self.unsettled = False
+        self.unsettled = self.replaced = False
         self._trouble_ends = START + trouble
         self._script = script
         self._cuts: set[frozenset[int]] = set()
         self._dirty = False
+        self._failures: list[str] = []
         self.judge = Judge(self)
         self.servers = Servers(self)
         mode = mode or self.engine.rng.choice(list(Mode))
         self.streams = self.engine.rng.random() < 0.5
         """Whether Consul agents answer blocking queries from their own view, also when they are cut off."""
-        self.policy = replace(POLICY, early=self.engine.rng.random() < 0.8)
-        self.boot = "this-start"
+        self.early = self.engine.rng.random() < 0.8
         for i in range(count):
             made = Host(i, Redis(self, i), SentinelServer(self, i), LocalAgent(self, i), Agent(self, i, mode))
             if i:
@@ -92,14 +100,24 @@ class World:
     def address(self, host: int) -> Address:
         return Address(f"10.0.0.{host + 1}", 6379)
 
-    def host_at(self, address: Address) -> int:
-        return int(address.host.rpartition(".")[2]) - 1
+    def sentinel_address(self, host: int) -> Address:
+        return Address(f"10.0.0.{host + 1}", 26379)
+
+    def server_at(self, where: Address | str, seen_from: int) -> Server | None:
+        """Who listens there, if anybody ever does."""
+        if isinstance(where, str) or where.port not in (6379, 26379):
+            return None
+        host = seen_from if where.host == "127.0.0.1" else int(where.host.rpartition(".")[2]) - 1
+        return self.hosts[host].redis if where.port == 6379 else self.hosts[host].sentinel
 
     def host_of(self, consul_node: str) -> int:
         return "abcdefg".index(consul_node[-1])
 
-    def sentinel_id(self, host: int) -> str:
-        return f"sentinel-{self.name(host)}"
+    @property
+    def majority(self) -> int:
+        """Of all Sentinels, with those that others have replaced, and that are listed still."""
+        former = max(sum(at >= FORMER for at in h.sentinel.state.peers.values()) for h in self.hosts)
+        return (len(self.hosts) + former) // 2 + 1
 
     def say(self, who: int, what: str) -> None:
         self.engine.say("servers" if who == SERVERS else self.name(who), what)
@@ -114,8 +132,15 @@ class World:
         """Have the judge look after this event."""
         self._dirty = True
 
+    def failed(self, host: int, what: str) -> None:
+        """A defect of ours has shown; the simulation ends after this event."""
+        self._failures.append(f"the agent of {self.name(host)}: {what}")
+        self._dirty = True
+
     def _look(self) -> None:
         if self._dirty:
+            if self._failures:
+                raise Violation("\n".join(self._failures))
             self._dirty = False
             self.judge.look()
 
@@ -126,7 +151,7 @@ class World:
         self.steps += 1
         if self.steps == self.interrupt_at:
             self.say(agent.host, f"interrupted at step {self.steps}")
-            self.interrupt(agent)
+            self.engine.later(0.0, self.interrupt, agent)
 
     def restart_agent(self, agent: Agent) -> None:
         """Kill it, and have it started again."""
@@ -162,26 +187,20 @@ class World:
     def _gossip(self) -> None:
         rng = self.engine.rng
         for host in self.hosts:
-            self.engine.later(rng.uniform(3, 10), self._gossip_dead, host)
-            self.engine.later(rng.uniform(0.1, 0.5), self._gossip_alive, host)
+            self.engine.later(rng.uniform(3, 10), self._gossips, host, False)
+            self.engine.later(rng.uniform(0.1, 0.5), self._gossips, host, True)
 
-    def _in_touch(self, host: Host) -> bool:
-        return host.up and host.consul.up and not host.consul.paused and self.reach(host.number, SERVERS)
-
-    def _gossip_dead(self, host: Host) -> None:
-        if not self._in_touch(host):
-            self.servers.gossip(host.consul.node, alive=False)
-
-    def _gossip_alive(self, host: Host) -> None:
-        if self._in_touch(host):
-            self.servers.gossip(host.consul.node, alive=True)
+    def _gossips(self, host: Host, alive: bool) -> None:
+        if (host.up and host.consul.answers and self.reach(host.number, SERVERS)) is alive:
+            self.servers.gossip(host.consul.node, alive=alive)
 
     def lose(self, host: Host, seconds: float) -> None:
         """Pull the plug, and put it in again."""
         self.say(host.number, "the host is lost")
+        host.up = False  # before anything ends: nobody is told
+        host.boots += 1
         for part in (host.redis, host.sentinel, host.consul, host.agent):
             part.stop()
-        host.up = False
         self.changed()
         self._gossip()
         self.engine.later(seconds, self._return, host)
@@ -208,79 +227,63 @@ class World:
         rng, engine = self.engine.rng, self.engine
         if engine.now > self._trouble_ends:
             return
-        engine.later(rng.expovariate(1 / 3.0), self._trouble)
+        engine.later(rng.expovariate(1 / PAUSE), self._trouble)
         host = rng.choice(self.hosts)
         master = self.hosts[self.judge.named() or 0]
         target = master if rng.random() < 0.6 else host
         short, long = rng.uniform(0.05, 2.0), rng.uniform(2.0, 25.0)
         some = rng.choice([short, long])
-        match rng.randrange(20):
+        match rng.randrange(23):
             case 0 | 1:
                 target.redis.stop()
                 engine.later(some, target.redis.start, rng.choice([0.0, 0.0, 1.0]))
-            case 2:
-                target.redis.paused = target.redis.up
-                self.say(target.number, "Redis is stopped")
-                engine.later(some, self.resume, target.redis)
-            case 3:
-                self.lose(target, long)
-            case 4:
-                target.agent.stop()
-                engine.later(some, target.agent.start)
+            case 2 | 3 | 4 as which:
+                hung = (target.redis, target.consul, target.agent)[which - 2]
+                hung.pause()
+                engine.later(some, hung.resume)
             case 5:
-                target.agent.pause()
-                engine.later(some, target.agent.resume)
+                self.lose(target, long)
             case 6:
+                rng.choice([target.agent.stop, target.agent.terminate])()
+                engine.later(some, target.agent.start)
+            case 7:
+                target.agent.reload()
+            case 8:
                 target.consul.stop()
                 engine.later(some, lambda: target.consul.start(with_data=rng.random() < 0.7))
-                self._gossip()
-                engine.later(some + 0.1, self._gossip)
-            case 7:
-                if target.consul.up and not target.consul.paused:
-                    target.consul.pause(paused=True)
-                    engine.later(some, self._resume_consul, target.consul)
-                    self._gossip()
-            case 8:
+            case 9:
                 self.servers.leader = False
                 engine.say("servers", "there is no leader")
                 engine.later(some, self._elect_leader)
-            case 9 | 10:
-                self.cut_off(target, long, servers=False)
-            case 11:
-                self.cut_off(target, long, servers=True)
-            case 12:
-                self.cut([(target.number, SERVERS)], some)
+            case 10 | 11 | 12 as which:
+                self.cut_off(target, long, servers=which == 12)
             case 13:
-                host.sentinel.stop()
-                engine.later(long, host.sentinel.start)
-            case 14:
+                self.cut([(target.number, SERVERS)], some)
+            case 14 | 15 as which:
+                led = [h for h in self.hosts if h.sentinel.failover]
+                ended = (led or [host])[0].sentinel if which == 15 else host.sentinel
+                ended.stop()
+                engine.later(long, ended.start)
+            case 16:
                 host.sentinel.tilt_until = engine.now + long
                 self.say(host.number, "Sentinel is in TILT")
-            case 15 | 16:
+            case 17 | 18:
                 if not any(h.sentinel.failover or h.sentinel.sees_down for h in self.hosts):
                     host.sentinel.force_failover()
-            case 17:
+            case 19:
                 if host.redis.master is not None:
                     host.redis.follow(None, by_hand=True)
-            case 18:
+            case 20:
                 self.hand_over(master, host)
-            case 19:
-                leader = next((h for h in self.hosts if h.sentinel.failover), None)
-                if leader:
-                    leader.sentinel.stop()
-                    engine.later(long, leader.sentinel.start)
+            case 21:
+                host.sentinel.reset()
+            case 22 if not self.replaced:
+                self.replaced = True
+                host.sentinel.replace()
+                engine.later(some, host.sentinel.start)
+        self._gossip()
+        engine.later(some + 0.1, self._gossip)
         self.changed()
-
-    def resume(self, redis: Redis) -> None:
-        if redis.paused:
-            redis.paused = False
-            self.say(redis.host, "Redis goes on")
-            self.changed()
-
-    def _resume_consul(self, consul: LocalAgent) -> None:
-        if consul.paused:
-            consul.pause(paused=False)
-            self._gossip()
 
     def _elect_leader(self) -> None:
         self.servers.leader = True
@@ -295,13 +298,9 @@ class World:
         for host in self.hosts:
             self._return(host)
             host.sentinel.tilt_until = 0.0
-            host.sentinel.start()
-            host.redis.start()
-            self.resume(host.redis)
-            host.consul.start()
-            self._resume_consul(host.consul)
-            host.agent.start()
-            host.agent.resume()
+            for part in (host.sentinel, host.redis, host.consul, host.agent):
+                part.start()
+                part.resume()
         self._relink()
         self.changed()
 
@@ -322,12 +321,18 @@ class World:
                 self.engine.run(end)
                 self.steps_in_trouble = self.steps
                 self.engine.later(0.0, self._heal)
+                self.engine.run(end + HEALING - 1.0)
+                for host in self.hosts:
+                    host.consul.compare()  # else it may do so at any time
                 self.engine.run(end + HEALING)
-                self.writes_before_quiet = self.servers.writes
+                self.writes_before_quiet, self.promotions_before_quiet = self.servers.writes, self.promotions
                 self.engine.run(end + HEALING + QUIET)
                 self.judge.at_the_end()
             except Violation as violation:
                 raise Violation(f"{violation}\n{self.history()}") from None
+            finally:
+                for host in self.hosts:
+                    host.agent.loop.kill()
         return self
 
     def history(self, last: int = 45) -> str:
@@ -338,13 +343,36 @@ class World:
 
     @contextmanager
     def _patched(self) -> Iterator[None]:
-        """Let the real writer live in this world's time."""
-        tasks = SimpleNamespace(create_task=lambda coroutine: Task(self.current, coroutine), Event=lambda: Event(self))
+        """Let the real agents live in this world: its time, its chance, its network."""
+        rng, log = self.engine.rng, logging.getLogger("consul_redis_agent")
+        level, notes = log.level, logging.Handler()
+        notes.emit = self._note  # type: ignore[method-assign]
         with (
-            patch.object(writer, "clock", lambda: self.engine.now),
-            patch.object(writer, "random", self.engine.rng),
-            patch.object(wait, "random", self.engine.rng),
-            patch.object(writer, "asyncio", tasks),
-            patch.object(writer, "set_within", set_within),
+            patch.object(clock, "time", SimpleNamespace(clock_gettime=lambda _: self.engine.now)),
+            patch.object(clock, "_SPREAD", 0.0),
+            patch.object(wait, "random", rng),
+            patch.object(writer, "random", rng),
+            patch.object(lookout, "boot", lambda: f"{current().host}.{self.hosts[current().host].boots}"),
+            patch.object(lookout, "Link", Link),
+            patch.object(lookout, "AgentLock", NoLock),
+            patch.object(beside.Threads, "ask", at_once),
+            patch.object(beside.Threads, "start", started),
+            patch.object(redis_node, "accepts", accepts),
+            patch.object(agent_module, "ConsulAPI", ConsulAPI),
+            patch.object(log, "handlers", [notes]),
+            patch.object(log, "propagate", False),
+            patch.object(state, "state_directory", lambda env: current().state),
+            tempfile.TemporaryDirectory() as kept,
         ):
-            yield
+            self.state = Path(kept)
+            log.setLevel(logging.INFO)
+            try:
+                yield
+            finally:
+                log.setLevel(level)
+
+    def _note(self, record: logging.LogRecord) -> None:
+        """What the agents log belongs to the history; what they caught of their own mistakes is a failure."""
+        self.say(current().host, f"agent: {record.getMessage()}")
+        if record.exc_info:
+            self.failed(current().host, logging.Formatter().format(record))
