@@ -22,6 +22,7 @@ from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
 from consul_redis_agent.decide.identity import is_loopback
+from consul_redis_agent.decide.memory import Memory, over_a_reload
 from consul_redis_agent.errors import ConfigError, LocalError
 from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.publish.steps import Target
@@ -68,6 +69,8 @@ class Agent:
         self._notify = Notifier()
         self._ready = False
         self._lines: dict[str, str] = {}
+        self._remembered: dict[tuple[str, ...], Memory] = {}
+        """What the nodes of the last configuration remember, by what their entries are called."""
         self._ended: set[int] = set()
         """Places of the nodes whose work a defect has ended, until it is begun anew."""
         self._defects: set[str] = set()
@@ -133,6 +136,8 @@ class Agent:
                 kept = {naming(new, redis, address_towards(new.consul.url)).ids for redis in new.redis}
                 same = new.consul.url == config.consul.url
                 await _each(end, [n.remove() for n in self.nodes if not same or n.naming.ids not in kept])
+                # A lease goes on; only what a defect has ended is built anew.
+                self._remembered = {n.naming.ids: n.memory for p, n in enumerate(self.nodes) if p not in self._ended}
             return new
         finally:
             await pages.close()
@@ -189,7 +194,9 @@ class Agent:
         seen_from: str,
         phase: float,
     ) -> NodeAgent:
-        memory = state.load(self._state, naming(config, redis, seen_from).kept_as)
+        named = naming(config, redis, seen_from)
+        before = self._remembered.pop(named.ids, None)
+        memory = over_a_reload(before) if before else state.load(self._state, named.kept_as)
         told = partial(self._tell, self._decided), partial(self._tell, self._written)
         return NodeAgent(config, redis, api, sentinels, catalogs, seen_from, self._id, self.pulse, memory, *told, phase)
 

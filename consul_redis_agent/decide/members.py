@@ -46,8 +46,8 @@ def counted(facts: Facts, memory: Memory, group: tuple[Sentinel, ...]) -> dict[s
         joining = {id_ for id_, by in listed.items() if len(by - {id_}) >= majority(len({*at.values()} - {id_}))}
     else:  # as long as not everybody has been asked, one more makes a majority larger, never smaller
         joining = {*listed}
-    new = sorted((trusted | joining) - before)[: LIMIT - len(before)]
-    known = before.union(new)
+    known = before.union(sorted((trusted | joining) - before)[: LIMIT - len(before)])
+    known = _with_the_unanswered(known, facts, memory, at)
     lists = {s.id: frozenset(s.peers) for s in heard if s.id in known}
     since = memory.listed_since if lists == memory.lists else facts.now
     answers = any(s.address in facts.configured for s in facts.sentinels if not s.error)
@@ -69,6 +69,19 @@ def _is_as_before(sentinel: Sentinel, memory: Memory) -> bool:
         and memory.where.get(sentinel.id) == sentinel.address
         and memory.lists.get(sentinel.id, NOBODY) == sentinel.peers.keys()
     )
+
+
+def _with_the_unanswered(
+    known: frozenset[str], facts: Facts, memory: Memory, at: Mapping[Address, str]
+) -> frozenset[str]:
+    """No fewer than are configured: who has never answered counts by its address, until more are known, or :func:`left`.
+
+    Else one that was wiped, and is cut off from the others, would be the majority of an agent that has just started.
+    """
+    unanswered = {str(address) for address in facts.configured if address not in at and address not in memory.at}
+    real = known - {str(address) for address in facts.configured}
+    waited_for = unanswered & known if memory.counted else unanswered
+    return real.union(sorted(waited_for)[: max(0, len(facts.configured) - len(real))]) if real else known
 
 
 def left(known: frozenset[str], heard: Iterable[Sentinel], listed_for: float) -> frozenset[str]:

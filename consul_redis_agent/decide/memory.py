@@ -73,6 +73,12 @@ NOTHING = Memory()
 """What a process remembers at its start, where no state was kept."""
 
 
+def over_a_reload(memory: Memory) -> Memory:
+    """What a reload of the configuration leaves: all but the Sentinels, which may be others now."""
+    fields = ("known", "counted", "at", "where", "lists", "listed_since", "silent_since", "roster", "roster_since")
+    return replace(memory, **{field: getattr(NOTHING, field) for field in fields})
+
+
 def changed(memory: Memory, **fields: Any) -> Memory:
     """The memory with these fields; itself where they are as they were, since a look costs less than a copy."""
     same = all((old := getattr(memory, name)) is new or old == new for name, new in fields.items())

@@ -107,6 +107,17 @@ def test_a_sentinel_that_was_reset_cannot_make_itself_the_majority() -> None:
     assert story.stay(says("a"), says("b", *ALL), says("c", *ALL)) == {*ALL}
 
 
+def test_one_that_was_wiped_and_is_alone_is_no_majority_of_an_agent_that_has_just_started() -> None:
+    """There are as many Sentinels as are configured, whether they have ever answered or not, until the others say otherwise."""
+    story = Story(*ALL)
+    unreached = [replace(silent(i), id=str(where(i))) for i in "bc"]
+    assert len(story.stay(says("wiped", at="a"), *unreached)) == 3
+    assert story.see(says("wiped", at="a"), *trio(*ALL)[1:]) == {"wiped", "b", "c"}
+    gone = Story(*ALL)
+    assert len(gone.see(*trio("a", "b"), unreached[1])) == 3
+    assert gone.stay(*trio("a", "b"), unreached[1]) == {"a", "b"}, "nobody lists a third one"
+
+
 def test_a_sentinel_leaves_once_those_in_reach_have_forgotten_it() -> None:
     """A Sentinel that was taken away does not count for ever; nor does one leave while anybody lists it."""
     story = settled(*ALL)
