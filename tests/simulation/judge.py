@@ -94,9 +94,8 @@ class Judge:
         self._waits_until[host] = max(self._waits_until.get(host, 0.0), self.world.engine.now + TIMEOUT)
 
     def disturbed(self, host: int) -> None:
-        """The agent begins anew, or is about to end: it does not know any more since when nobody has confirmed its claim."""
+        """The agent reads its configuration anew, or is about to end. A lease goes on over both."""
         self._able_since.pop(host, None)
-        self._since.pop(("lease", host), None)
 
     def forgot(self, host: int) -> None:
         """The agent starts without what it had kept: whose group it is of, only Sentinel's settled lists may tell it."""

@@ -18,6 +18,10 @@ SPINS = 20_000
 """Callbacks in one moment that mean a loop without a pause."""
 
 
+class Planned(Exception):
+    """A defect of ours that a test has put in."""
+
+
 class Handle:
     """A callback to come, which may be cancelled."""
 
@@ -131,7 +135,7 @@ class Loop:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         """Who awaits a task expects an error of somebody else; a mistake of our own is nobody's to expect."""
         error = None if task.cancelled() else cast("Any", task)._exception  # exception() would count as looked at
-        if error and not isinstance(error, RemoteError | StaleDecision | TimeoutError | BaseExceptionGroup):
+        if error and not isinstance(error, RemoteError | StaleDecision | TimeoutError | BaseExceptionGroup | Planned):
             self.call_exception_handler({"message": f"{task.get_name()} has failed", "exception": error})
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:

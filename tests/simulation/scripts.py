@@ -144,6 +144,20 @@ def cut_from_all_on_a_consul_that_streams(world: World) -> None:
     long_cut(world)
 
 
+def sentinels_wiped(world: World) -> None:
+    """All Sentinels have new ids, one after another; then the master's host is lost, and two of them are left."""
+    later, hosts = world.engine.later, world.hosts
+    for number, host in enumerate(hosts):
+        later(START + 3 * number, host.sentinel.replace)
+        later(START + 3 * number + 0.5, host.sentinel.start)
+    later(START + 20, lambda: world.lose(hosts[0], 30.0))
+
+
+def a_defect_of_ours(world: World) -> None:
+    """The master's agent makes a mistake: its work is begun anew, and its entry is beaten again before its TTL ends."""
+    world.engine.later(START, world.defects.add, 0)
+
+
 SCRIPTS: Mapping[str, Callable[[World], None]] = {
     script.__name__: script
     for script in (
@@ -159,5 +173,7 @@ SCRIPTS: Mapping[str, Callable[[World], None]] = {
         leader_dies,
         leader_freezes,
         cut_from_all_on_a_consul_that_streams,
+        sentinels_wiped,
+        a_defect_of_ours,
     )
 }

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from consul_redis_agent import agent as process
 from consul_redis_agent import clock, node
 from consul_redis_agent.consul import form
-from consul_redis_agent.decide import backing, rules, view
+from consul_redis_agent.decide import backing, members, rules, view
 from consul_redis_agent.decide.claim import Claim, Early
 from consul_redis_agent.decide.decision import Policy
 from consul_redis_agent.decide.facts import Selection
@@ -196,6 +198,18 @@ def _confirmed_by_the_alarm(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(CatalogWatch, "_read", first)
 
 
+def _nobody_leaves(patch: pytest.MonkeyPatch) -> None:
+    real = members.counted
+    patch.setattr(members, "counted", lambda facts, memory, group: real(facts, replace(memory, at={}), group))
+    patch.setattr(members, "left", lambda *_: frozenset[str]())
+
+
+async def _forgets(name: str, work: Callable[[], Awaitable[None]], ended: Callable[[], None] = lambda: None) -> None:
+    with suppress(Exception):
+        await work()
+    await asyncio.Event().wait()
+
+
 _NO_TERM = _set(*((module, "EARLY_TERM", 1000.0) for module in (rules, backing, view, entries)))
 _NO_LOOK = _set((clock, "STOPPED", 10_000.0), (writer, "DECISION_LIFE", 10_000.0))
 _LEASE = _set((node, "Policy", lambda **settings: Policy(**settings | {"ttl": 10_000.0})))
@@ -215,6 +229,8 @@ MUTATIONS: Mapping[str, tuple[Mutation, str]] = {
     "a leader may be silent": (_set((backing, "LEADER_SILENCE", 1000.0)), "leader_freezes"),
     "a blocking query confirms": (_confirmed_by_the_alarm, "cut_from_all_on_a_consul_that_streams"),
     "what was read of a check is written back": (_set((form, "KEPT", (*form.KEPT, "Interval"))), "rejoins"),
+    "who takes another Sentinel's place is one more": (_nobody_leaves, "sentinels_wiped"),
+    "a supervisor forgets": (_set((process, "supervised", _forgets)), "a_defect_of_ours"),
     "a wait in the loop has no deadline": (_set((Link, "bounded", False)), "minority"),
 }
 

@@ -14,8 +14,11 @@ from unittest.mock import patch
 from tenacity import wait
 
 from consul_redis_agent import agent as agent_module
-from consul_redis_agent import beside, clock, state
-from consul_redis_agent.decide.facts import Address
+from consul_redis_agent import beside, clock, node, state
+from consul_redis_agent.decide.decision import Decision, Policy
+from consul_redis_agent.decide.facts import Address, Facts
+from consul_redis_agent.decide.memory import Memory
+from consul_redis_agent.decide.rules import decide
 from consul_redis_agent.publish import writer
 from consul_redis_agent.publish.entries import Mode
 from consul_redis_agent.watch import lookout, redis_node
@@ -26,7 +29,8 @@ from .consul import SERVERS, LocalAgent, Servers
 from .engine import Engine
 from .judge import Judge, Violation
 from .link import Link, NoLock, Server, accepts, at_once, current, started
-from .redis import FORMER, Redis, SentinelServer
+from .loop import Planned
+from .redis import Redis, SentinelServer
 
 START = 5.0
 PAUSE = 2.0
@@ -74,6 +78,8 @@ class World:
         """Where the agents keep their state."""
         self.hosts: list[Host] = []
         self.unsettled = self.replaced = False
+        self.defects: set[int] = set()
+        """Whose agents make a mistake in their next decision."""
         self._trouble_ends = START + trouble
         self._script = script
         self._cuts: set[frozenset[int]] = set()
@@ -115,9 +121,8 @@ class World:
 
     @property
     def majority(self) -> int:
-        """Of all Sentinels, with those that others have replaced, and that are listed still."""
-        former = max(sum(at >= FORMER for at in h.sentinel.state.peers.values()) for h in self.hosts)
-        return (len(self.hosts) + former) // 2 + 1
+        """Of all Sentinels; those that others have replaced are listed still, and none."""
+        return len(self.hosts) // 2 + 1
 
     def say(self, who: int, what: str) -> None:
         self.engine.say("servers" if who == SERVERS else self.name(who), what)
@@ -359,6 +364,7 @@ class World:
             patch.object(beside.Threads, "start", started),
             patch.object(redis_node, "accepts", accepts),
             patch.object(agent_module, "ConsulAPI", ConsulAPI),
+            patch.object(node, "decide", self._decide),
             patch.object(log, "handlers", [notes]),
             patch.object(log, "propagate", False),
             patch.object(state, "state_directory", lambda env: current().state),
@@ -370,6 +376,12 @@ class World:
                 yield
             finally:
                 log.setLevel(level)
+
+    def _decide(self, facts: Facts, memory: Memory, policy: Policy) -> tuple[Decision, Memory]:
+        if (host := current().host) in self.defects:
+            self.defects.discard(host)
+            raise Planned("a mistake of ours")
+        return decide(facts, memory, policy)
 
     def _note(self, record: logging.LogRecord) -> None:
         """What the agents log belongs to the history; what they caught of their own mistakes is a failure."""
