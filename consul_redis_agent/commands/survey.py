@@ -51,10 +51,14 @@ class Survey:
     left_out: int = 0
     """How many addresses that Sentinels list were not asked: too many, or too late."""
 
+    configured: frozenset[Address] = frozenset()
+    """``sentinel.hosts``."""
+
     @property
     def known(self) -> int:
-        """How many Sentinels there are, in reach or not."""
-        known: frozenset[str] = counted(Facts(clock(), sentinels=self.sentinels), NOTHING, self.sentinels)["known"]
+        """How many Sentinels there are, in reach or not, as the agent counts them."""
+        facts = Facts(clock(), sentinels=(*self.sentinels, *self.others), configured=self.configured)
+        known: frozenset[str] = counted(facts, NOTHING, self.sentinels)["known"]
         return len(known) or len(self.sentinels)
 
     @property
@@ -136,7 +140,7 @@ async def survey(
         room = max(0, SENTINELS - len(facts)) if clock() < ends else 0
         asking, rest = [*listed][:room], len([*listed][room:])
     found = _sorted(name, facts.values(), masters, redis, own)
-    return replace(found, checked=frozenset(checked), left_out=rest)
+    return replace(found, checked=frozenset(checked), left_out=rest, configured=frozenset(config.sentinel.hosts))
 
 
 def _listed(facts: Mapping[Address, Sentinel]) -> dict[Address, float]:
@@ -183,7 +187,9 @@ async def _look(config: Config, address: Address, name: str, *, login: bool = Tr
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    fact = watch.facts.get(name) or Sentinel(clock(), watch.id, address, error="not asked about any master")
+    fact = watch.facts.get(name) or Sentinel(
+        clock(), watch.id, address, error=watch.error or "not asked about any master"
+    )
     if fact.error and config.sentinel.password_file and not login:
         fact = replace(fact, error=f"{UNCHECKED}: {fact.error}")
     return fact, dict(watch.masters)

@@ -78,10 +78,12 @@ def _with_the_unanswered(
 
     Else one that was wiped, and is cut off from the others, would be the majority of an agent that has just started.
     """
-    unanswered = {str(address) for address in facts.configured if address not in at and address not in memory.at}
-    real = known - {str(address) for address in facts.configured}
+    strangers = {s.address for s in facts.sentinels if not s.error} - at.keys()
+    configured = facts.configured - strangers
+    real = known - set(map(str, facts.configured))
+    unanswered = {str(address) for address in configured if address not in at and address not in memory.at}
     waited_for = unanswered & known if memory.counted else unanswered
-    return real.union(sorted(waited_for)[: max(0, len(facts.configured) - len(real))]) if real else known
+    return real.union(sorted(waited_for)[: max(0, len(configured) - len(real))]) if real else known
 
 
 def left(known: frozenset[str], heard: Iterable[Sentinel], listed_for: float) -> frozenset[str]:

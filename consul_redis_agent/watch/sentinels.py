@@ -73,6 +73,8 @@ class SentinelWatch(Looks):
         self.masters: dict[str, tuple[Address, str]] = {}
         """All master names that it monitors, with address and run id; kept only while names are being looked for."""
         self.find_names = False
+        self.error = ""
+        """Why it did not answer the last time that it did not."""
         self.deaf = ""
         """Why its events cannot be heard."""
         self._commands = link(self.look_again)
@@ -247,7 +249,7 @@ class SentinelWatch(Looks):
         return members
 
     def _missed(self, error: Unanswered) -> None:
-        now = clock()
+        now, self.error = clock(), str(error)
         for name in self.facts:
             self.facts[name] = Sentinel(now, self.id, self.address, self.process, error=str(error), gone=error.gone)
         self._full = True

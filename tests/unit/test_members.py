@@ -113,6 +113,9 @@ def test_one_that_was_wiped_and_is_alone_is_no_majority_of_an_agent_that_has_jus
     unreached = [replace(silent(i), id=str(where(i))) for i in "bc"]
     assert len(story.stay(says("wiped", at="a"), *unreached)) == 3
     assert story.see(says("wiped", at="a"), *trio(*ALL)[1:]) == {"wiped", "b", "c"}
+    beside = Story(*ALL, "stranger")
+    facts = Facts(0.1, sentinels=(*trio(*ALL), says("stranger")), configured=beside.configured)
+    assert counted(facts, NOTHING, trio(*ALL))["known"] == {*ALL}, "a Sentinel of another group is waited for by nobody"
     gone = Story(*ALL)
     assert len(gone.see(*trio("a", "b"), unreached[1])) == 3
     assert gone.stay(*trio("a", "b"), unreached[1]) == {"a", "b"}, "nobody lists a third one"
