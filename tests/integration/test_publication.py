@@ -55,6 +55,7 @@ def test_with_a_configuration(fleet: Fleet) -> None:
     (entry,) = instances(consul, "redis")
     meta = entry["Service"]["Meta"]
     assert meta.pop("redis-group").startswith(meta["redis-run-id"][:16])
+    assert meta.pop("redis-agent") == (fleet.folder / "agent1.state" / "agent-id").read_text()
     assert meta == {
         "consul_redis_agent": "2",
         "redis-node": f"redis://127.0.0.1:{one.address.port}",
