@@ -59,7 +59,10 @@ def standing(view: View, backed: Backed) -> Stands:
     """What stands beside the claim that ``backed`` allows."""
     nobody = Claim(NO_EPOCH, 0, view.node.run_id)
     if view.facts.catalog is None:
-        return Stands(Standing.UNREAD, nobody)
+        # After a reload: the lease of what was held before goes on, and ends, whether Consul is reached again or not.
+        held = view.memory.held if backed.by in (Backing.NOBODY, Backing.NO_SENTINEL) else None
+        lapsed = held and view.now - max(view.confirmed, backed.confirmed) > view.policy.ttl
+        return Stands(Standing.LAPSED, held) if held and lapsed else Stands(Standing.UNREAD, nobody)
     if stranger := _blocked_by(view):
         published = any(not h.entry.pending for h in view.own_entries)
         claim = _claim(view, backed)[0]  # recorded, so that the other group hears of this one

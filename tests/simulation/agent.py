@@ -36,8 +36,8 @@ TURNS = 3000
 def configuration(mode: Mode, ttl: float, early: bool, hosts: tuple[str, ...]) -> Config:
     """As the operator writes it."""
     service = {"service.mode": mode.value, "service.ttl": f"{ttl:g}s"}
-    sentinel = {"sentinel.early": str(early).lower(), "sentinel.hosts": list(hosts)}
-    return load(None, {}, {**service, **sentinel, "redis.master_name": NAME})
+    sentinel = {"sentinel.hosts": list(hosts), "redis.master_name": NAME} if hosts else {}
+    return load(None, {}, {**service, **sentinel, "sentinel.early": str(early).lower()})
 
 
 class Agent(Server):
@@ -108,7 +108,9 @@ class Agent(Server):
             self._reload.clear()
 
     def _load(self) -> Config:
-        hosts = tuple(str(self.world.sentinel_address(h.number)) for h in self.world.hosts)
+        hosts = (
+            () if self.world.discovers else tuple(str(self.world.sentinel_address(h.number)) for h in self.world.hosts)
+        )
         return configuration(self.mode, self._ttl, self.world.early, hosts)
 
     def _ended(self, main: asyncio.Task[None]) -> None:

@@ -91,6 +91,8 @@ class World:
         self.streams = self.engine.rng.random() < 0.5
         """Whether Consul agents answer blocking queries from their own view, also when they are cut off."""
         self.early = self.engine.rng.random() < 0.8
+        self.discovers = self.engine.rng.random() < 0.3
+        """Whether the agents have no configuration, and find Sentinels and master name by hellos."""
         for i in range(count):
             made = Host(i, Redis(self, i), SentinelServer(self, i), LocalAgent(self, i), Agent(self, i, mode))
             if i:

@@ -1073,3 +1073,12 @@ def test_logins_that_redis_refuses_meanwhile_may_be_the_sentinels() -> None:
     assert "has refused 9 logins meanwhile" in decision.sentence
     going_on = facts(master(), (), holds("a", NO_EPOCH), searching=True, refused=9)
     assert outcome(judge(going_on, had_sentinel=False)) == (Verdict.MASTER, Reason.INCUMBENT)
+
+
+def test_a_lease_ends_though_consul_was_not_reached_since_a_reload() -> None:
+    """The agent has just read its configuration anew, cut off from everything: what it held is still nobody's for longer."""
+    known = replace(facts(master(), sentinels("", "", "")), catalog=None, confirmation=None)
+    held = Claim(5, 0, "a")
+    assert outcome(judge(known, held=held, confirmed=NOW - 9)) == (Verdict.KEEP, Reason.NO_CATALOG)
+    assert outcome(judge(known, held=held, confirmed=NOW - 11)) == (Verdict.NONE, Reason.LEASE_OVER)
+    assert outcome(judge(known, confirmed=NOW - 11)) == (Verdict.KEEP, Reason.NO_CATALOG), "a start knows of no lease"
