@@ -132,3 +132,19 @@ def test_the_end_of_a_process_frees_its_lock(run_id: str) -> None:
         other.wait()
     assert lock.holder(run_id, "redis") == ""
     lock.release()
+
+
+def test_elsewhere_there_is_no_such_lock(run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Abstract sockets are Linux'; the entries in Consul still tell of agents on other hosts."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert AgentLock().holder(run_id, "redis") == AgentLock().holder(run_id, "redis") == ""
+
+
+def test_a_lock_whose_queue_is_full_is_held_all_the_same(run_id: str) -> None:
+    """Nobody is accepted; so the last who ask learn no more than that there is somebody."""
+    first = AgentLock()
+    assert first.holder(run_id, "redis") == ""
+    others = [AgentLock().holder(run_id, "redis") for _ in range(200)]
+    assert others[0] == f"process {os.getpid()} of this host"
+    assert others[-1] == "another process of this host"
+    first.release()
