@@ -753,13 +753,16 @@ def same_service_on_a_replicas_host_passes_by_hand(arena: Arena) -> None:
     """An older claim put back by force, as by a Consul agent from a snapshot, is put down: the newest claim guards."""
     replica = arena.random.choice(arena.replicas())
     consul = arena.consul(replica)
-    entries = arena.server.get("/v1/health/service/redis")
-    claim = json.loads(json.dumps(entries[0]["Service"]["Meta"])) | {"redis-epoch": "0", "redis-run-id": "0" * 40}
+    entry = next(
+        e for e in arena.server.get("/v1/health/service/redis?passing") if "redis-epoch" in e["Service"]["Meta"]
+    )
+    claim = entry["Service"]["Meta"] | {"redis-epoch": "0", "redis-run-id": "0" * 40}
     body = {
         "Name": "redis",
         "ID": "redis-from-a-snapshot",
         "Address": replica.announced.host,
         "Port": replica.announced.port,
+        "Tags": entry["Service"]["Tags"],
         "Meta": claim,
         "Check": {"CheckID": "redis-from-a-snapshot:role", "Name": "role:master", "TTL": "600s", "Status": "critical"},
     }
@@ -871,7 +874,7 @@ def agent_of_the_new_master_stopped_across_a_failover(arena: Arena) -> None:
 def two_agents_for_one_node(arena: Arena) -> None:
     old = arena.master
     with arena.doing("start a second agent for the master"):
-        second = arena.fleet.agent(old)
+        second = arena.fleet.agent(old, more=arena.settings)
     try:
         arena.watch(3, "the two disturb each other")
         planned(arena)
