@@ -7,21 +7,24 @@ must not happen.
 
 from __future__ import annotations
 
-import json
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
 
 from consul_redis_agent.commands import status
-from tests.fleet import Process, RedisNode, SentinelNode
+from consul_redis_agent.consul.form import EPOCH
+from consul_redis_agent.decide.group import SETTLED
+from tests.fleet import AgentNode, ConsulNode, Process, RedisNode, SentinelNode
 from tests.fleet.former import former_version
 from tests.fleet.hosts import Host
 
-from .arena import HASTE, SETTINGS, USUAL, Arena, is_settled, set_priority
+from .arena import HASTE, SETTINGS, USUAL, Arena, in_tilt, is_settled, set_priority
 from .authority import LIMIT, SILENCE, Loss
+from .guests import WallClock, agent_for, consul_client, second_group, with_hosts_file
 from .judge import FALL, Empty, Expectation
 
 TTL = 10.0
@@ -552,6 +555,157 @@ def failover_given_up_after_the_promotion(arena: Arena) -> None:
         until_all_follow(arena)
 
 
+# --- Sentinels that are replaced, moved, wiped or reset ---------------------------------------------------------------
+
+
+@fault()
+def sentinels_replaced_one_by_one(arena: Arena) -> None:
+    """Each host gets a new one with a new id at another port, the old one goes, and the others forget it by RESET."""
+    old = arena.master
+    for node in arena.nodes:
+        former = arena.sentinel(node)
+        arena.add_sentinel(node, port=_free_port(arena))
+        arena.wait_for_sentinels()
+        arena.remove_sentinel(former)
+        for sentinel in arena.sentinels:
+            arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
+            arena.wait_for_sentinels()
+    _master_is_stayed_with(arena, old)
+    planned(arena)
+    until_old_follows(arena, old)
+
+
+@fault(ci=True)
+def sentinels_replaced_all_at_once_and_the_masters_redis_restarts(arena: Arena) -> None:
+    """Three new ones at other ports beside the old, the old ones stopped, RESET on the new: those count, and no others."""
+    old, former = arena.master, [*arena.sentinels]
+    port = _free_port(arena)
+    for node in arena.nodes:
+        arena.add_sentinel(node, port=port)
+    arena.wait_for_sentinels()
+    for sentinel in former:
+        arena.remove_sentinel(sentinel)
+    for sentinel in arena.sentinels:
+        arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
+    arena.wait_for_sentinels()
+    arena.until(lambda: _all_count(arena), "the agents count the new Sentinels alone", within=60)
+    with killed(arena, old):
+        pass
+    arena.until(lambda: arena.names(old), "the restarted master is named again", within=8)
+    arena.wait_for_sentinels()
+    _master_is_stayed_with(arena, old)
+    planned(arena)
+    until_old_follows(arena, old)
+
+
+@fault()
+def sentinels_back_at_other_ports_with_their_ids(arena: Arena) -> None:
+    """As containers come back: one by one, and then all at once."""
+    for turns in ([[sentinel] for sentinel in arena.sentinels], [[*arena.sentinels]]):
+        for moved in turns:
+            for sentinel in moved:
+                arena.kill(sentinel)
+            for sentinel in moved:
+                sentinel.move(_free_port(arena))
+                arena.start(sentinel)
+            arena.wait_for_sentinels()
+        old = arena.master
+        _master_is_stayed_with(arena, old)
+        planned(arena)
+        until_old_follows(arena, old)
+
+
+def _free_port(arena: Arena) -> int:
+    """One that no Sentinel has had yet, so that none is taken for the one that was there."""
+    return max(sentinel.address.port for sentinel in arena.sentinels) + 1
+
+
+def _all_count(arena: Arena) -> bool:
+    """Whether every agent counts the Sentinels that there are, and reaches them."""
+    number = len(arena.sentinels)
+    snapshots = [status.ask(agent.socket) for agent in arena.fleet.agents]
+    counted = [node["known_sentinels"] for snapshot in snapshots for node in snapshot["nodes"]]
+    return set(counted) == {number} and all(is_settled(agent, number) for agent in arena.fleet.agents)
+
+
+def _master_is_stayed_with(arena: Arena, master: RedisNode) -> None:
+    """Wait until the agents count the Sentinels that there are; nothing has moved until then."""
+    arena.until(lambda: _all_count(arena), "the agents count the Sentinels that there are", within=60)
+    assert arena.master is master, f"{arena.master.name} is the master"
+
+
+@fault(empty=Empty.NEVER)
+def all_sentinels_wiped_and_a_failover_when_they_are_counted_anew(arena: Arena) -> None:
+    """Their epochs begin below that of the claim, which takes the new count; the failover is as quick as any."""
+    old = _moved_once(arena)
+    arena.wipe_sentinels()
+    arena.wait_for_sentinels()
+    arena.until(lambda: _claim_epoch(arena) == "0", "the claim has the new count", within=2 * SETTLED + 20)
+    planned(arena)
+    until_old_follows(arena, old)
+
+
+@fault(late={Loss.PROMOTION: 60}, empty=Empty.ALLOWED)
+def all_sentinels_wiped_and_a_failover_at_once(arena: Arena) -> None:
+    """The claim has the old count still, so that the promotion looks older than it."""
+    old = _moved_once(arena)
+    arena.wipe_sentinels()
+    arena.wait_for_sentinels()
+    planned(arena)
+    arena.until(arena.names_holder, "the new one is named", within=60)
+    until_old_follows(arena, old)
+
+
+def _moved_once(arena: Arena) -> RedisNode:
+    """A planned failover, so that the count is above 0; returns the master."""
+    old = arena.master
+    planned(arena)
+    until_old_follows(arena, old)
+    return arena.master
+
+
+def _claim_epoch(arena: Arena) -> str | None:
+    """The epoch of the claim that passes."""
+    entries = [entry["Service"]["Meta"] for entry in arena.server.get("/v1/health/service/redis?passing")]
+    return next((meta[EPOCH] for meta in entries if EPOCH in meta), None)
+
+
+@fault(moves=False, empty=Empty.NEVER)
+def sentinel_reset_on_one(arena: Arena) -> None:
+    arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "RESET", "mymaster")
+    arena.watch(NOTICED, "the name goes")
+
+
+@fault(moves=False, empty=Empty.NEVER)
+def sentinel_reset_on_all_at_once(arena: Arena) -> None:
+    for sentinel in arena.sentinels:
+        arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
+    arena.watch(NOTICED, "the name goes")
+
+
+@fault(moves=None, writes=True)
+def leader_reset_soon_after_the_promotion(arena: Arena) -> None:
+    """It forgets its failover: if nobody has heard of that yet, the old master is the master again."""
+    _reset_in_a_failover(arena, everybody=False)
+
+
+@fault(moves=None, writes=True)
+def all_sentinels_reset_soon_after_the_promotion(arena: Arena) -> None:
+    _reset_in_a_failover(arena, everybody=True)
+
+
+def _reset_in_a_failover(arena: Arena, *, everybody: bool) -> None:
+    since = arena.witness.up_to
+    leader = arena.random.choice(arena.sentinels)
+    arena.ask(leader, "SENTINEL", "FAILOVER", "mymaster")
+    *_, promoted = arena.wait_for_promotion(since)
+    arena.let_pass(arena.random.choice((0.01, arena.random.uniform(0, CHANCE))), since=promoted)
+    for sentinel in arena.sentinels if everybody else [leader]:
+        arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
+    arena.watch(FOLLOWED, "DNS does not go back")
+    until_all_follow(arena)
+
+
 # --- Network ----------------------------------------------------------------------------------------------------------
 
 
@@ -884,6 +1038,239 @@ def two_agents_for_one_node(arena: Arena) -> None:
             second.stop()
         arena.fleet.agents.remove(second)
         arena.fleet.processes.remove(second)
+
+
+@fault(ci=True, empty=Empty.NEVER)
+def every_agent_reloads_in_the_middle_of_a_failover(arena: Arena) -> None:
+    """At the selection, at the promotion, and soon after it: a reload makes everything anew but the memory in Consul."""
+    agents = arena.fleet.agents
+    before = {agent: agent.config_path.read_text() for agent in agents}
+    for number, wait in enumerate((None, 0.0, arena.random.uniform(0, 0.03), arena.random.uniform(0.03, CHANCE))):
+        old, since = arena.master, arena.witness.up_to
+        arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "FAILOVER", "mymaster")
+        if wait is None:
+            arena.until(lambda: arena.selection(since), "a node is selected")  # noqa: B023 - called at once
+        else:
+            *_, promoted = arena.wait_for_promotion(since)
+            arena.let_pass(wait, since=promoted)
+        _reload(arena, {agent: _tagged(text, f"reload-{number}") for agent, text in before.items()})
+        arena.wait_for_failover(old)
+        _until_ready_for_another(arena, old)
+    _reload(arena, before)
+    arena.watch(2, "the name goes")
+
+
+def _tagged(text: str, tag: str) -> str:
+    return text.replace("[service]\n", f'[service]\ntags = ["{tag}"]\n')
+
+
+def _reload(arena: Arena, texts: dict[AgentNode, str]) -> None:
+    for agent, text in texts.items():
+        agent.config_path.write_text(text)
+    with arena.doing("every agent reads its configuration again"):
+        for agent in texts:
+            agent.signal(signal.SIGHUP)
+
+
+def _until_ready_for_another(arena: Arena, old: RedisNode) -> None:
+    """Wait until the new master is named, and have the old one follow it sooner than Sentinel would."""
+    new = arena.master
+    arena.until(partial(arena.names, new), "the new one is named", within=10)
+    arena.until(partial(_makes_replica, arena, old, new), "the old one follows")
+    arena.fleet.wait_for_replicas()
+    arena.wait_for_sentinels()
+    arena.wait_for_agents()
+
+
+@fault(late={Loss.PROMOTION: 6.0})
+def agents_end_between_a_decision_and_its_write(arena: Arena) -> None:
+    """SIGTERM at random moments around the promotion, several times; who starts then has not seen the turn."""
+    for around in (0.03, 0.03, 0.01, 0.1):
+        old, since = arena.master, arena.witness.up_to
+        arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "FAILOVER", "mymaster")
+        *_, promoted = arena.wait_for_promotion(since)
+        arena.let_pass(arena.random.uniform(0, around), since=promoted)
+        _restart_agents(arena)
+        arena.wait_for_failover(old)
+        _until_ready_for_another(arena, old)
+
+
+@fault(late={Loss.PROMOTION: 6.0})
+def agents_end_between_the_selection_and_the_promotion(arena: Arena) -> None:
+    for _ in range(3):
+        old, since = arena.master, arena.witness.up_to
+        arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "FAILOVER", "mymaster")
+        arena.until(lambda: arena.selection(since), "a node is selected")  # noqa: B023 - called at once
+        found = arena.selection(since)
+        assert found is not None
+        arena.let_pass(arena.random.uniform(0, 0.1), since=found[1].at)
+        _restart_agents(arena)
+        arena.wait_for_failover(old)
+        _until_ready_for_another(arena, old)
+
+
+def _restart_agents(arena: Arena) -> None:
+    with arena.doing("SIGTERM to every agent"):
+        for agent in arena.fleet.agents:
+            agent.signal(signal.SIGTERM)
+    for agent in arena.fleet.agents:
+        arena.until(lambda: not agent.alive, f"{agent.name} ends")  # noqa: B023 - called at once
+    for agent in arena.fleet.agents:
+        arena.start(agent)
+
+
+def move_to(arena: Arena, node: RedisNode) -> None:
+    """A planned failover to this node, and until the old master follows it."""
+    old = arena.master
+    with ExitStack() as stack:
+        for other in arena.replicas():
+            if other is not node:
+                stack.enter_context(passed_over(arena, other))
+        assert planned(arena) is node, f"{arena.master.name} was promoted"
+        until_old_follows(arena, old)
+
+
+@fault(empty=Empty.NEVER)
+def two_hosts_share_a_consul_agent_which_they_reach_by_its_name(arena: Arena) -> None:
+    """Both know their Redis by a loopback address. Each entry stays its own host's, also when one takes over from the other."""
+    third, (one, other) = arena.master, arena.replicas()
+    shared = arena.fleet.host(arena.fleet.name("shared"))
+    with consul_client(arena, shared, everywhere=True) as consul:
+        before = {
+            arena.agent(node): ([*arena.agent(node).argv], arena.agent(node).config_path.read_text())
+            for node in (one, other)
+        }
+        for node in (one, other):
+            agent = arena.agent(node)
+            with arena.doing(f"{agent.name} goes to the shared Consul agent"):
+                agent.stop()
+                _deregister_all(arena.consul(node))
+                agent.argv = with_hosts_file(agent, f"{shared.address} consul.test")
+                agent.config_path.write_text(f'{before[agent][1]}[consul]\nurl = "http://consul.test:8500"\n')
+                agent.start()
+        arena.wait_for_agents()
+        for master in (one, other, one, third):
+            _entries_are_apart(arena, consul, one, other)
+            move_to(arena, master)
+        _entries_are_apart(arena, consul, one, other)
+        for agent, (argv, text) in before.items():
+            with arena.doing(f"{agent.name} goes back to its own Consul agent"):
+                agent.stop()
+                agent.argv = argv
+                agent.config_path.write_text(text)
+                agent.start()
+        arena.wait_for_agents()
+
+
+def _deregister_all(consul: ConsulNode) -> None:
+    for service in consul.get("/v1/agent/services"):
+        consul.put(f"/v1/agent/service/deregister/{service}")
+
+
+def _entries_are_apart(arena: Arena, consul: ConsulNode, *nodes: RedisNode) -> None:
+    """Each node has an entry at this Consul agent, and all of them have different ids."""
+
+    def apart() -> bool:
+        held = consul.get("/v1/agent/services").values()
+        return {(s["Address"], s["Port"]) for s in held} == {node.announced for node in nodes}
+
+    arena.until(apart, f"{consul.name} holds an entry of each", within=10)
+    for _ in range(3):
+        arena.watch(1, "one takes the other's entry")
+        assert apart(), f"{consul.name} holds {consul.get('/v1/agent/services')}"
+
+
+@fault(empty=Empty.ALLOWED)
+def two_agents_for_one_node_at_two_consul_agents(arena: Arena) -> None:
+    """The second one, on another host, watches the master by its address: it publishes nothing until the first is gone."""
+    old, since = arena.master, arena.witness.up_to
+    host = arena.fleet.host(arena.fleet.name("aside"))
+    with consul_client(arena, host) as consul, agent_for(arena, host, f"redis://{old.announced}") as second:
+        arena.watch(TTL + 3, "the two disturb each other")
+        assert not _passing(consul), f"{second.name} publishes {_passing(consul)}"
+        assert not arena.witness.seconds_of_none(since=since), "the name went when the second one came"
+        with killed(arena, arena.agent(old)):
+            arena.until(lambda: _passing(consul), "the second one publishes", within=3 * TTL)
+            arena.until(lambda: arena.names(old), "DNS names the master", within=5)
+            arena.watch(TTL + 3, "the name goes")
+        since = arena.witness.up_to
+        arena.watch(TTL + 3, "the two disturb each other")
+        assert not arena.witness.seconds_of_none(since=since), "the name went when the first one came back"
+        planned(arena)
+        until_old_follows(arena, old)
+
+
+def _passing(consul: ConsulNode) -> list[str]:
+    """The ids of the entries at a Consul agent whose role check passes."""
+    checks = consul.get("/v1/agent/checks").values()
+    return [c["ServiceID"] for c in checks if c["CheckID"].endswith(":role") and c["Status"] == "passing"]
+
+
+# --- Another group ----------------------------------------------------------------------------------------------------
+
+
+@fault(empty=Empty.NEVER)
+def second_group_under_the_same_names_comes_fails_over_and_goes(arena: Arena) -> None:
+    """On hosts of its own. Ours was first: DNS never names one of theirs, and our failovers are as quick as any."""
+    with second_group(arena) as group:
+        arena.watch(SETTLED + 5, "they are named")
+        theirs = group.nodes[0]
+        with arena.doing("a failover of the second group"):
+            group.sentinels[0].ask("SENTINEL", "FAILOVER", "mymaster")
+        arena.until(lambda: group.has_moved(theirs), "the second group has another master", within=60)
+        arena.watch(3, "they are named")
+        old = arena.master
+        planned(arena)
+        until_old_follows(arena, old)
+    arena.watch(TTL, "our name goes with them")
+
+
+# --- Clocks -----------------------------------------------------------------------------------------------------------
+
+
+@fault(moves=None, empty=Empty.NEVER)
+def wall_clock_jumps_by_an_hour_and_back(arena: Arena) -> None:
+    """Of the agents, of Redis and of Sentinel, which goes into TILT. Consul, a Go program, has the true one."""
+    try:
+        clock = WallClock(arena.fleet.folder)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    arena.broken = True  # the next fault gets servers that have the true clock
+    _restart_with(arena, clock)
+    master = arena.master
+    for seconds in (3600, 0, -3600, 0):
+        with arena.doing(f"the clocks are set {seconds:+d} s from the true one"):
+            clock.set(seconds)
+        arena.watch(8, "the name goes, or somebody fails over")
+        assert arena.master is master, f"{arena.master.name} is the master"
+    arena.until(lambda: not any(map(in_tilt, arena.sentinels)), "no Sentinel is in TILT", within=60)
+    arena.watch(NOTICED, "the name goes, or somebody fails over")
+    assert arena.master is master, f"{arena.master.name} is the master"
+    planned(arena)
+    until_old_follows(arena, master)
+
+
+def _restart_with(arena: Arena, clock: WallClock) -> None:
+    """Restart everything but Consul with a clock that can be set, the master's Redis when it is a replica."""
+    old = arena.master
+    for process in [*arena.sentinels, *arena.fleet.agents, *arena.replicas()]:
+        _restart_one_with(arena, process, clock)
+    arena.fleet.wait_for_replicas()
+    arena.wait_for_agents()
+    planned(arena)
+    until_old_follows(arena, old)
+    _restart_one_with(arena, old, clock)
+    arena.wait_until_follows(old)
+    arena.wait_for_sentinels()
+    arena.wait_for_agents()
+
+
+def _restart_one_with(arena: Arena, process: Process, clock: WallClock) -> None:
+    with arena.doing(f"{process.name} gets a clock that can be set"):
+        process.env |= clock.env
+        process.restart(within=20)
+    if isinstance(process, SentinelNode):
+        arena.wait_for_sentinels()
 
 
 @fault(empty=Empty.ALLOWED, late={Loss.PROMOTION: 60, Loss.DEATH: 60})
