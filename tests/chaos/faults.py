@@ -22,7 +22,7 @@ from tests.fleet import AgentNode, ConsulNode, Process, RedisNode, SentinelNode
 from tests.fleet.former import former_version
 from tests.fleet.hosts import Host
 
-from .arena import HASTE, SETTINGS, USUAL, Arena, in_tilt, is_settled, set_priority
+from .arena import HASTE, SETTINGS, USUAL, Arena, in_tilt, is_settled, made_to_follow, set_priority
 from .authority import LIMIT, SILENCE, Loss
 from .guests import WallClock, agent_for, consul_client, second_group, with_hosts_file
 from .judge import FALL, Empty, Expectation
@@ -371,14 +371,21 @@ def elected(arena: Arena, leader: SentinelNode) -> Iterator[None]:
 
 
 @contextmanager
+def hurried(arena: Arena) -> Iterator[None]:
+    """The Sentinels ask for INFO each second in the block, not every ten, to have something over that is not judged."""
+    for sentinel in arena.sentinels:
+        sentinel.ask("SENTINEL", "DEBUG", *HASTE)
+    yield
+    for sentinel in arena.sentinels:
+        sentinel.ask("SENTINEL", "DEBUG", *USUAL)
+
+
+@contextmanager
 def passed_over(arena: Arena, node: RedisNode) -> Iterator[None]:
     """No Sentinel promotes this node in the block."""
     set_priority(node, "0")
-    for sentinel in arena.sentinels:
-        sentinel.ask("SENTINEL", "DEBUG", *HASTE)
-    arena.until(lambda: all(_priority(s, node) == "0" for s in arena.sentinels), "the Sentinels have read the priority")
-    for sentinel in arena.sentinels:
-        sentinel.ask("SENTINEL", "DEBUG", *USUAL)
+    with hurried(arena):
+        arena.until(lambda: all(_priority(s, node) == "0" for s in arena.sentinels), "the Sentinels know the priority")
     yield
     set_priority(node, "100")
 
@@ -691,6 +698,7 @@ def leader_reset_soon_after_the_promotion(arena: Arena) -> None:
 
 @fault(moves=None, writes=True)
 def all_sentinels_reset_soon_after_the_promotion(arena: Arena) -> None:
+    """If nobody remembers the promoted node, it is a master for good, until somebody tells it to follow the old one."""
     _reset_in_a_failover(arena, everybody=True)
 
 
@@ -703,6 +711,10 @@ def _reset_in_a_failover(arena: Arena, *, everybody: bool) -> None:
     for sentinel in arena.sentinels if everybody else [leader]:
         arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
     arena.watch(FOLLOWED, "DNS does not go back")
+    master = arena.wait_for_agreement()
+    for node in arena.nodes:
+        if node is not master:
+            arena.until(partial(made_to_follow, node, master), f"{node.name} follows", within=60)
     until_all_follow(arena)
 
 
@@ -1040,11 +1052,24 @@ def two_agents_for_one_node(arena: Arena) -> None:
         arena.fleet.processes.remove(second)
 
 
-@fault(ci=True, empty=Empty.NEVER)
+HELLO = 2.0 + POLL
+"""Seconds until an agent that knows no Sentinel, since none is configured, has heard hellos of a majority."""
+
+
+@fault(ci=True, empty=Empty.NEVER, late={Loss.PROMOTION: HELLO + POLL})
 def every_agent_reloads_in_the_middle_of_a_failover(arena: Arena) -> None:
-    """At the selection, at the promotion, and soon after it: a reload makes everything anew but the memory in Consul."""
-    agents = arena.fleet.agents
-    before = {agent: agent.config_path.read_text() for agent in agents}
+    """At the selection, at the promotion, and soon after it: an agent that reloads has to find the Sentinels anew."""
+    _reloads(arena, lambda text, number: f'[replica]\nmax_lag = "{11 + number}s"\n{text}')
+
+
+@fault(empty=Empty.NEVER, late={Loss.PROMOTION: HELLO + POLL})
+def every_agent_reloads_with_other_tags_in_the_middle_of_a_failover(arena: Arena) -> None:
+    """The same, and the entry that the failover moves is to be another one meanwhile."""
+    _reloads(arena, lambda text, number: text.replace("[service]\n", f'[service]\ntags = ["reload-{number}"]\n'))
+
+
+def _reloads(arena: Arena, change: Callable[[str, int], str]) -> None:
+    before = {agent: agent.config_path.read_text() for agent in arena.fleet.agents}
     for number, wait in enumerate((None, 0.0, arena.random.uniform(0, 0.03), arena.random.uniform(0.03, CHANCE))):
         old, since = arena.master, arena.witness.up_to
         arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "FAILOVER", "mymaster")
@@ -1053,15 +1078,11 @@ def every_agent_reloads_in_the_middle_of_a_failover(arena: Arena) -> None:
         else:
             *_, promoted = arena.wait_for_promotion(since)
             arena.let_pass(wait, since=promoted)
-        _reload(arena, {agent: _tagged(text, f"reload-{number}") for agent, text in before.items()})
+        _reload(arena, {agent: change(text, number) for agent, text in before.items()})
         arena.wait_for_failover(old)
         _until_ready_for_another(arena, old)
     _reload(arena, before)
     arena.watch(2, "the name goes")
-
-
-def _tagged(text: str, tag: str) -> str:
-    return text.replace("[service]\n", f'[service]\ntags = ["{tag}"]\n')
 
 
 def _reload(arena: Arena, texts: dict[AgentNode, str]) -> None:
@@ -1078,7 +1099,8 @@ def _until_ready_for_another(arena: Arena, old: RedisNode) -> None:
     arena.until(partial(arena.names, new), "the new one is named", within=10)
     arena.until(partial(_makes_replica, arena, old, new), "the old one follows")
     arena.fleet.wait_for_replicas()
-    arena.wait_for_sentinels()
+    with hurried(arena):
+        arena.wait_for_sentinels()
     arena.wait_for_agents()
 
 
