@@ -576,7 +576,8 @@ def sentinels_replaced_one_by_one(arena: Arena) -> None:
         arena.remove_sentinel(former)
         for sentinel in arena.sentinels:
             arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
-            arena.wait_for_sentinels()
+            well = partial(sentinel.sees_all_well, others=len(arena.sentinels) - 1, replicas=len(arena.replicas()))
+            arena.until(well, f"{sentinel.name} knows everybody again")
     _master_is_stayed_with(arena, old)
     planned(arena)
     until_old_follows(arena, old)
