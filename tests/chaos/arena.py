@@ -485,7 +485,7 @@ class Arena:
         try:
             master = self.fleet.wait_for_master(within=30)
         except NotInTime:
-            self._outvote()
+            self.outvote()
             master = self.fleet.wait_for_master(within=60)
         self._notice(master)
         for node in self.nodes:
@@ -499,7 +499,7 @@ class Arena:
         self.until(self.names_holder, "DNS names the node that has authority")
         self.wait_for_agents()
 
-    def _outvote(self) -> None:
+    def outvote(self) -> None:
         """Have every Sentinel name whom most do: two of one epoch that name two nodes never agree by themselves."""
         names = [sentinel.names() for sentinel in self.sentinels]
         most = max(names, key=names.count)

@@ -699,7 +699,10 @@ def leader_reset_soon_after_the_promotion(arena: Arena) -> None:
 
 @fault(moves=None, writes=True)
 def all_sentinels_reset_soon_after_the_promotion(arena: Arena) -> None:
-    """If nobody remembers the promoted node, it is a master for good, until somebody tells it to follow the old one."""
+    """They forget each other and the nodes that do not follow whom they name: a leader that named the promoted node later
+    than the others names the old one for good then, and no Sentinel hears of the other side; or nobody remembers the
+    promoted node. A majority decides who is named; somebody has to put the rest right.
+    """
     _reset_in_a_failover(arena, everybody=True)
 
 
@@ -711,7 +714,10 @@ def _reset_in_a_failover(arena: Arena, *, everybody: bool) -> None:
     arena.let_pass(arena.random.choice((0.01, arena.random.uniform(0, CHANCE))), since=promoted)
     for sentinel in arena.sentinels if everybody else [leader]:
         arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
-    arena.watch(FOLLOWED, "DNS does not go back")
+    arena.watch(SETTLED + 5 if everybody else FOLLOWED, "DNS does not go back, or names whom a minority does")
+    if everybody:
+        with hurried(arena), arena.doing("put the Sentinels right by hand"):
+            arena.outvote()
     master = arena.wait_for_agreement()
     for node in arena.nodes:
         if node is not master:
