@@ -699,10 +699,7 @@ def leader_reset_soon_after_the_promotion(arena: Arena) -> None:
 
 @fault(moves=None, writes=True)
 def all_sentinels_reset_soon_after_the_promotion(arena: Arena) -> None:
-    """They forget each other and the nodes that do not follow whom they name: a leader that named the promoted node later
-    than the others names the old one for good then, and no Sentinel hears of the other side; or nobody remembers the
-    promoted node. A majority decides who is named; somebody has to put the rest right.
-    """
+    """If nobody remembers the promoted node, it is a master for good, until somebody tells it to follow."""
     _reset_in_a_failover(arena, everybody=True)
 
 
@@ -711,18 +708,36 @@ def _reset_in_a_failover(arena: Arena, *, everybody: bool) -> None:
     leader = arena.random.choice(arena.sentinels)
     arena.ask(leader, "SENTINEL", "FAILOVER", "mymaster")
     *_, promoted = arena.wait_for_promotion(since)
-    arena.let_pass(arena.random.choice((0.01, arena.random.uniform(0, CHANCE))), since=promoted)
+    arena.let_pass(arena.random.choice((0.01, arena.random.uniform(0, CHANCE / 2))), since=promoted)
     for sentinel in arena.sentinels if everybody else [leader]:
         arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
-    arena.watch(SETTLED + 5 if everybody else FOLLOWED, "DNS does not go back, or names whom a minority does")
+    arena.watch(FOLLOWED, "DNS does not go back")
     if everybody:
-        with hurried(arena), arena.doing("put the Sentinels right by hand"):
-            arena.outvote()
+        _put_right_by_hand(arena)
+    until_all_follow(arena)
+
+
+@fault()
+def all_sentinels_reset_while_their_leader_alone_names_the_old_master(arena: Arena) -> None:
+    """Each knows then only the nodes that follow whom it names, and hears of the others no more: two against one, for good."""
+    old, since = arena.master, arena.witness.up_to
+    arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "FAILOVER", "mymaster")
+    arena.wait_for_failover(old)
+    arena.until(lambda: len(arena.events(["+switch-master"], since=since)) >= 2, "the others name the new master")
+    for sentinel in arena.sentinels:
+        arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
+    arena.watch(2 * SETTLED, "whom one of three names is named")
+    _put_right_by_hand(arena)
+    until_all_follow(arena)
+
+
+def _put_right_by_hand(arena: Arena) -> None:
+    with arena.doing("put the Sentinels and the nodes right by hand"), hurried(arena):
+        arena.outvote()
     master = arena.wait_for_agreement()
     for node in arena.nodes:
         if node is not master:
             arena.until(partial(made_to_follow, node, master), f"{node.name} follows", within=60)
-    until_all_follow(arena)
 
 
 # --- Network ----------------------------------------------------------------------------------------------------------
