@@ -49,6 +49,8 @@ class Fault:
     ci: bool = False
     writes: bool = False
     """Applications write meanwhile, and what they lose is judged and shown."""
+    not_in: frozenset[str] = frozenset()
+    """Service modes in which it is not done."""
 
 
 FAULTS: list[Fault] = []
@@ -61,12 +63,13 @@ def fault(
     empty: Empty = Empty.HEADLESS,
     late: dict[Loss, float] | None = None,
     writes: bool = False,
+    not_in: frozenset[str] = frozenset(),
 ) -> Callable[[Callable[[Arena], None]], Callable[[Arena], None]]:
     """Enter a function into the list, under its own name, with what must be seen."""
 
     def enter(does: Callable[[Arena], None]) -> Callable[[Arena], None]:
         expects = Expectation(moves, empty, late or {})
-        FAULTS.append(Fault(does.__name__.replace("_", " "), does, expects, ci, writes))
+        FAULTS.append(Fault(does.__name__.replace("_", " "), does, expects, ci, writes, not_in))
         return does
 
     return enter
@@ -1338,12 +1341,12 @@ def agents_that_reach_one_sentinel_of_three(arena: Arena) -> None:
     until_old_follows(arena, old)
 
 
-@fault(ci=True, empty=Empty.NEVER, late={Loss.PROMOTION: 1.5})
+@fault(ci=True, empty=Empty.NEVER, not_in=frozenset({"check"}))
 def upgrade_host_by_host(arena: Arena) -> None:
     """Back to the former version, and forward again, with a failover while the hosts have different ones.
 
-    In mode ``check`` the former version may take the mark of an earlier eviction for one of its new early claim, and
-    publishes that only with a majority.
+    Not in mode ``check``: there the former version may take the mark of an earlier eviction for one of its new early claim,
+    and publishes it only with a majority.
     """
     former = former_version(arena.fleet.folder)
     if former is None:

@@ -67,9 +67,10 @@ class Options:
     def cases(self) -> list[Case]:
         """Every run, mode by mode: a mode has its own fleet. Each fault has another mode in each of three runs."""
         found = [
-            Case(fault, self.mode(place + number), number)
+            Case(fault, mode, number)
             for place, fault in enumerate(self.faults)
             for number in range(max(1, self.runs))
+            if (mode := self.mode(place + number, fault.not_in))
         ]
         return sorted(found, key=lambda case: self.modes.index(case.mode))
 
@@ -77,6 +78,7 @@ class Options:
         """The seeds of the random mixes, mode by mode."""
         return sorted(self.mixes, key=lambda seed: self.modes.index(self.mode(seed)))
 
-    def mode(self, number: int) -> str:
-        """The mode of a run."""
-        return self.modes[number % len(self.modes)]
+    def mode(self, number: int, but: frozenset[str] = frozenset()) -> str:
+        """The mode of a run, empty where none is left."""
+        modes = [mode for mode in self.modes if mode not in but]
+        return modes[number % len(modes)] if modes else ""
