@@ -22,14 +22,16 @@ _numbers = itertools.count(1)
 class Application(Process):
     """``writers.py`` on the host of ``consul``; each process writes to lists of its own."""
 
-    def __init__(self, name: str, *, folder: Path, consul: ConsulNode, sentinels: list[SentinelNode]) -> None:
+    def __init__(
+        self, name: str, *, folder: Path, service: str, consul: ConsulNode, sentinels: list[SentinelNode]
+    ) -> None:
         path = folder / f"{name}.json"
         argv = [sys.executable, "-m", "tests.chaos.writers", str(path)]
         super().__init__(name, argv, host=consul.host, folder=folder, env=CHECKOUT)
         self._keys = {writer: f"{name}:{writer}" for writer in WRITERS}
         spec = {
             "dns": consul.dns,
-            "question": srv.question("redis.service.consul.").hex(),
+            "question": srv.question(f"{service}.service.consul.").hex(),
             "sentinels": [sentinel.address for sentinel in sentinels],
             "master_name": sentinels[0].master_name,
             "every": EVERY,
@@ -62,10 +64,12 @@ class Application(Process):
 
 
 @contextmanager
-def writing(fleet: Fleet) -> Iterator[Application]:
-    """Have applications write from the beginning of the block to its end, or until they are stopped."""
+def writing(fleet: Fleet, service: str) -> Iterator[Application]:
+    """Have applications, which ask DNS for ``service``, write from the beginning of the block to its end, or until they are stopped."""
     name = f"application{next(_numbers)}"
-    application = Application(name, folder=fleet.folder, consul=fleet.consuls[0], sentinels=fleet.sentinels)
+    application = Application(
+        name, folder=fleet.folder, service=service, consul=fleet.consuls[0], sentinels=fleet.sentinels
+    )
     try:
         yield fleet.add(application)
     finally:

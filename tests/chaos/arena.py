@@ -15,7 +15,7 @@ from consul_redis_agent.decide.facts import Address
 from tests.fleet import AgentNode, ConsulNode, Fleet, NotInTime, Process, RedisNode, SentinelNode, until
 from tests.fleet.hosts import Host
 
-from .authority import NAMES, REFUSES, Death, Event, Gone, Named, Role, Selected, Tenure, Voice, tenures
+from .authority import NAMES, REFUSES, Death, Event, Gone, Left, Named, Role, Selected, Tenure, Voice, Wiped, tenures
 from .ear import Ear, Heard
 from .history import History, spans
 from .pressure import Pressure
@@ -28,6 +28,8 @@ SETTINGS = {"down-after-milliseconds": "1000", "failover-timeout": str(FAILOVER_
 HASTE = ("TILT-PERIOD", "1", "INFO-PERIOD", "1000", "PUBLISH-PERIOD", "200")
 USUAL = ("TILT-PERIOD", "30000", "INFO-PERIOD", "10000", "PUBLISH-PERIOD", "2000")
 """Milliseconds of Sentinel's own periods, to clean up soon and for everything that is judged."""
+MODES = {"services": "redis", "check": "redis", "tags": "master.redis"}
+"""Each ``service.mode``, and what DNS is asked for the master in it."""
 OTHERS = (
     "+sdown",
     "-sdown",
@@ -39,6 +41,7 @@ OTHERS = (
     "+tilt",
     "-tilt",
     "-failover",
+    "+reset-master",
     NAMES,
     REFUSES,
 )
@@ -47,7 +50,8 @@ OTHERS = (
 class Arena:
     """Everything that a fault may use. ``random`` is the only source of chance, so a seed replays a choice."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, mode: str = "services", seed: int = 0) -> None:
+        self.mode = mode
         self.random = random.Random(seed)
         self.fleet = Fleet(isolated=True)
         self.broken = False
@@ -62,23 +66,27 @@ class Arena:
         fleet = self.fleet
         fleet.populate(down_after=int(SETTINGS["down-after-milliseconds"]), failover_timeout=FAILOVER_TIMEOUT)
         for node in fleet.nodes:
-            fleet.agent(node, more='[log]\nlevel = "debug"\nformat = "text"\n')
+            fleet.agent(node, more=self.settings)
+        self.guests: list[Process] = []
+        """What a fault has had beside the fleet, for the story."""
         self.first = fleet.nodes[0]
+        self._first_sentinels = [*fleet.sentinels]
+        self._left: list[SentinelNode] = []
         self.marks: list[tuple[float, str]] = []
         self.well_since: float | None = None
         """Since when all servers were found well, with nothing done since."""
         self.blind: list[tuple[float, float]] = []
         """When Consul's server replayed its log after a start: its DNS answers then with every state in it."""
         self._deaths: list[Death] = []
-        self._ends: list[Gone] = []
+        self._ends: list[Gone | Left | Wiped] = []
         self._named: list[Named] = []
         self.reach = Reach(fleet.sentinels, fleet.nodes)
         self.ear = Ear(fleet.sentinels)
-        self.witness = fleet.witness()
+        self.witness = fleet.witness(service=MODES[self.mode])
         self.pressure = Pressure()
         self.started = time.monotonic()
         self.witness.wait_for(self.first, within=10)
-        self._wait_for_agents()
+        self.wait_for_agents()
 
     def __enter__(self) -> Self:
         return self
@@ -89,6 +97,11 @@ class Arena:
         self.fleet.close()
 
     # Who is who
+
+    @property
+    def settings(self) -> str:
+        """What each agent's configuration begins with."""
+        return f'[log]\nlevel = "debug"\nformat = "text"\n[service]\nmode = "{self.mode}"\n'
 
     @property
     def nodes(self) -> list[RedisNode]:
@@ -140,9 +153,9 @@ class Arena:
         return tenures(self._events(), self.first.announced, self.started, now)
 
     def _events(self) -> Iterator[Event]:
-        hosts = {sentinel.name: sentinel.host for sentinel in self.sentinels}
+        hosts = {sentinel.name: sentinel.host for sentinel in [*self._left, *self.sentinels]}
         voices = {name: Voice(name) for name in hosts}
-        yield from (Named(self.started, name, self.first.announced) for name in hosts)
+        yield from (Named(self.started, sentinel.name, self.first.announced) for sentinel in self._first_sentinels)
         for heard in list(self.ear.heard):
             for event in voices[heard.sentinel].heed(heard.at, heard.channel, heard.text):
                 if not isinstance(event, Gone) or self.reach.had_power(hosts[event.sentinel], event.at):
@@ -303,6 +316,60 @@ class Arena:
             reply: object = server.ask(*command)
         return reply
 
+    # Sentinels that come and go
+
+    def add_sentinel(self, node: RedisNode, *, port: int) -> SentinelNode:
+        """Start one more Sentinel on the host of a node, with an id of its own."""
+        with self.doing(f"a new Sentinel on {node.host.name}, port {port}"):
+            return self.fleet.sentinel(
+                node.host,
+                master=self.master,
+                usual_port=port,
+                down_after=int(SETTINGS["down-after-milliseconds"]),
+                failover_timeout=FAILOVER_TIMEOUT,
+            )
+
+    def remove_sentinel(self, sentinel: SentinelNode) -> None:
+        """Stop a Sentinel for good, and count it no longer."""
+        with self.doing(f"{sentinel.name} is stopped for good") as began:
+            sentinel.stop()
+            self._ends += [Gone(began, sentinel.name), Left(began, sentinel.name)]
+            self._left.append(sentinel)
+            self.fleet.sentinels.remove(sentinel)
+            self.fleet.processes.remove(sentinel)
+
+    def wipe_sentinels(self) -> None:
+        """Kill every Sentinel and start it with a file as after an installation."""
+        master = self.master
+        with self.doing("wipe every Sentinel"):
+            for sentinel in self.sentinels:
+                self.kill(sentinel)
+            for sentinel in self.sentinels:
+                sentinel.forget(master)
+            self._ends.append(Wiped(time.monotonic()))
+            for sentinel in self.sentinels:
+                self.start(sentinel)
+
+    def wait_for_sentinels(self) -> None:
+        """Wait until the Sentinels know each other and all nodes, and find nothing wrong."""
+        self.marks.append((time.monotonic(), "the Sentinels are to find each other"))
+        self.fleet.settle(within=60)
+        self.marks.append((time.monotonic(), "they have"))
+
+    @contextmanager
+    def guest(self, process: Process, *, wait: bool = True) -> Iterator[None]:
+        """A process that is part of the fleet only in the block, if it lives as long; it is asked to end."""
+        self.guests.append(process)
+        with self.doing(f"start {process.name} on {process.host.name}"):
+            self.fleet.add(process, wait=wait)
+        try:
+            yield
+        finally:
+            with self.doing(f"stop {process.name}"):
+                if process.alive:
+                    process.stop()
+            self.fleet.processes.remove(process)
+
     # Waiting for what follows
 
     def watch(self, seconds: float, what: str) -> None:
@@ -418,7 +485,7 @@ class Arena:
         try:
             master = self.fleet.wait_for_master(within=30)
         except NotInTime:
-            self._outvote()
+            self.outvote()
             master = self.fleet.wait_for_master(within=60)
         self._notice(master)
         for node in self.nodes:
@@ -430,9 +497,9 @@ class Arena:
         for sentinel in self.sentinels:
             sentinel.ask("SENTINEL", "DEBUG", *USUAL)
         self.until(self.names_holder, "DNS names the node that has authority")
-        self._wait_for_agents()
+        self.wait_for_agents()
 
-    def _outvote(self) -> None:
+    def outvote(self) -> None:
         """Have every Sentinel name whom most do: two of one epoch that name two nodes never agree by themselves."""
         names = [sentinel.names() for sentinel in self.sentinels]
         most = max(names, key=names.count)
@@ -443,7 +510,7 @@ class Arena:
                 sentinel.ask("SENTINEL", "DEBUG", *HASTE)
                 sentinel.ask("SENTINEL", "SET", "mymaster", *(word for pair in SETTINGS.items() for word in pair))
 
-    def _wait_for_agents(self) -> None:
+    def wait_for_agents(self) -> None:
         """Wait until no agent still searches, or holds off from a Sentinel that was away: a fault meets a calm fleet."""
         for agent in self.fleet.agents:
             self.until(partial(is_settled, agent, len(self.sentinels)), f"{agent.name} reaches everybody")

@@ -21,7 +21,8 @@ A node **loses authority** at the first of these moments
 - DEATH: its process ends;
 - LEADER, while it is early: its leader's process ends, so that connections are refused, or the node's host has heard
   nothing of it for ``SILENCE``, because it is stopped, cut off, without power, or in TILT, when it has no vote;
-- ABORT, while it is early: its leader gives the failover up (``-failover-abort-…``, ``sentinelAbortFailover``);
+- ABORT, while it is early: its leader gives the failover up (``-failover-abort-…``, ``sentinelAbortFailover``), or
+  forgets it (``+reset-master``, ``sentinelResetMaster``), and then names again whom its configuration does;
 - LIMIT, while it is early: ``LIMIT`` is over.
 
 After the last three a node that a majority names and that says master, as the former one may, has authority again;
@@ -108,6 +109,21 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """A Sentinel that is gone was replaced by another one: it counts no longer."""
+
+    at: float
+    sentinel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wiped:
+    """All Sentinels have lost their files: their epochs begin anew."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Back:
     """A Sentinel's process answers again, with what its file says."""
 
@@ -150,7 +166,7 @@ class Death:
     node: Address
 
 
-Event = Selected | GaveUp | Named | Gone | Back | Tilt | Unheard | Role | Death
+Event = Selected | GaveUp | Named | Gone | Left | Wiped | Back | Tilt | Unheard | Role | Death
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +236,10 @@ class _Timeline:
                 self._gone.setdefault(sentinel, at)
                 if self._early and self._early.leader == sentinel:
                     self._end(at, Loss.LEADER)
+            case Left(_, sentinel):
+                self._words.pop(sentinel, None)
+            case Wiped():
+                self._epoch, self._selected = -1, None
             case Back(_, sentinel):
                 self._gone.pop(sentinel, None)
                 self._tilted.pop(sentinel, None)
@@ -357,8 +377,15 @@ class Voice:
                 yield Named(at, self._sentinel, _address(words[2:4]))
             case "+switch-master":
                 yield Named(at, self._sentinel, _address(words[3:5]))
-            case "-failover-abort-not-elected" | "-failover-abort-no-good-slave" | "-failover-abort-slave-timeout":
+            case (
+                "-failover-abort-not-elected"
+                | "-failover-abort-no-good-slave"
+                | "-failover-abort-slave-timeout"
+                | "+reset-master"
+            ):
                 yield GaveUp(at, self._sentinel)
+                if channel == "+reset-master":
+                    yield Named(at, self._sentinel, _address(words[2:4]))
             case "+tilt" | "-tilt":
                 yield Tilt(at, self._sentinel, over=channel == "-tilt")
             case _ if channel == NAMES:

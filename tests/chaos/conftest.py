@@ -1,4 +1,4 @@
-"""One arena for all faults, taken anew where one could not be brought back; figures at the end."""
+"""One arena for all faults of a mode, taken anew where one could not be brought back; figures at the end."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Arenas:
     def __init__(self) -> None:
         self._arena: Arena | None = None
 
-    def take(self, seed: int | str) -> Arena:
-        """The arena, clean, with its source of chance set."""
-        if self._arena and self._arena.broken:
+    def take(self, mode: str, seed: int | str) -> Arena:
+        """The arena, clean, with its agents in this mode and its source of chance set."""
+        if self._arena and (self._arena.broken or self._arena.mode != mode):
             self.close()
         if self._arena is None:
-            self._arena = Arena()
+            self._arena = Arena(mode)
         self._arena.random.seed(seed)
         return self._arena
 

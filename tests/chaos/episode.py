@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import redis
 
-from tests.fleet import SCALE, RedisNode
+from tests.fleet import SCALE, Process, RedisNode
 
 from .application import Application, writing
-from .arena import Arena
+from .arena import MODES, Arena
 from .faults import Fault
 from .judge import R, Verdict, judge
 from .writes import Writes
@@ -24,10 +24,13 @@ STAYS = 0.5
 def run(arena: Arena, fault: Fault) -> tuple[Verdict, str]:
     """Do it, wait until all servers are well, judge, clean up. The second value is the story, for a failure."""
     since = time.monotonic()
-    starts = {process: len(process.log()) for process in (*arena.fleet.agents, *arena.fleet.consuls)}
+    arena.guests.clear()
+    starts: dict[Process, int] = {
+        process: len(process.log()) for process in (*arena.fleet.agents, *arena.fleet.consuls)
+    }
     writes: dict[str, Writes] = {}
     with ExitStack() as stack:
-        application = stack.enter_context(writing(arena.fleet)) if fault.writes else None
+        application = stack.enter_context(writing(arena.fleet, MODES[arena.mode])) if fault.writes else None
         failed = _step(arena, lambda: _do(arena, fault))
         healed = arena.well_since or time.monotonic()
         if not failed:
@@ -44,7 +47,7 @@ def run(arena: Arena, fault: Fault) -> tuple[Verdict, str]:
             failed.append(f"S1: DNS named two masters for {two * 1000:.1f} ms while everything was brought back")
     verdict = replace(verdict, problems=(*verdict.problems, *failed))
     story = arena.story(since, arena.witness.up_to)
-    for process, start in starts.items():
+    for process, start in (starts | dict.fromkeys(arena.guests, 0)).items():
         story += f"\n== {process.name} on {process.host.address}\n{process.log()[start:]}"
     return verdict, "\n".join([*verdict.problems, story])
 

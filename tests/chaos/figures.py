@@ -14,6 +14,7 @@ from .judge import Verdict
 
 HEAD = (
     "fault",
+    "mode",
     "runs",
     "bad",
     "two s",
@@ -28,7 +29,7 @@ HEAD = (
     "worst",
     "resolution ms",
 )
-WRITERS = ("fault", "writer", "runs", "written", "lost", "worst", "lost over s", "gap s", "worst s")
+WRITERS = ("fault", "mode", "writer", "runs", "written", "lost", "worst", "lost over s", "gap s", "worst s")
 
 
 class Figures:
@@ -37,27 +38,28 @@ class Figures:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         """Where the figures go as JSON, and beside it the story of each run that was not well."""
-        self.verdicts: dict[str, list[Verdict]] = defaultdict(list)
+        self.verdicts: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
 
-    def note(self, name: str, verdict: Verdict, story: str, number: int | None = None) -> None:
+    def note(self, name: str, mode: str, verdict: Verdict, story: str, number: int | None = None) -> None:
         """Take in one run."""
-        self.verdicts[name].append(verdict)
+        self.verdicts[name, mode].append(verdict)
         if self.path and verdict.problems:
-            number = len(self.verdicts[name]) if number is None else number
+            number = len(self.verdicts[name, mode]) if number is None else number
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            story_path = self.path.with_name(f"{self.path.stem}-{name.replace(' ', '-')}-{number}.txt")
+            story_path = self.path.with_name(f"{self.path.stem}-{name.replace(' ', '-')}-{mode}-{number}.txt")
             story_path.write_text(story + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a fault: counts, seconds and milliseconds; None where nothing was measured."""
+        """A row a fault and mode: counts, seconds and milliseconds; None where nothing was measured."""
         rows = []
-        for name, verdicts in self.verdicts.items():
+        for (name, mode), verdicts in self.verdicts.items():
             exact = [x * 1000 for v in verdicts for x in v.exact if isfinite(x)]
             gone = [x * 1000 for v in verdicts for x in v.gone]
             back = [x * 1000 for v in verdicts for x in v.back if isfinite(x)]
             rows.append(
                 {
                     "fault": name,
+                    "mode": mode,
                     "runs": len(verdicts),
                     "bad": sum(bool(v.problems) for v in verdicts),
                     "two_s": max(v.two for v in verdicts),
@@ -81,7 +83,7 @@ class Figures:
         """For people."""
         rows = self.rows()
         text = _table(HEAD, ([v for k, v in row.items() if k not in ("problems", "writers")] for row in rows))
-        writers = [[row["fault"], *writer.values()] for row in rows for writer in row["writers"]]
+        writers = [[row["fault"], row["mode"], *writer.values()] for row in rows for writer in row["writers"]]
         return f"{text}\n\n{_table(WRITERS, writers)}" if writers else text
 
     def write(self) -> None:

@@ -19,6 +19,7 @@ from .authority import (
     Event,
     GaveUp,
     Gone,
+    Left,
     Loss,
     Named,
     Role,
@@ -27,6 +28,7 @@ from .authority import (
     Tilt,
     Unheard,
     Voice,
+    Wiped,
 )
 from .authority import tenures as tenures_of
 
@@ -287,6 +289,7 @@ def test_a_selection_carries_the_epoch_of_its_own_election() -> None:
         ("+switch-master", "mymaster 10.0.0.1 6379 10.0.0.2 6379", [Named(1, S1, B)]),
         ("+monitor", "master mymaster 10.0.0.2 6379 quorum 2", [Named(1, S1, B)]),
         ("-failover-abort-slave-timeout", "master mymaster 10.0.0.1 6379", [GaveUp(1, S1)]),
+        ("+reset-master", "master mymaster 10.0.0.1 6379", [GaveUp(1, S1), Named(1, S1, A)]),
         (NAMES, "10.0.0.2 6379", [Back(1, S1), Named(1, S1, B)]),
         (REFUSES, "", [Gone(1, S1)]),
         ("+tilt", "#tilt mode entered", [Tilt(1, S1, over=False)]),
@@ -297,3 +300,20 @@ def test_a_selection_carries_the_epoch_of_its_own_election() -> None:
 def test_what_each_event_says(channel: str, text: str, said: list[Event]) -> None:
     """As sentinel.c prints them."""
     assert [*Voice(S1).heed(1, channel, text)] == said
+
+
+def test_a_sentinel_that_was_replaced_counts_no_longer() -> None:
+    """Two of three are gone and replaced by two others: the third and one of those are a majority."""
+    replaced = [event for s in (S1, S2) for event in (Named(1, f"new-{s}", A), Gone(2, s), Left(2, s))]
+    moved = (Role(3, A, None), Role(3, B, "master"), *follow(4, B, S3, f"new-{S1}"))
+    assert tenures(*replaced, *moved) == [Tenure(A, 0, 4, Loss.PROMOTION), Tenure(B, 4)]
+    gone = [event for event in replaced if not isinstance(event, Left)]
+    assert tenures(*gone, *moved) == [Tenure(A, 0)]
+
+
+def test_epochs_begin_anew_when_all_sentinels_were_wiped() -> None:
+    """A promotion at a lower epoch than one before gives authority then, and only then."""
+    first = (Selected(1, 5, B, S1), Role(2, B, "master"), *follow(3, B, *SENTINELS), Role(4, A, "slave"))
+    second = (Selected(6, 1, C, S1), Role(7, C, "master"))
+    assert [tenure.node for tenure in tenures(*first, *second)] == [A, B]
+    assert [tenure.node for tenure in tenures(*first, Wiped(5), *second)] == [A, B, C]

@@ -6,10 +6,9 @@ import pytest
 
 from .conftest import Arenas
 from .episode import run
-from .faults import Fault
 from .figures import Figures
 from .mix import mix, plan
-from .options import Options
+from .options import Case, Options
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(600)]
 
@@ -18,25 +17,25 @@ OPTIONS = Options.read()
 
 if OPTIONS.faults:
 
-    @pytest.mark.parametrize("number", range(max(1, OPTIONS.runs)))
-    @pytest.mark.parametrize("fault", OPTIONS.faults, ids=lambda fault: fault.name.replace(" ", "-"))
-    def test_fault(fault: Fault, number: int, arenas: Arenas, figures: Figures) -> None:
+    @pytest.mark.parametrize("case", OPTIONS.cases(), ids=str)
+    def test_fault(case: Case, arenas: Arenas, figures: Figures) -> None:
         """Never two names, never one without authority, the right one once all is well, and nothing that should not be."""
-        arena = arenas.take(f"{OPTIONS.seed + number} {fault.name}")
-        verdict, story = run(arena, fault)
-        figures.note(fault.name, verdict, story)
+        arena = arenas.take(case.mode, f"{OPTIONS.seed + case.number} {case.fault.name}")
+        verdict, story = run(arena, case.fault)
+        figures.note(case.fault.name, case.mode, verdict, story)
         assert not verdict.problems, story
 
 
 if OPTIONS.mixes:
 
-    @pytest.mark.parametrize("seed", OPTIONS.mixes)
+    @pytest.mark.parametrize("seed", OPTIONS.seeds())
     def test_mix(seed: int, arenas: Arenas, figures: Figures) -> None:
         """Whatever comes together: never two names, never an older one again, and the right one once all is well."""
-        arena = arenas.take(seed)
+        mode = OPTIONS.mode(seed)
+        arena = arenas.take(mode, seed)
         verdict, story = run(arena, mix(seed))
         story = "\n".join([*map(str, plan(seed)), story])
-        figures.note("random mix", verdict, story, seed)
+        figures.note("random mix", mode, verdict, story, seed)
         assert not verdict.problems, story
 
 

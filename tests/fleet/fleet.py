@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +46,7 @@ class Fleet:
         self.agents: list[AgentNode] = []
         self._network = Network() if isolated else None
         self._loopback = LoopbackHost("localhost")
+        self._numbers: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         return self
@@ -122,9 +124,10 @@ class Fleet:
         wait: bool = True,
     ) -> ConsulNode:
         """Start a Consul agent that joins those started before; ``servers`` as in :class:`ConsulNode`."""
+        name = self.name("consul")
         node = ConsulNode(
-            self._name("consul", self.consuls),
-            host=host or self.host(self._name("consul", self.consuls)),
+            name,
+            host=host or self.host(name),
             folder=self.folder,
             servers=servers,
             join=[other.lan for other in self.consuls],
@@ -144,7 +147,7 @@ class Fleet:
         **options: Any,
     ) -> RedisNode:
         """Start a Redis node; ``options`` as in :class:`RedisNode`."""
-        name = self._name("redis", self.nodes)
+        name = self.name("redis")
         node = RedisNode(
             name,
             host=host or self.host(name),
@@ -159,7 +162,7 @@ class Fleet:
 
     def sentinel(self, host: Host | None = None, *, master: RedisNode, **options: Any) -> SentinelNode:
         """Start a Sentinel; ``options`` as in :class:`SentinelNode`."""
-        name = self._name("sentinel", self.sentinels)
+        name = self.name("sentinel")
         node = SentinelNode(name, host=host or self.host(name), folder=self.folder, master=master, **options)
         self.sentinels.append(node)
         return self.add(node)
@@ -180,7 +183,7 @@ class Fleet:
         """
         host = nodes[0].host
         consul = consul or self.consul_of(host)
-        name = self._name("agent", self.agents)
+        name = self.name("agent")
         if config is None:
             config = more + self.agent_config(*nodes, consul=consul)
         agent = AgentNode(name, host=host, folder=self.folder, config=config, arguments=arguments, env=env)
@@ -209,7 +212,7 @@ class Fleet:
 
         ``options`` as in :class:`Witness`.
         """
-        name = self._name("witness", [process for process in self.processes if isinstance(process, Witness)])
+        name = self.name("witness")
         watched = self.nodes if nodes is None else nodes
         return self.add(Witness(name, folder=self.folder, consul=consul or self.consuls[0], nodes=watched, **options))
 
@@ -305,9 +308,10 @@ class Fleet:
             raise RuntimeError("only an isolated fleet can be cut")
         return self._network
 
-    @staticmethod
-    def _name(kind: str, existing: Sequence[object]) -> str:
-        return f"{kind}{len(existing) + 1}"
+    def name(self, kind: str) -> str:
+        """One that no process had before, be it that it is no longer part of the fleet: its files may still be there."""
+        self._numbers[kind] += 1
+        return f"{kind}{self._numbers[kind]}"
 
 
 def _isolated(host: Host) -> NetworkHost:

@@ -168,6 +168,24 @@ class SentinelNode(RedisServer):
         )
         self.master_name = master_name
 
+    def forget(self, master: RedisNode) -> None:
+        """Make its file what it is after an installation, while it does not run: a new id, no epochs, nothing known but the master."""
+        path = self.folder / f"{self.name}.conf"
+        learned = ("monitor", "myid", "known-", "config-epoch", "leader-epoch", "current-epoch")
+        dropped = tuple(f"sentinel {word}" for word in learned)
+        kept = [line for line in path.read_text().splitlines() if not line.startswith(dropped)]
+        monitor = f"sentinel monitor {self.master_name} {master.announced.host} {master.announced.port} 2"
+        own = [line for line in kept if not line.startswith("sentinel ")]
+        path.write_text("\n".join([*own, monitor, *(line for line in kept if line.startswith("sentinel "))]) + "\n")
+
+    def move(self, port: int) -> None:
+        """Have it start at another port, with all that its file says, so with its id, while it does not run."""
+        path = self.folder / f"{self.name}.conf"
+        old = f"port {self.address.port}"
+        lines = [f"port {port}" if line == old else line for line in path.read_text().splitlines()]
+        path.write_text("\n".join(lines) + "\n")
+        self.address = self.address._replace(port=port)
+
     def names(self) -> Address:
         """Return the address of the master that this Sentinel names. Raises redis.RedisError."""
         host, port = self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.master_name)

@@ -59,16 +59,6 @@ def entry_of(consul: ConsulNode, node: RedisNode) -> dict[str, Any] | None:
     return next((s["Meta"] for s in found if (s["Address"], s["Port"]) == node.announced), None)
 
 
-def wipe(sentinel: SentinelNode, master: RedisNode) -> None:
-    """Its file as it is after an installation: a new id, no epochs, and nothing known but the master."""
-    path = sentinel.folder / f"{sentinel.name}.conf"
-    learned = ("sentinel monitor", "sentinel myid", "sentinel known-", "sentinel config-epoch", "sentinel leader-epoch")
-    kept = [line for line in path.read_text().splitlines() if not line.startswith((*learned, "sentinel current-epoch"))]
-    monitor = f"sentinel monitor mymaster {master.announced.host} {master.announced.port} 2"
-    rest = [line for line in kept if not line.startswith("sentinel ")]
-    path.write_text("\n".join([*rest, monitor, *(line for line in kept if line.startswith("sentinel "))]) + "\n")
-
-
 def ours_only(witness: Witness, nodes: list[RedisNode], since: float) -> None:
     """DNS has named no node but these, and never two."""
     witness.assert_never_two(since=since)
@@ -164,7 +154,7 @@ def test_sentinels_that_were_all_wiped_begin_a_new_count(fleet: Fleet) -> None:
     for sentinel in fleet.sentinels:
         sentinel.kill()
     for sentinel in fleet.sentinels:
-        wipe(sentinel, owner)
+        sentinel.forget(owner)
         sentinel.start()
     fleet.settle(within=30)
 

@@ -48,13 +48,8 @@ def restart_quickly(node: RedisNode) -> None:
 
 def move(sentinel: SentinelNode, fleet: Fleet) -> None:
     """Stop a Sentinel, and start it with its file, so with its id, at another port."""
-    port = fleet.host("elsewhere").port(26379)
     sentinel.stop()
-    path = sentinel.folder / f"{sentinel.name}.conf"
-    old = str(sentinel.address.port)
-    lines = [f"port {port}" if line == f"port {old}" else line for line in path.read_text().splitlines()]
-    path.write_text("\n".join(lines) + "\n")
-    sentinel.address = sentinel.address._replace(port=port)
+    sentinel.move(fleet.host("elsewhere").port(26379))
     sentinel.start()
 
 
