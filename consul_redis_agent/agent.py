@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import os
 import signal
@@ -16,7 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from consul_redis_agent import __version__, state
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
+
+from consul_redis_agent import __version__, names, state
 from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config, RedisConfig
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 
 DECIDED_WITHIN = 5.0
 """Seconds since the last finished decision of every node, which is made once a second, for the process to count as healthy."""
+WRITTEN = 0.5
+"""Seconds for which a reload waits for a write that is under way."""
+AGAIN = wait_exponential_jitter(multiplier=0.1, exp_base=2.0, max=2.0, jitter=0.1)
 END = 10.0
 """Seconds for all that is to be done at the end, for all nodes together: systemd kills after 15."""
 ALARM = 60.0
@@ -69,8 +73,10 @@ class Agent:
         self._notify = Notifier()
         self._ready = False
         self._lines: dict[str, str] = {}
-        self._remembered: dict[tuple[str, ...], Memory] = {}
-        """What the nodes of the last configuration remember, by what their entries are called."""
+        self._remembered: dict[tuple[str, ...], tuple[Memory, str]] = {}
+        """What the nodes of the last configuration remember, with the master name, by what their entries are called."""
+        self._seen_from = ""
+        """This host's address towards the Consul agent."""
         self._ended: set[int] = set()
         """Places of the nodes whose work a defect has ended, until it is begun anew."""
         self._defects: set[str] = set()
@@ -126,18 +132,26 @@ class Agent:
                 if stop.is_set():
                     self._notify.stopping()
                     await _each(end, [node.look_last() for node in self.nodes])
+                elif new:  # a claim that has moved is told to the Consul agent before anything begins anew
+                    await _each(clock() + WRITTEN, [node.writer.finished() for node in self.nodes])
                 work.cancel()
             if stop.is_set():
                 log.info("stops; on_stop = %r", config.service.on_stop)
-                await _each(end, [node.leave() for node in self.nodes])
+                if late := await _each(end, [node.leave() for node in self.nodes]):
+                    log.warning("%d nodes were not done within %.0f s: their entries are left to their TTL", late, END)
                 return None
             if new:
                 # The old entry leaves before one of another name or id can pass; what stays is adopted.
-                kept = {naming(new, redis, address_towards(new.consul.url)).ids for redis in new.redis}
                 same = new.consul.url == config.consul.url
-                await _each(end, [n.remove() for n in self.nodes if not same or n.naming.ids not in kept])
-                # A lease goes on; only what a defect has ended is built anew.
-                self._remembered = {n.naming.ids: n.memory for p, n in enumerate(self.nodes) if p not in self._ended}
+                kept = {naming(new, redis, self._seen_from).ids for redis in new.redis} if same else set()
+                await _each(end, [n.remove() for n in self.nodes if n.naming.ids not in kept])
+                # A lease goes on, and so does who the Sentinels are; only what a defect has ended is built anew.
+                going_on = [node for place, node in enumerate(self.nodes) if place not in self._ended]
+                others = new.sentinel != config.sentinel
+                self._remembered = {
+                    n.naming.ids: (over_a_reload(n.memory), "") if others else (n.memory, n.lookout.master_name)
+                    for n in going_on
+                }
             return new
         finally:
             await pages.close()
@@ -170,14 +184,14 @@ class Agent:
 
     async def _work(self, api: ConsulAPI) -> None:
         config = self.config
-        seen_from = address_towards(config.consul.url)
+        await self._find_address(config)
         async with asyncio.TaskGroup() as tasks:
             catalogs = self._catalogs(api, config)
             sentinels = Sentinels(partial(sentinel_link, config.sentinel), tasks)
             self._lines, self.nodes, self.journals = {}, [], {}
             self._ended.clear()
             for place, redis in enumerate(config.redis):
-                make = partial(self._make, config, redis, api, sentinels, catalogs, seen_from, place % TICKS / TICKS)
+                make = partial(self._make, config, redis, api, sentinels, catalogs, place % TICKS / TICKS)
                 node = self._take_in(place, make())
                 work = partial(self._look_after, place, node, make)
                 tasks.create_task(supervised(node.name, work, partial(self._ended.add, place)))
@@ -191,14 +205,32 @@ class Agent:
         api: ConsulAPI,
         sentinels: Sentinels,
         catalogs: dict[str, CatalogWatch],
-        seen_from: str,
         phase: float,
     ) -> NodeAgent:
-        named = naming(config, redis, seen_from)
-        before = self._remembered.pop(named.ids, None)
-        memory = over_a_reload(before) if before else state.load(self._state, named.kept_as)
+        named = naming(config, redis, self._seen_from)
+        kept = state.load(self._state, named.kept_as)
+        memory, master_name = self._remembered.pop(named.ids, (kept, ""))
         told = partial(self._tell, self._decided), partial(self._tell, self._written)
-        return NodeAgent(config, redis, api, sentinels, catalogs, seen_from, self._id, self.pulse, memory, *told, phase)
+        made = NodeAgent(
+            config, redis, api, sentinels, catalogs, self._seen_from, self._id, self.pulse, memory, *told, phase
+        )
+        made.lookout.master_name = redis.master_name or master_name
+        return made
+
+    async def _find_address(self, config: Config) -> None:
+        """Learn this host's address towards the Consul agent: without it two hosts that share one might use the same ids."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(OSError), wait=AGAIN, stop=stop_never, before_sleep=self._not_found
+        ):
+            with attempt:
+                self._seen_from = await address_towards(config.consul.url, config.consul.timeout)
+
+    async def _not_found(self, state: RetryCallState) -> None:
+        if state.attempt_number == 1:
+            error = state.outcome.exception() if state.outcome else None
+            log.warning(
+                "Consul at %s cannot be found, so nothing is published yet; retrying: %s", self.config.consul.url, error
+            )
 
     def _take_in(self, place: int, node: NodeAgent) -> NodeAgent:
         self.nodes[place : place + 1] = [node]
@@ -297,11 +329,11 @@ def _say(saving: asyncio.Future[None]) -> None:
         log.warning("%s", error)
 
 
-async def _each(end: float, work: list[Coroutine[Any, Any, None]]) -> None:
-    """Do all this side by side, until the monotonic second ``end`` at the latest; what is late is left as it is."""
+async def _each(end: float, work: list[Coroutine[Any, Any, None]]) -> int:
+    """Do all this side by side, until the monotonic second ``end`` at the latest; returns how many were late and given up."""
     tasks = [asyncio.create_task(one) for one in work]
     if not tasks:
-        return
+        return 0
     done, late = await asyncio.wait(tasks, timeout=max(0.0, end - clock()))
     for task in late:
         task.cancel()
@@ -309,24 +341,23 @@ async def _each(end: float, work: list[Coroutine[Any, Any, None]]) -> None:
     for task in done:
         if error := task.exception():
             say("at the end", error)
-    if late:
-        log.warning(
-            "%d of %d nodes were not done within %.0f s: their entries are left to their TTL",
-            len(late),
-            len(tasks),
-            END,
-        )
+    return len(late)
 
 
-def address_towards(url: str) -> str:
-    """This host's address as the Consul agent at ``url`` sees it; empty where that is on this host. Sends nothing."""
+async def address_towards(url: str, timeout: float) -> str:  # noqa: ASYNC109 - of looking a name up
+    """This host's address as the Consul agent at ``url`` sees it; empty where that is on this host. Sends nothing to it.
+
+    Raises socket.gaierror, where a name is not to be found within ``timeout`` seconds.
+    """
     host, port = urlsplit(url).hostname, urlsplit(url).port
     if not host or is_loopback(host):
         return ""
+    (family, place), *_ = await names.addresses(host, port or 8500, timeout)
+    if is_loopback(str(place[0])):
+        return ""
     try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((host, port or 8500))
+            probe.connect(place)
             return str(probe.getsockname()[0])
-    except (OSError, ValueError):
+    except OSError:
         return ""

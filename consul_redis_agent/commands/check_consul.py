@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from consul_redis_agent.agent import address_towards
@@ -34,7 +35,9 @@ class ConsulView:
 
 async def look_at_consul(config: Config) -> ConsulView:
     """Look once. Writes nothing."""
-    seen_from = address_towards(config.consul.url)
+    seen_from = ""
+    with suppress(OSError):  # then Consul is not reached either, which is said
+        seen_from = await address_towards(config.consul.url, config.consul.timeout)
     names = {redis.url: naming(config, redis, seen_from) for redis in config.redis}
     topic = f"consul {config.consul.url}"
     try:

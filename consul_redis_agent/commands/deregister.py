@@ -33,11 +33,11 @@ def main(args: argparse.Namespace) -> int:
             f"{beside} and would put the entries back: stop it first, or use --force; to take a node out of DNS for a while, "
             f"use consul maint"
         )
-    asyncio.run(_remove(config, own=not beside, dead=args.dead))
+    names = asyncio.run(_remove(config, own=not beside, dead=args.dead))
     if beside:
         say(f"left alone this host's entries: {beside}")
     else:
-        _forget(config)
+        _forget(names)
     return 0
 
 
@@ -52,21 +52,29 @@ def _agent_beside(config: Config, args: argparse.Namespace) -> str:
     return f"the running agent (pid {snapshot['pid']}) looks after {', '.join(handled)}" if handled else ""
 
 
-async def _remove(config: Config, *, own: bool, dead: bool) -> None:
+async def _remove(config: Config, *, own: bool, dead: bool) -> list[Naming]:
+    """Returns how the nodes' entries are named."""
     api = ConsulAPI(config.consul.url, timeout=config.consul.timeout, token=TokenSource(config.consul))
     try:
-        names = [*_namings(config)]
+        names = await _namings(config)
         if own:
             await _remove_own(api, names)
         if dead:
             await _remove_dead(api, services_of(names))
+        return names
     finally:
         await api.close()
 
 
-def _namings(config: Config) -> Iterator[Naming]:
-    seen_from = address_towards(config.consul.url)
-    return (naming(config, redis, seen_from) for redis in config.redis)
+async def _namings(config: Config) -> list[Naming]:
+    """How the nodes' entries are named. Raises LocalError."""
+    try:
+        seen_from = await address_towards(config.consul.url, config.consul.timeout)
+    except OSError as error:
+        raise LocalError(
+            f"Consul at {config.consul.url} cannot be found: {error.strerror}; correct consul.url"
+        ) from None
+    return [naming(config, redis, seen_from) for redis in config.redis]
 
 
 def services_of(names: Iterable[Naming]) -> tuple[str, ...]:
@@ -139,10 +147,10 @@ def deletions(entries: Iterable[Entry]) -> Iterator[list[Json]]:
     return transactions(Transact(None, remove=tuple(entries)), "")
 
 
-def _forget(config: Config) -> None:
+def _forget(names: Iterable[Naming]) -> None:
     """Keep nothing of a group that this host has left."""
     directory = state.state_directory(os.environ) or state.INSTALLED
-    for name in _namings(config):
+    for name in names:
         try:
             state.forget(directory, name.kept_as)
         except LocalError as error:

@@ -19,7 +19,10 @@ def remember(facts: Facts, memory: Memory) -> Memory:
     theirs: set[str] = set()
     if len(sentinels) < len(facts.sentinels):  # there are Sentinels of another group, with others that only they list
         theirs = _ids(s for s in facts.sentinels if s not in sentinels) - _ids(sentinels)
-        memory = changed(memory, known=memory.known - theirs)
+        if not memory.counted or 2 * len(memory.known - theirs) >= len(
+            memory.known
+        ):  # else it may be these that have parted
+            memory = changed(memory, known=memory.known - theirs)
     count = members.counted(facts, memory, sentinels)
     known = count.get("known", memory.known)
     heard = {s.id: s.run_ids for s in sentinels if not s.error and s.run_ids}

@@ -170,6 +170,10 @@ def _tell_agent(target: Target, known: Known) -> Step | None:
             continue  # its transaction comes first, and may have to wait for the next look
         if local is None:
             return Register(entry)
+        if there is None and known.catalog is not None and not entry.passing:
+            # Its host's Consul agent left and came back: it takes a check that is registered again as it was for one that the
+            # servers know (setCheckStateLocked in agent/local/state.go), and would show them the service without it.
+            return Transact(entry)
         same = local.definition == entry.definition
         if entry.passing and entry.claims and local.status not in (None, "passing"):
             return Update(entry.id, passing=True) if same else Register(replace(entry, passing=False))

@@ -101,8 +101,8 @@ class Writer:
         self._beat_at = 0.0
         self._soon = min(1.0, naming.ttl / BEATS / 3)
         """Seconds before its time that a beat is taken along with a decision that is made anyway."""
-        self.busy = False
-        """Whether a step is being taken, or tried."""
+        self._free = asyncio.Event()
+        self._free.set()
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._refused = False
@@ -142,8 +142,18 @@ class Writer:
         """Write nothing more, until something is wanted again."""
         if self._task:
             self._task.cancel()
-            self._task, self.busy, self._stood = None, False, {}
+            self._task, self._stood = None, {}
+            self._free.set()
             self._doubt()  # what was under way may still be done
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step is being taken, or tried."""
+        return not self._free.is_set()
+
+    async def finished(self) -> None:
+        """Wait until no step is being taken, or tried."""
+        await self._free.wait()
 
     @property
     def at_rest(self) -> bool:
@@ -188,9 +198,9 @@ class Writer:
                 sleep=self._pause,
             ):
                 with attempt:
-                    self.busy = True
+                    self._free.clear()
                     await self._bring()
-            self.busy = False
+            self._free.set()
             await self._wake.wait()
 
     async def _bring(self) -> None:

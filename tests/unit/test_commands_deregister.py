@@ -10,11 +10,12 @@ import pytest
 from consul_redis_agent import state
 from consul_redis_agent.commands import deregister
 from consul_redis_agent.commands.deregister import dead_entries, deletions, services_of
-from consul_redis_agent.config import load
+from consul_redis_agent.config import Config, load
 from consul_redis_agent.consul.form import LIMIT
 from consul_redis_agent.decide.facts import Address, Entry
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.errors import LocalError
+from consul_redis_agent.publish.entries import Naming
 
 
 def entry(node: str, number: int = 6379, *, marked: bool = True, alive: bool = False, group: str = "g1") -> Entry:
@@ -39,11 +40,11 @@ def test_each_entry_is_deleted_on_its_own_consul_node() -> None:
     assert [len(operations) for operations in made] == [LIMIT, 3]
 
 
-def test_the_names_of_masters_and_replicas_are_looked_at(tmp_path: Path) -> None:
+async def test_the_names_of_masters_and_replicas_are_looked_at(tmp_path: Path) -> None:
     """Each once, of all configured nodes."""
     file = tmp_path / "a.toml"
     file.write_text('[[redis]]\n[[redis]]\nurl = "redis://127.0.0.1:6380"\nservice = "cache"\nreplica = ""\n')
-    assert services_of(deregister._namings(load(file, {}, {}))) == ("redis", "redis-replica", "cache")
+    assert services_of(await deregister._namings(load(file, {}, {}))) == ("redis", "redis-replica", "cache")
 
 
 def args(**more: bool) -> argparse.Namespace:
@@ -55,8 +56,9 @@ def removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[bool,
     """What is asked to be removed, (own, dead), with nothing done; the state is in a folder of the test's."""
     asked: list[tuple[bool, bool]] = []
 
-    async def remove(config: object, *, own: bool, dead: bool) -> None:
+    async def remove(config: Config, *, own: bool, dead: bool) -> list[Naming]:
         asked.append((own, dead))
+        return await deregister._namings(config)
 
     monkeypatch.setattr(deregister, "_remove", remove)
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_redis_agent.decide.facts import Address, Facts, Sentinel
+from consul_redis_agent.decide.facts import Address, Facts, Node, Role, Sentinel
 from consul_redis_agent.decide.members import (
     CONFIGURED_SILENT,
     LIMIT,
@@ -19,6 +19,7 @@ from consul_redis_agent.decide.members import (
     wants_hellos,
 )
 from consul_redis_agent.decide.memory import NOTHING, Memory
+from consul_redis_agent.decide.remember import remember
 from consul_redis_agent.decide.sentinels import majority
 
 ALL = ("a", "b", "c")
@@ -270,3 +271,18 @@ def test_a_minority_never_shrinks_the_known(before: frozenset[str], heard: list[
     known = counted(now, memory, tuple(heard)).get("known", before)
     if 2 * len({s.id for s in heard} & before) < len(before) and not {s.id for s in heard} & known - before:
         assert before <= known
+
+
+def test_those_who_part_from_the_others_are_not_taken_for_another_group_by_fewer_than_half() -> None:
+    """All were reset while two named another node than the third: they list each other no more, and are one group still."""
+    named_b = tuple(replace(says(i), master=where("b-node"), run_ids={where("b-node"): "b"}) for i in ("s1", "s2"))
+    alone = replace(says("s3"), master=where("a-node"), run_ids={where("a-node"): "a"})
+    node = Node(0.0, "a", Role.MASTER)
+    memory = Memory(known=frozenset({"s1", "s2", "s3"}), counted=True)
+    facts = Facts(1.0, node=node, sentinels=(*named_b, alone), me=frozenset({where("a-node")}))
+    assert remember(facts, memory).known == {"s1", "s2", "s3"}
+    others = replace(
+        facts,
+        sentinels=(*(replace(s, run_ids=alone.run_ids) for s in named_b), replace(alone, run_ids={where("x"): "x"})),
+    )
+    assert remember(others, memory).known == {"s1", "s2"}, "a single one may be"

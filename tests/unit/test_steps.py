@@ -827,3 +827,25 @@ def test_an_eviction_that_another_agent_undoes_is_repeated() -> None:
 def test_every_step_is_known_to_the_world_of_these_tests() -> None:
     """A new kind of step has to be thought of here, too."""
     assert set(Step.__args__) == {Transact, Register, Update, Unseal, Deregister}
+
+
+@pytest.mark.parametrize("kept", [None, CLAIM])
+def test_a_critical_entry_that_only_the_consul_agent_holds_is_shown_with_its_check(kept: Claim | None) -> None:
+    """Registered anew by a Consul agent that holds its check already, it would pass in DNS until that is synced, too."""
+    naming = replace(NAMING, mode=Mode.CHECK)
+    target = Target(0.0, wanted(replace(REPLICA, keeps=kept), naming, AT, "mymaster"))
+    (entry,) = target.wanted
+    known = Known(HERE, NAMING.node, (), {entry.id: local_of(entry, seal="critical")})
+    step = next_step(target, known)
+    assert step == Transact(entry)
+    role = next(transactions(step, HERE))[1]
+    assert (role["Check"]["Verb"], role["Check"]["Check"]["Status"], role["Check"]["Check"]["ModifyIndex"]) == (
+        "cas",
+        "critical",
+        0,
+    )
+
+
+def local_of(entry: Wanted, *, seal: str) -> Local:
+    """As the own Consul agent holds it."""
+    return Local(entry.id, entry.name, entry.tags, entry.address, dict(entry.meta), entry.status, seal, ttl=entry.ttl)
