@@ -1083,7 +1083,7 @@ HELLO = 2.0 + POLL
 
 @fault(ci=True, late={Loss.PROMOTION: HELLO + POLL})
 def every_agent_reloads_in_the_middle_of_a_failover(arena: Arena) -> None:
-    """At the selection, at the promotion, and soon after it: an agent that reloads has to find the Sentinels anew."""
+    """At the selection, at the promotion, and soon after it: what the leader has told meanwhile may be lost."""
     _reloads(arena, lambda text, number: f'[replica]\nmax_lag = "{11 + number}s"\n{text}')
 
 
