@@ -184,12 +184,12 @@ class Agent:
 
     async def _work(self, api: ConsulAPI) -> None:
         config = self.config
+        self._lines, self.nodes, self.journals = {}, [], {}
+        self._ended.clear()
         await self._find_address(config)
         async with asyncio.TaskGroup() as tasks:
             catalogs = self._catalogs(api, config)
             sentinels = Sentinels(partial(sentinel_link, config.sentinel), tasks)
-            self._lines, self.nodes, self.journals = {}, [], {}
-            self._ended.clear()
             for place, redis in enumerate(config.redis):
                 make = partial(self._make, config, redis, api, sentinels, catalogs, place % TICKS / TICKS)
                 node = self._take_in(place, make())
