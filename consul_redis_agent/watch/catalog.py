@@ -27,6 +27,11 @@ from consul_redis_agent.errors import ConsulError, ConsulUnreachable
 log = logging.getLogger(__name__)
 
 BACKOFF = wait_exponential_jitter(multiplier=0.02, exp_base=3.0, max=0.25, jitter=0.05)
+REFUSED = wait_exponential_jitter(multiplier=0.02, exp_base=3.0, max=1.0, jitter=0.2)
+"""The same after an error that Consul has answered with (429, "no cluster leader"): asking more often does not help it."""
+BURST, RATE = 100.0, 20.0
+"""Blocking queries that may follow each other at once, and how many a second do after that, where the index always moves: a
+failover moves it some ten times. Consul's documentation asks for such a limit."""
 SELDOM = 30.0
 """Seconds between two reads on which no claim rests: they find out that the servers are out of reach."""
 DEAF = 1.0
@@ -67,6 +72,8 @@ class CatalogWatch:
         self._deaf_until = -inf
         """The alarm was refused: until then it is not set again."""
         self._index = 0
+        self._spare, self._counted = BURST, clock()
+        """How many queries are within the limit just now."""
 
     def look_again(self) -> None:
         """Read now, without waiting for a change; a read under way begins anew."""
@@ -109,7 +116,10 @@ class CatalogWatch:
         try:
             while True:
                 async for attempt in AsyncRetrying(
-                    retry=retry_if_exception_type(ConsulError), wait=BACKOFF, stop=stop_never, before_sleep=self._missed
+                    retry=retry_if_exception_type(ConsulError),
+                    wait=_backoff,
+                    stop=stop_never,
+                    before_sleep=self._missed,
                 ):
                     with attempt:
                         await (self._await_change() if clock() < self._due else self._read())
@@ -176,8 +186,17 @@ class CatalogWatch:
             self._index = index
 
     async def _ring(self) -> Answer:
+        if (pause := self._pause()) > 0:
+            await asyncio.sleep(pause)
         async with self._turns:
             return await self._api.health(self.service, self._index, self._wait)
+
+    def _pause(self) -> float:
+        """Seconds until one more query is within the limit; it counts as put then."""
+        now = clock()
+        self._spare = min(BURST, self._spare + (now - self._counted) * RATE) - 1.0
+        self._counted = now
+        return max(0.0, -self._spare / RATE)
 
     def _drop_alarm(self) -> None:
         alarm, self._alarm = self._alarm, None
@@ -206,3 +225,8 @@ class CatalogWatch:
         self._last_asked = asked
         waiting, self._looked = self._looked, asyncio.Event()
         waiting.set()
+
+
+def _backoff(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return (BACKOFF if isinstance(error, ConsulUnreachable) else REFUSED)(state)

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
+from tenacity import AsyncRetrying, RetryCallState
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.errors import ConsulError, ConsulUnreachable
@@ -240,3 +241,28 @@ async def test_a_question_that_fails_in_the_moment_of_the_end_is_no_news(
         await asyncio.sleep(0)  # the question has ended; who waits for it has not been told yet
     gc.collect()
     assert caplog.text == ""
+
+
+async def test_an_index_that_always_moves_is_not_asked_for_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failover's changes are all asked for at once; after so many there is a limit, and it grows again with the time."""
+    now = 100.0
+    monkeypatch.setattr(catalog, "clock", lambda: now)
+    watch = CatalogWatch(cast("Any", QuietConsul()), "redis", 60.0, asyncio.Semaphore(1), lambda: None)
+    assert [watch._pause() for _ in range(int(catalog.BURST))] == [0.0] * int(catalog.BURST)
+    assert [round(watch._pause(), 3) for _ in range(3)] == [0.05, 0.1, 0.15]
+    now += 1.15
+    assert [watch._pause() for _ in range(20)] == [0.0] * 20
+    assert watch._pause() > 0
+
+
+def test_an_error_that_consul_answers_with_makes_for_longer_pauses_than_one_that_is_away() -> None:
+    """One that has just started is to be found at once; one that has too much to do, or no leader, is not helped by questions."""
+
+    def longest(error: Exception) -> float:
+        state = RetryCallState(AsyncRetrying(), None, (), {})
+        state.set_exception((type(error), error, None))
+        state.attempt_number = 50
+        return catalog._backoff(state)
+
+    assert longest(ConsulUnreachable("refused")) == 0.25
+    assert longest(ConsulError("No cluster leader")) == 1.0
