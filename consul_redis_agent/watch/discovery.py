@@ -118,8 +118,9 @@ class Sentinels:
 
     def attend(self, group: Group, sentinel_id: str, since: float) -> None:
         """Look one Sentinel's word on the group's master up often, and at once if it is of before ``since``."""
-        for fact, watch in zip(self.facts(group), self._of(group), strict=False):
-            if fact.id == sentinel_id and watch.address == fact.address:
+        for fact in self.facts(group):
+            if fact.id == sentinel_id:
+                watch = self._watches[fact.address, group.spoken[fact.address]]
                 watch.attend(group.name)
                 if fact.at < since:
                     watch.ask_anew(group.name, since)
