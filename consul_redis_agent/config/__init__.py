@@ -19,6 +19,8 @@ from consul_redis_agent.config.secret import Secret, read_secret
 from consul_redis_agent.config.shape import (
     Config,
     ConsulConfig,
+    FailoverConfig,
+    FenceConfig,
     HttpConfig,
     LogConfig,
     RedisConfig,
@@ -30,6 +32,8 @@ from consul_redis_agent.config.shape import (
 __all__ = [
     "Config",
     "ConsulConfig",
+    "FailoverConfig",
+    "FenceConfig",
     "HttpConfig",
     "LogConfig",
     "RedisConfig",

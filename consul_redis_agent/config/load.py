@@ -19,6 +19,8 @@ from consul_redis_agent.config.schema import INHERITED, KEYS, REPEATED, TABLES, 
 from consul_redis_agent.config.shape import (
     Config,
     ConsulConfig,
+    FailoverConfig,
+    FenceConfig,
     HttpConfig,
     LogConfig,
     RedisConfig,
@@ -165,10 +167,21 @@ class _Loader:
             self.check_shorter(node["timeout"], "redis.timeout", service["ttl"], "half of service.ttl", 2)
         if sentinel["mode"].value == "off" and sentinel["hosts"].value:
             self.problems.append(f'{sentinel["hosts"].where}: named, but sentinel.mode is "off"')
+        self.check_failover(settings)
         self.check_distinct(redis, "url")
         self.check_distinct(redis, "announce")
         if service["mode"].value == "services":
             self.check_names(service["name"], settings["replica"]["name"], redis)
+
+    def check_failover(self, settings: dict[str, _Settings]) -> None:
+        """A node that comes back meanwhile would take writes that are lost."""
+        fence = settings["fence"]["mode"]
+        for name in ("on_death", "on_empty"):
+            asks = settings["failover"][name]
+            if asks.value == "ask" and not fence.wrong and fence.value != "on":
+                self.problems.append(
+                    f'{asks.where}: "ask" needs fence.mode = "on": the old master would take writes that are lost'
+                )
 
     def check_shorter(self, short: _Setting, short_name: str, long: _Setting, long_name: str, part: int) -> None:
         if short.wrong or long.wrong or short.value < long.value / part:
@@ -227,6 +240,8 @@ def _build(settings: dict[str, _Settings], redis: list[_Settings]) -> Config:
             **{name: value["sentinel"][name] for name in ("mode", "early", "hosts", "username", "password_file")}
         ),
         redis=tuple(_build_node(node, settings) for node in redis),
+        fence=FenceConfig(**value["fence"]),
+        failover=FailoverConfig(**value["failover"]),
         http=HttpConfig(**value["http"]),
         log=LogConfig(**value["log"]),
     )

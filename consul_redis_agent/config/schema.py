@@ -19,6 +19,8 @@ TABLES = {
     "replica": "the entries of replicas",
     "sentinel": "who decides which node is the master",
     "redis": "the Redis node; on the command line there is one, in the file any number",
+    "fence": "a Redis node that has lost its authority",
+    "failover": "what the agent asks Sentinel for",
     "http": "metrics and status over HTTP",
     "log": "the log, on standard error",
 }
@@ -172,6 +174,34 @@ KEYS = (
     _tls("redis", "ca_file"),
     _tls("redis", "cert_file"),
     _tls("redis", "key_file"),
+    Key(
+        "fence",
+        "mode",
+        "watch",
+        values.one_of("off", "watch", "on"),
+        "Of a master that has lost its authority: watch counts the writes that it takes, on makes it a replica at once.",
+    ),
+    Key(
+        "failover",
+        "on_death",
+        "off",
+        values.one_of("off", "ask"),
+        "ask: have Sentinel promote a replica as soon as the master's process is gone, before down-after is over.",
+    ),
+    Key(
+        "failover",
+        "on_empty",
+        "off",
+        values.one_of("off", "ask"),
+        "ask: have Sentinel promote a replica before a master that came back empty empties it.",
+    ),
+    Key(
+        "failover",
+        "delay",
+        "1s",
+        values.duration("0s", "1m"),
+        "How long a master's process has to be gone: longer than a restart that should move nothing.",
+    ),
     Key(
         "http",
         "listen",

@@ -76,6 +76,22 @@ class RedisConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceConfig:
+    """What becomes of a Redis node that has lost its authority."""
+
+    mode: Literal["off", "watch", "on"]
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverConfig:
+    """When the agent asks Sentinel for a failover."""
+
+    on_death: Literal["off", "ask"]
+    on_empty: Literal["off", "ask"]
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
 class HttpConfig:
     """Where /metrics, /status and /healthz are served; None serves nothing."""
 
@@ -99,5 +115,7 @@ class Config:
     replica: ReplicaConfig
     sentinel: SentinelConfig
     redis: tuple[RedisConfig, ...]  # never empty
+    fence: FenceConfig
+    failover: FailoverConfig
     http: HttpConfig
     log: LogConfig

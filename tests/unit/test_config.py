@@ -71,7 +71,7 @@ BAD_FILES = {
     '[log]\nlevel = "info"\nlevel = "info"\n': "line 3, column 15: Cannot overwrite a value",
     # Unknown names
     "[consule]\nurl = 1": "consule: unknown table; did you mean consul?",
-    "[[nodes]]\nurl = 1": "nodes: unknown table; known are consul, service, replica, sentinel, redis, http, log",
+    "[[nodes]]\nurl = 1": "nodes: unknown table; known are consul, service, replica, sentinel, redis, fence, failover, http, log",
     'ttl = "5s"': "ttl: unknown key; did you mean service.ttl?",
     '[service]\nttll = "5s"': "service.ttll: unknown key; did you mean service.ttl?",
     '[consul]\ntoken = "x"': "consul.token: unknown key; did you mean consul.token_file?",
@@ -170,6 +170,13 @@ BAD_FILES = {
     '[consul]\ndns = "localhost:0"': "consul.dns: 'localhost:0' needs a port from 1 to 65535",
     '[consul]\ndns = "::1:53"': "consul.dns: '::1:53' needs brackets around the IPv6 address",
     '[consul]\ndns = "300.0.0.1:53"': "consul.dns: '300.0.0.1' is neither a host name nor an IP address",
+    # A node that comes back meanwhile would take writes to lose
+    '[failover]\non_death = "ask"': (
+        'failover.on_death: "ask" needs fence.mode = "on": the old master would take writes that are lost'
+    ),
+    '[fence]\nmode = "off"\n[failover]\non_empty = "ask"': (
+        'failover.on_empty: "ask" needs fence.mode = "on": the old master would take writes that are lost'
+    ),
     '[http]\nlisten = "a b:80"': "http.listen: 'a b' is neither a host name nor an IP address",
     '[sentinel]\nhosts = ["a:1", "a:1"]': "sentinel.hosts: 'a:1' is named twice",
     f'[sentinel]\nhosts = ["u:{PASSWORD}@a:1"]': "sentinel.hosts: holds a login; only host:port belongs here",
@@ -438,6 +445,14 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         replica = "t"
         timeout = "250ms"
         patience = "0s"
+        [fence]
+        mode = "on"
+
+        [failover]
+        on_death = "ask"
+        on_empty = "ask"
+        delay = "2s"
+
         [http]
         listen = "0.0.0.0:9618"
         [log]
@@ -485,6 +500,8 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
                 "patience": 0.0,
             },
         ),
+        "fence": {"mode": "on"},
+        "failover": {"on_death": "ask", "on_empty": "ask", "delay": 2.0},
         "http": {"listen": Address("0.0.0.0", 9618)},
         "log": {"level": "debug", "format": "json"},
     }
