@@ -140,7 +140,7 @@ class Sentinel:
     epoch: int = -1
     """``config-epoch`` of ``SENTINEL MASTER``."""
     run_ids: Mapping[Address, str] = field(default_factory=dict)
-    """The run id that this Sentinel knows at each address of the master and its replicas."""
+    """The run id that this Sentinel knows at each address of the master and its replicas; "" before it has heard it."""
     peers: Mapping[str, Address] = field(default_factory=dict)
     """The other Sentinels that it knows, by run id."""
     selection: Selection | None = None

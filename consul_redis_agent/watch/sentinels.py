@@ -92,6 +92,8 @@ class SentinelWatch(Looks):
         self._due = 0.0
         self._quiet_looks = 0
         self._failovers = Failovers()
+        self._read_again: dict[str, int] = {}
+        """How often the lists of a master were read since a run id is missing in them."""
         self._left_out: set[tuple[str, str]] = set()
         """The lists that were too long when they were read last, by master name and kind."""
 
@@ -187,7 +189,15 @@ class SentinelWatch(Looks):
             return dict.fromkeys(self._attended.keys() & self.facts.keys(), QUIET) | dict.fromkeys(news, WHOLE)
         self._due = now + until_tick(PERIOD)
         self._quiet_looks = 0 if full else self._quiet_looks + 1
-        return {name: WHOLE if full or name in news else QUIET for name in self.facts}
+        return {name: WHOLE if full or name in news or self._lacks(name) else QUIET for name in self.facts}
+
+    def _lacks(self, name: str) -> bool:
+        """Whether its lists have to be read again: after a failover Sentinel knows no run id before that node's first INFO."""
+        if "" not in self.facts[name].run_ids.values():
+            self._read_again.pop(name, None)
+            return False
+        self._read_again[name] = self._read_again.get(name, 0) + 1
+        return self._read_again[name] <= FULL_EVERY  # one that is down for good stays without
 
     def _fact(self, name: str, at: float, address: Any, master: Any, listed: list[Any], *, tilt: bool) -> Sentinel:
         for answer in (address, master, *listed):
@@ -221,7 +231,7 @@ class SentinelWatch(Looks):
             tilt=tilt,
             master=named,
             epoch=epoch,
-            run_ids={place: run_id for place, run_id in known if run_id},
+            run_ids=dict(known),
             peers={run_id or str(place): place for place, run_id in reply.addresses(sentinels, "SENTINEL SENTINELS")},
             selection=self._failovers.selection(name, fields, replicas, clock()),
             quorum=whole(fields.get("quorum", ""), QUORUM_LIMIT) or 0,
