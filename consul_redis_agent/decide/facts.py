@@ -104,6 +104,8 @@ class Silence:
     """Nothing listens at the address any more, so there is no point in a second look."""
     refused: bool = False
     """Connections are refused there and at the published address: its process is gone."""
+    answered: float = -inf
+    """When it was asked last and did answer: decisions are rarer than looks."""
 
 
 @dataclass(frozen=True, slots=True)

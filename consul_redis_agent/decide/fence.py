@@ -219,14 +219,16 @@ class _Case:
     def ask_for_the_dead(self) -> Ordered | None:
         """The process of the published master is gone, as a majority of the Sentinels sees as well."""
         view, fence, silence = self.view, self.fence, self.view.facts.node
-        lost = isinstance(silence, Silence) and silence.refused and fence.lost is not None
-        if not (view.policy.on_death and lost) or fence.asked >= fence.lost_at or self._newer_claim:
+        if not (view.policy.on_death and isinstance(silence, Silence) and silence.refused and fence.lost):
             return None
-        due, alive = fence.lost_at + view.policy.delay, fence.lost_at - view.node.at
+        if fence.asked >= fence.lost_at or self._newer_claim:
+            return None
+        answered = max(view.node.at, silence.answered)
+        due = fence.lost_at + view.policy.delay
         waits = Ordered(fence, until=due if self.now < due else inf)
         if due - MOMENT <= self.now <= due + ATTENTION:
             waits = replace(waits, closely=Closely.SENTINELS)
-        long_ago = self.now - view.node.at >= self._down_after / 2
+        long_ago = self.now - answered >= self._down_after / 2
         cut = [s for s in view.fresh if s.at >= fence.lost_at and s.disconnected and view.names_me(s)]
         if self.now < due or long_ago or len(cut) < view.need or self._failed_over_lately:
             return waits
@@ -234,7 +236,8 @@ class _Case:
         if sentinel is None:
             return waits
         why = (
-            f"the master's process has been gone for {self.now - fence.lost_at:.2g} s, {alive:.2g} s after it answered"
+            f"the master's process has been gone for {self.now - fence.lost_at:.2g} s, "
+            f"{fence.lost_at - answered:.2g} s after it answered"
         )
         return self._asks(waits, sentinel, f"{why}, and {len(cut)} Sentinels have lost their connection too")
 

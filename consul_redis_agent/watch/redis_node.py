@@ -199,7 +199,8 @@ class RedisWatch(Looks):
     def _missed(self, error: Unanswered) -> None:
         self._misses += 1
         self.missed += 1
-        self.fact = Silence(clock(), str(error), self._misses, gone=error.gone, refused=error.gone and self._refused)
+        answered, gone = self._answered.at if self._answered else -inf, error.gone and self._refused
+        self.fact = Silence(clock(), str(error), self._misses, gone=error.gone, refused=gone, answered=answered)
         self._changed()
 
 
