@@ -77,7 +77,7 @@ async def _try(redis: RedisConfig, *, pauses: bool) -> Trial:
     try:
         opened = await link.ask(*TRANSACTION)
         answers = await link.ask(*(("CONFIG", "GET", name) for name in NAMES))
-        # Without MULTI each of these would be carried out.
+        # Without MULTI those that take no argument would be carried out.
         rehearsed = await link.ask(*commands) if opened[0] == "OK" else None
     finally:
         await link.close()

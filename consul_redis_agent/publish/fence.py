@@ -43,18 +43,18 @@ def turn(to: Address, *, pauses: bool) -> Commands:
 
 
 TRANSACTION: Commands = (("MULTI",), ("EXEC",))
-"""An empty transaction, to be tried before a rehearsal: whoever is refused MULTI would carry out all that follows."""
+"""An empty transaction, to be tried before a rehearsal: whoever is refused MULTI carries out what follows, as far as it goes."""
 
 
 def rehearsal(*, pauses: bool) -> Commands:
     """Everything that a fence sends, queued and then discarded: a right that is missing shows, and nothing is done.
 
-    To be sent only to a node that has answered OK to the MULTI of :data:`TRANSACTION`, over the same login.
+    Each has an argument that no server takes, so that where MULTI is refused no role changes and nobody is disconnected.
     """
     queued = [*turn(Address("127.0.0.1", 1), pauses=pauses)[1:-1]]
     if pauses:
-        queued.append(pause(0.001))
-    return (("MULTI",), *queued, ("DISCARD",))
+        queued.append(pause(PAUSE_WRITES))
+    return (("MULTI",), *((*c[:2], "nothing") if len(c) > 2 else c for c in queued), ("DISCARD",))
 
 
 def right(command: Sequence[str]) -> str:

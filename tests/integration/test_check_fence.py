@@ -100,6 +100,29 @@ async def test_each_right_that_lacks_is_named_and_nothing_is_done_to_find_out(fl
     assert (every.missing, every.refused) == ((), "")
 
 
+async def test_a_rehearsal_does_no_harm_without_a_transaction(fleet: Fleet) -> None:
+    """Whoever may not say MULTI and may do all else: the node keeps its role and its clients, and no write waits."""
+    node = fleet.redis()
+    allow(node, *(right for right in FENCE if right != "+multi"))
+    config = load(None, {"REDISCLI_AUTH": PASSWORD}, {"redis.url": f"redis://{node.address}", "redis.username": USER})
+    link, other = redis_link(config.redis[0]), redis_link(config.redis[0])
+    try:
+        await other.ask(("PING",))
+        answers = await link.ask(*rehearsal(pauses=True))
+        assert missing_rights(rehearsal(pauses=True), answers) == ["+multi"]
+        asked = zip(rehearsal(pauses=True), answers, strict=True)
+        assert [command for command, answer in asked if answer == "OK"] == [
+            ("CONFIG", "REWRITE"),
+            ("CLIENT", "UNPAUSE"),
+        ]
+        assert await other.ask(("PING",)) == ["PONG"]
+        assert other.open
+    finally:
+        await link.close()
+        await other.close()
+    assert node.role() == "master"
+
+
 async def test_a_command_that_is_renamed_is_no_missing_right(fleet: Fleet) -> None:
     """No right brings it back; what Redis says is repeated."""
     node = fleet.redis(settings={"rename-command": 'REPLICAOF ""'})
