@@ -20,10 +20,11 @@ from consul_redis_agent.decide.decision import Closely, Do, FenceMode, Order
 from consul_redis_agent.decide.facts import Address, Entry, Node, Role, Sentinel, Silence
 from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.decide.memory import Fenced, Memory
+from consul_redis_agent.decide.sentinels import leader
 from consul_redis_agent.decide.view import View
 
-MOMENT = 0.1
-"""Seconds by which two answers to questions that were put in the same moment may differ."""
+MOMENT = 0.02
+"""Seconds by which two questions differ that were put in the same moment."""
 YOUNG = 0.5
 """Seconds for which the new master's own word counts."""
 TOLD = 0.2
@@ -38,6 +39,8 @@ SHORTEST = 5.0
 """Seconds of ``down-after-milliseconds`` below which nothing is asked: an election may be under way at the same epoch."""
 HOLLOW = 3.0
 """Seconds for which a node that came back empty is not published: a replica is asked, and the failover begins."""
+SOON = 0.1
+"""Seconds before a failover is due in which the Sentinels are asked what they see."""
 ATTENTION = 2.0
 """Seconds for which the Sentinels are asked closely whether they have lost the node, too."""
 PAUSES = (6, 2)
@@ -119,11 +122,12 @@ class _Case:
 
     @property
     def successor(self) -> Successor | None:
-        if leader := self.selecting:
-            run_id = leader.selection.run_id if leader.selection else ""
-            where = next((address for address, known in leader.run_ids.items() if known == run_id), None)
-            why = f"{leader.address}, elected at epoch {leader.selection.epoch if leader.selection else 0}, has selected it"
-            return Successor(where, run_id, why, leader) if where else None
+        by = self.selecting
+        if by and by.selection:
+            run_id = by.selection.run_id
+            where = next((address for address, known in by.run_ids.items() if known == run_id), None)
+            why = f"{by.address}, elected at epoch {by.selection.epoch}, has selected it"
+            return Successor(where, run_id, why, by) if where else None
         return None if self.own_epoch > NO_EPOCH or self._may_be_new else self._named
 
     @property
@@ -148,8 +152,8 @@ class _Case:
         to = self.successor if self.master else None
         if to is None:
             return None
-        leader = to.leader.id if to.leader else ""
-        waits = Ordered(self.fence, ask=to.address, leader=leader, closely=Closely.PEER if leader else Closely.NOBODY)
+        closely = Closely.PEER if to.leader else Closely.NOBODY
+        waits = Ordered(self.fence, ask=to.address, leader=to.leader.id if to.leader else "", closely=closely)
         if self.now - self.fence.followed < AGAIN:
             return replace(waits, until=self.fence.followed + AGAIN)
         says = self._says_master(to)
@@ -180,17 +184,17 @@ class _Case:
 
     def _pause_first(self, waits: Ordered) -> Ordered:
         """From the selection on its writes wait, once for each selection, and never where the failover does that by itself."""
-        leader, node = self.selecting, self.master
-        if leader is None or leader.selection is None or node is None or leader.coordinated:
+        by, node = self.selecting, self.master
+        if by is None or by.selection is None or node is None or by.coordinated:
             return waits
-        selection, fence = leader.selection, waits.memory
-        mine = self.view.names_me(leader) and self.now - selection.at <= SELECTED
-        if not mine or fence.paused == (leader.id, selection.epoch) or node.version < PAUSES:
+        selection, fence = by.selection, waits.memory
+        mine = self.view.names_me(by) and self.now - selection.at <= SELECTED
+        if not mine or fence.paused == (by.id, selection.epoch) or node.version < PAUSES:
             return waits
         if fence.returned and self.now - fence.returned_at <= SELECTED:
             return waits  # everything waits already, and so would the order
-        why = f"{leader.address}, elected at epoch {selection.epoch}, has selected another node"
-        return replace(waits, order=Order(Do.PAUSE, why), memory=replace(fence, paused=(leader.id, selection.epoch)))
+        why = f"{by.address}, elected at epoch {selection.epoch}, has selected another node"
+        return replace(waits, order=Order(Do.PAUSE, why), memory=replace(fence, paused=(by.id, selection.epoch)))
 
     # Ask for a failover
 
@@ -226,7 +230,7 @@ class _Case:
         answered = max(view.node.at, silence.answered)
         due = fence.lost_at + view.policy.delay
         waits = Ordered(fence, until=due if self.now < due else inf)
-        if due - MOMENT <= self.now <= due + ATTENTION:
+        if due - SOON <= self.now <= due + ATTENTION:
             waits = replace(waits, closely=Closely.SENTINELS)
         long_ago = self.now - answered >= self._down_after / 2
         cut = [s for s in view.fresh if s.at >= fence.lost_at and s.disconnected and view.names_me(s)]
@@ -244,19 +248,22 @@ class _Case:
     def ask_for_the_unheard(self) -> Ordered | None:
         """The leader that promoted this node is lost, and nobody else has heard of it."""
         view, backed = self.view, self.backed
+        if not self.master and leader(view.facts, view.node, view.memory.known):
+            return Ordered(self.fence, ask=view.named)  # the connection is there when the old master's word counts
         own = view.own.claim if view.own else view.memory.held
         early = (own.early if own and own.run_id == view.node.run_id else None) or self.fence.early
-        if not (view.policy.on_death and self.master and backed and early):
+        if not (self.master and backed and early):
             return None
-        if backed.by is Backing.SELECTED:  # the old master's own word tells at once whether it follows
-            return Ordered(self.fence, ask=view.named)
-        if backed.by in (Backing.NAMED, Backing.FAILING_OVER, Backing.UNASKED):
+        if backed.by is Backing.SELECTED:  # should the leader be lost now, the old master's own word is what counts
+            closely = Closely.NOBODY if self.fence.yielded >= early.since else Closely.PEER
+            return Ordered(self.fence, ask=view.named, closely=closely)
+        if not view.policy.on_death or backed.by in (Backing.NAMED, Backing.FAILING_OVER, Backing.UNASKED):
             return None
         if self.fence.asked >= early.since or self.now - early.since > 2 * EARLY_TERM:
             return None
         waits = Ordered(replace(self.fence, early=early), ask=view.named, closely=Closely.SENTINELS)
         cut = [s for s in view.fresh if s.disconnected and s.id != early.leader]
-        if len(cut) < view.need and not view.follows_me(view.named):
+        if len(cut) < view.need and self.fence.yielded < early.since:  # the old master may be well, and is named
             return waits
         others = [s for s in view.fresh if s.id != early.leader]
         sentinel = self._to_be_asked(early.since, others, self._published | view.facts.me)
@@ -340,6 +347,8 @@ ORDERS = (
 def noted(view: View) -> Fenced:
     """What is remembered of the facts, whatever is ordered: a process that is gone, a life that began empty."""
     fence, node = view.memory.fence, view.facts.node
+    if view.named and view.facts.peer and view.follows_me(view.named):
+        fence = replace(fence, yielded=view.facts.peer.at)
     if isinstance(node, Silence):
         if not node.refused:
             return replace(fence, lost=None, lost_at=inf)

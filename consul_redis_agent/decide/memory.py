@@ -32,6 +32,8 @@ class Fenced:
     """When a Sentinel was last asked for a failover."""
     early: Early | None = None
     """The own early claim's, whose leader was lost."""
+    yielded: float = -inf
+    """When the node that most Sentinels name last said that it follows this one."""
 
 
 UNFENCED = Fenced()
