@@ -218,6 +218,7 @@ class NodeAgent:
             and self.decision is not None
             and self.decision.reason in STABLE_REASONS
             and clock() - self.decided < STANDS_FOR
+            and clock() < self._until
             and self.writer.rests_on(self.lookout.seen())
         )
 

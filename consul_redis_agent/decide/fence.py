@@ -41,6 +41,8 @@ HOLLOW = 3.0
 """Seconds for which a node that came back empty is not published: a replica is asked, and the failover begins."""
 SOON = 0.1
 """Seconds before a failover is due in which the Sentinels are asked what they see."""
+EACH = 0.05
+"""Seconds for which one replica is asked whether it has data, and then the next."""
 ATTENTION = 2.0
 """Seconds for which the Sentinels are asked closely whether they have lost the node, too."""
 PAUSES = (6, 2)
@@ -203,6 +205,8 @@ class _Case:
         view, fence = self.view, self.fence
         if not view.policy.on_empty or not fence.returned or self.now - fence.returned_at > HOLLOW:
             return None
+        if isinstance(view.facts.node, Node) and not self.master:
+            return None  # it follows one already
         places = sorted(self._published)
         peer = view.facts.peer
         answered = peer if peer and peer.at >= fence.returned_at and peer.address in places else None
@@ -210,8 +214,12 @@ class _Case:
             why = "it came back without its data"
             ask = places[0] if places else None
             return Ordered(fence, Order(Do.HOLD, why), ask, closely=Closely.PEER, until=self.now + HOLLOW)
-        waits = Ordered(fence, ask=_next(places, answered.address if answered else None), closely=Closely.PEER)
-        waits = replace(waits, until=fence.returned_at + HOLLOW)
+        turns = int((self.now - fence.returned_at) / EACH)
+        ask = places[turns % len(places)] if places else None
+        if answered and answered.empty is False:
+            ask = answered.address
+        until = min(fence.returned_at + EACH * (turns + 1), fence.returned_at + HOLLOW)
+        waits = Ordered(fence, ask=ask, closely=Closely.PEER, until=until)
         if fence.asked >= fence.returned_at or answered is None or answered.empty is not False:
             return waits
         sentinel = self._to_be_asked(fence.returned_at - SHORTEST, view.naming_me, self._published)
@@ -219,6 +227,12 @@ class _Case:
             return waits
         why = f"the master came back without its data, and {answered.address} has some"
         return self._asks(waits, sentinel, why)
+
+    @property
+    def may_come_empty(self) -> bool:
+        """Whether the published master is gone, and nobody replaces it yet: its replicas copy what it comes back with."""
+        lost_for = self.now - self.fence.lost_at
+        return self.view.policy.on_empty and self.fence.lost is not None and lost_for <= self._down_after + HOLLOW
 
     def ask_for_the_dead(self) -> Ordered | None:
         """The process of the published master is gone, as a majority of the Sentinels sees as well."""
@@ -229,7 +243,8 @@ class _Case:
             return None
         answered = max(view.node.at, silence.answered)
         due = fence.lost_at + view.policy.delay
-        waits = Ordered(fence, until=due if self.now < due else inf)
+        closely = Closely.NODE if self.may_come_empty else Closely.NOBODY
+        waits = Ordered(fence, closely=closely, until=due if self.now < due else inf)
         if due - SOON <= self.now <= due + ATTENTION:
             waits = replace(waits, closely=Closely.SENTINELS)
         long_ago = self.now - answered >= self._down_after / 2
@@ -328,13 +343,6 @@ class _Case:
         return ours and entry.node_alive and not entry.maintenance and (entry.passing or entry.says_master)
 
 
-def _next(places: list[Address], before: Address | None) -> Address | None:
-    """Each of them by turns."""
-    if not places:
-        return None
-    return places[(places.index(before) + 1) % len(places)] if before in places else places[0]
-
-
 ORDERS = (
     Row(12, "follow the new master", _Case.follow),
     Row(12, "have the master that came back empty replaced", _Case.ask_for_the_empty),
@@ -397,7 +405,7 @@ def ordered(view: View, backed: Backed | None, memory: Memory) -> Ordered:
     node = view.facts.node
     away = isinstance(node, Silence) or (node is not None and node.loading)
     replaced = view.named is not None or view.newest is not None
-    return Ordered(fence, closely=Closely.NODE if away and replaced else Closely.NOBODY)
+    return Ordered(fence, closely=Closely.NODE if away and (replaced or case.may_come_empty) else Closely.NOBODY)
 
 
 def _is_maintained(view: View) -> bool:

@@ -128,7 +128,7 @@ class Lookout:
                 self._hello.look_again()
         closely = decision.closely
         self._peer.attend(decision.ask, closely=closely is Closely.PEER)
-        self._node.attentive = closely is Closely.NODE
+        self._node.attentive = closely in (Closely.NODE, Closely.SENTINELS)  # those of a node that is gone
         if closely is Closely.SENTINELS:
             self._pool.attend_all(self._group)
         if decision.leader and isinstance(node := self._node.fact, Node):
