@@ -28,16 +28,19 @@ TIMEOUT = 2.0
 """Of one call to Consul."""
 PACE = 60
 """Times a second that an agent may do the same thing."""
+CLOSE_PACE = 300
+"""The same where every millisecond counts: a peer is asked a hundred times, and each Sentinel fifty."""
 TURNS = 3000
 """Turns of its loop in a second."""
 
 
 @cache
-def configuration(mode: Mode, ttl: float, early: bool, hosts: tuple[str, ...]) -> Config:
-    """As the operator writes it."""
+def configuration(mode: Mode, ttl: float, early: bool, hosts: tuple[str, ...], fence: tuple[str, ...]) -> Config:
+    """As the operator writes it. ``fence``: its mode, what is asked for on a death and on an empty return, the delay."""
     service = {"service.mode": mode.value, "service.ttl": f"{ttl:g}s"}
     sentinel = {"sentinel.hosts": list(hosts), "redis.master_name": NAME} if hosts else {}
-    return load(None, {}, {**service, **sentinel, "sentinel.early": str(early).lower()})
+    fenced = dict(zip(("fence.mode", "failover.on_death", "failover.on_empty", "failover.delay"), fence, strict=True))
+    return load(None, {}, {**service, **sentinel, **fenced, "sentinel.early": str(early).lower()})
 
 
 class Agent(Server):
@@ -111,7 +114,7 @@ class Agent(Server):
         hosts = (
             () if self.world.discovers else tuple(str(self.world.sentinel_address(h.number)) for h in self.world.hosts)
         )
-        return configuration(self.mode, self._ttl, self.world.early, hosts)
+        return configuration(self.mode, self._ttl, self.world.early, hosts, self.world.fence.settings)
 
     def _ended(self, main: asyncio.Task[None]) -> None:
         if not main.cancelled() and main.exception():
@@ -167,7 +170,7 @@ class Agent(Server):
         decisions = sum(node.decisions for node in nodes)
         self._counted["decides"] = decisions - self._decisions
         for what, times in self._counted.items():
-            if times > PACE:
+            if times > (CLOSE_PACE if self.world.fence.mode == "on" else PACE):
                 self.world.judge.hurried(self.host, what)
         if loop.turns - self._turns > TURNS:
             self.world.judge.hurried(self.host, "turns round")

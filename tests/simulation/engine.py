@@ -8,7 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-Action = Callable[..., None]
+Action = Callable[..., Any]
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
 
 
 class Engine:

@@ -12,7 +12,9 @@ from consul_redis_agent.decide.group import SETTLED
 from consul_redis_agent.decide.sentinels import SENTINEL_LIFE
 
 from .agent import TIMEOUT, TTL
+from .authority import Authority
 from .consul import SERVERS, Key, told
+from .engine import Violation
 from .redis import CONVERT_AFTER
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ SETTLE = 3.0
 """Seconds after which an agent that was started, resumed or linked again is held to the bounds."""
 LOST = 0.3
 """Seconds within which a node that died, or that Sentinel has reconfigured, is out of DNS."""
-HUNG = 4.5
-"""The same for a node that only stopped answering: two timeouts and the pauses between."""
+HUNG = 3.5
+"""The same for a node that only stopped answering, after down-after: two timeouts and the pauses between."""
 BY_HAND = 1.5
 """The same for a role that was changed without closing connections: a poll."""
 GOSSIP = 11.0
@@ -55,15 +57,12 @@ Conditions = dict[object, tuple[float, str]]
 """What must not last, for how many seconds, and in words."""
 
 
-class Violation(AssertionError):
-    """A promise was broken."""
-
-
 class Judge:
     """Watches a world."""
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.authority = Authority(world)
         self.longest_two = 0.0
         """Seconds with two claims in DNS that could be told apart by somebody."""
         self._since: dict[object, float] = {}
@@ -136,6 +135,7 @@ class Judge:
             if failover and failover.elected and failover.selected is not None:
                 self._backed[failover.selected] = max(self._backed.get(failover.selected, 0.0), now)
         named = self.named()
+        self.authority.look(named)
         self._named.update(dict.fromkeys(self._naming, now))
         self._naming = {(h.number, h.sentinel.named) for h in world.hosts if h.sentinel.up}
         self._followed.update(dict.fromkeys(self._following, now))
@@ -171,11 +171,17 @@ class Judge:
             return
         name = self.world.name(host)
         if self._settled(host):
-            bound = HUNG if redis.paused else BY_HAND if redis.up and redis.on_disk != redis.master else LOST
+            bound = (
+                HUNG + self.world.down_after
+                if redis.paused
+                else BY_HAND
+                if redis.up and redis.on_disk != redis.master
+                else LOST
+            )
             conditions["stale", host, bound] = (bound, f"{name} is in DNS, is no master, and its agent can act")
         elif h.up and consul.answers and consul.linked:
             conditions["stale", host, "ttl"] = (
-                TTL + SETTLE + HUNG,
+                TTL + SETTLE + HUNG + self.world.down_after,
                 f"{name} is in DNS, is no master, and its TTL is over",
             )
         elif not (h.up and consul.answers) or not self.world.reach(host, SERVERS):

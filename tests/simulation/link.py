@@ -80,11 +80,14 @@ class Server:
         self.world.say(self.host, f"{self.what} dies")
         self.world.changed()
 
-    def close_all(self) -> None:
+    def close_all(self, but: Connection | None = None) -> None:
         """Close all connections, as a process does that dies; a host that is lost tells nobody."""
         connections, self.connections = self.connections, {}
         for connection in connections:
-            connection.close()
+            if connection is but:
+                self.connections[connection] = None
+            else:
+                connection.close()
 
     def answer(self, command: Sequence[str], connection: Connection) -> Any:
         """What Redis or a Sentinel says to one command."""
@@ -104,6 +107,8 @@ class Connection:
         self.link, self.server, self.process = link, server, process
         self.channels: set[str] = set()
         self.over = False
+        self.queued: list[Sequence[str]] | None = None
+        """What waits for EXEC."""
         self._lost = False
         self._due = 0.0
 
@@ -260,12 +265,14 @@ class Link:
             self._closed()
 
 
-async def accepts(address: Address) -> bool:
+async def accepts(address: Address) -> bool | None:
     """Stands in for :func:`consul_redis_agent.watch.redis_node.accepts`; the kernel accepts for a stopped process."""
     process = current()
     await asyncio.sleep(0.0005)
     server = process.world.server_at(address, process.host)
-    return server is not None and server.up and process.world.reach(process.host, server.host)
+    if server is None or not process.world.reach(process.host, server.host):
+        return None
+    return server.up
 
 
 async def outcome(answer: asyncio.Future[Any], seconds: float, late: type[Exception]) -> Any:

@@ -1,14 +1,16 @@
-"""Redis nodes and their Sentinels; see the package's assumptions 1 to 8."""
+"""Redis nodes and their Sentinels; see the package's assumptions 1 to 8, and 19 to 23."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from consul_redis_agent.decide.facts import Address, Role
 from consul_redis_agent.watch.sentinels import HELLO
 
+from .data import Data
 from .link import Connection, Server, refusal
 
 if TYPE_CHECKING:
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
 NAME = "mymaster"
 FORMER = 100
 """What is added to the host of a Sentinel that another one has replaced."""
-DOWN_AFTER = 1.0
 HELLO_PERIOD = 2.0
 CONVERT_AFTER = 4 * HELLO_PERIOD
-SLAVE_TOO_LONG = DOWN_AFTER + 20.0
+SLAVE_TOO_LONG = 20.0
 FAILOVER_TIMEOUT = 6.0
 TICK = 0.4
+TIMER = (0.05, 0.1)
+"""Seconds between two steps of a failover."""
 
 
 class Redis(Server):
@@ -36,7 +39,15 @@ class Redis(Server):
         self.master: int | None = None
         self.on_disk: int | None = None
         self.starts = 0
+        self.began = -60.0
         self.replication_id = f"repl-{host}"
+        self.data = Data(world, host)
+        self.closings = 0
+        """How often it has closed its connections."""
+        self._writes_wait = self._all_wait = -inf
+        """Until when (CLIENT PAUSE)."""
+        self._held: set[int] = set()
+        """The Sentinels whose connection has a hello in it that waits with the writes."""
 
     @property
     def run_id(self) -> str:
@@ -46,8 +57,54 @@ class Redis(Server):
     def role(self) -> Role:
         return Role.MASTER if self.master is None else Role.REPLICA
 
+    @property
+    def answers(self) -> bool:
+        return super().answers and self.world.engine.now >= self._all_wait
+
+    @property
+    def writes_wait(self) -> bool:
+        """Whether clients that write get no answer just now."""
+        return self.world.engine.now < max(self._writes_wait, self._all_wait)
+
+    def hears(self, sentinel: int) -> bool:
+        """Whether it answers this Sentinel, if that reaches it."""
+        return self.answers and not (self.writes_wait and sentinel in self._held)
+
+    def take(self, request: Callable[[], None]) -> None:
+        if self.up and (left := self._all_wait - self.world.engine.now) > 0:
+            self.world.engine.later(left, self.take, request)
+        else:
+            super().take(request)
+
+    def close_all(self, but: Connection | None = None) -> None:
+        self.closings += 1
+        super().close_all(but)
+
+    def published(self, sentinel: int, text: str) -> None:
+        """A Sentinel's hello."""
+        if self.writes_wait:
+            self._held.add(sentinel)
+        elif self.connections:
+            self.push(HELLO, ["message", HELLO, text])
+
     def answer(self, command: Sequence[str], connection: Connection) -> Any:
-        """INFO, SUBSCRIBE and CONFIG GET."""
+        """What our agent sends, alone or in a transaction."""
+        match command, connection.queued:
+            case ["MULTI"], None:
+                connection.queued = []
+            case ["EXEC"], [*queued]:
+                connection.queued = None
+                return [self._do(each, connection) for each in queued]
+            case ["DISCARD"], [*_]:
+                connection.queued = None
+            case _, [*queued]:
+                connection.queued = [*queued, command]
+                return "QUEUED"
+            case _:
+                return self._do(command, connection)
+        return "OK"
+
+    def _do(self, command: Sequence[str], connection: Connection) -> Any:
         match command:
             case ["INFO", *_]:
                 return self._info()
@@ -56,19 +113,50 @@ class Redis(Server):
                 return ["subscribe", channel, 1]
             case ["CONFIG", "GET", *_]:
                 return []
-        return refusal(f"unknown command {command[0]!r}")
+            case ["REPLICAOF", host, _]:
+                to = int(host.rpartition(".")[2]) - 1
+                self.world.judge.authority.turned(self.host, to)
+                self.follow(to, by_hand=True)
+            case ["CONFIG", "REWRITE"]:
+                self.on_disk = self.master
+            case ["CLIENT", "KILL", *_]:
+                self.close_all(connection)
+            case ["CLIENT", "PAUSE", milliseconds, kind]:
+                self._let_wait(int(milliseconds) / 1000, everything=kind == "ALL")
+            case ["CLIENT", "UNPAUSE"]:
+                self._writes_wait = self._all_wait = -inf
+                self.world.judge.authority.resumed(self.host)
+            case _:
+                return refusal(f"unknown command {command[0]!r}")
+        return "OK"
+
+    def _let_wait(self, seconds: float, *, everything: bool) -> None:
+        world = self.world
+        world.judge.authority.waits(self.host, seconds, everything=everything)
+        if not self.writes_wait:
+            self._held.clear()
+        until = world.engine.now + seconds
+        self._writes_wait = max(self._writes_wait, until)
+        if everything:
+            self._all_wait = until
+            world.engine.later(seconds + 1e-6, world.changed)
+        world.say(self.host, f"Redis lets {'everything' if everything else 'writes'} wait")
+        world.changed()
 
     def _info(self) -> str:
         lines = {"run_id": self.run_id, "tcp_port": "6379", "loading": str(int(self.loading)), "async_loading": "0"}
+        lines |= {"redis_version": "7.0.15", "uptime_in_seconds": str(int(self.world.engine.now - self.began))}
+        lines |= {"rdb_changes_since_last_save": "0"} | (
+            {"db0": f"keys={keys}"} if (keys := len(self.data.writes)) else {}
+        )
         if self.master is None:
             followers = sum(h.redis.up and h.redis.master == self.host for h in self.world.hosts)
-            lines |= {"role": "master", "connected_slaves": str(followers)}
+            lines |= {"role": "master", "connected_slaves": str(followers), "master_repl_offset": str(keys)}
         else:
-            address, master = self.world.address(self.master), self.world.hosts[self.master].redis
-            up = master.answers and self.world.reach(self.host, self.master)
+            address, up = self.world.address(self.master), self.data.linked
             lines |= {"role": "slave", "master_host": address.host, "master_port": str(address.port)}
             lines |= {"master_link_status": "up" if up else "down", "master_last_io_seconds_ago": "0" if up else "-1"}
-            lines |= {"master_sync_in_progress": "0"}
+            lines |= {"master_sync_in_progress": str(int(self.data.copying)), "slave_repl_offset": str(keys)}
         lines["master_replid"] = self.replication_id
         return "# Server\r\n" + "".join(f"{key}:{value}\r\n" for key, value in lines.items())
 
@@ -78,7 +166,9 @@ class Redis(Server):
             return
         if master is None and self.master is not None:
             self.replication_id = f"repl-{self.host}-{self.world.engine.now:.6f}"
-        self.master = master
+        if master != self.master:
+            self.master = master
+            self.data.begin()
         self.world.say(
             self.host, f"Redis {'follows ' + self.world.name(master) if master is not None else 'is master'}"
         )
@@ -93,7 +183,10 @@ class Redis(Server):
             return
         self.up, self.loading = True, loading > 0
         self.starts += 1
+        self.began = self.world.engine.now
+        self._writes_wait = self._all_wait = -inf
         self.master = self.on_disk
+        self.data.begin(empty=not self.world.persists)
         self.replication_id = f"repl-{self.host}-{self.starts}"
         self.world.say(self.host, f"Redis starts as {self.role}")
         self.world.engine.later(loading, self._loaded, self.starts)
@@ -147,6 +240,8 @@ class SentinelServer(Server):
         self._wrong_since: dict[int, tuple[object, float]] = {}
         self._last_hello = 0.0
         self._life = 0
+        self._named_since = -60.0
+        """When it last began to watch its master."""
         world.engine.later(0.0, self._tick, 0)
 
     @property
@@ -176,6 +271,9 @@ class SentinelServer(Server):
                 return [self._replica(host) for host in self.state.run_ids if host != self.state.master]
             case ["SENTINEL", "SENTINELS", _]:
                 return [self._peer(id_, host) for id_, host in self.state.peers.items()]
+            case ["SENTINEL", "FAILOVER", _]:
+                self.world.judge.authority.asked(connection.process.host, self.host)
+                return self.force_failover()
             case ["INFO", *_]:
                 return f"# Sentinel\r\nsentinel_masters:1\r\nsentinel_tilt:{int(self.tilt)}\r\n"
             case ["PSUBSCRIBE", channel]:
@@ -184,7 +282,8 @@ class SentinelServer(Server):
         return refusal(f"unknown command {command!r}")
 
     def _master(self) -> list[str]:
-        flags = "master" + ",s_down,o_down" * self.sees_down + ",failover_in_progress" * (self.failover is not None)
+        flags = "master" + ",s_down,o_down" * self.sees_down + ",disconnected" * self._is_cut
+        flags += ",failover_in_progress" * (self.failover is not None)
         run_id, state = self.state.run_ids.get(self.state.master, ""), self.state
         fields = {
             "config-epoch": state.config_epoch,
@@ -194,10 +293,11 @@ class SentinelServer(Server):
         fields |= {
             "num-slaves": len(state.run_ids.keys() - {state.master}),
             "failover-timeout": int(FAILOVER_TIMEOUT * 1000),
+            "role-reported-time": int((self.world.engine.now - self._named_since) * 1000),
         }
         return _flat(NAME, self.world.address(state.master), run_id, flags) + [
             str(text)
-            for pair in (fields | {"down-after-milliseconds": int(DOWN_AFTER * 1000)}).items()
+            for pair in (fields | {"down-after-milliseconds": int(self.world.down_after * 1000)}).items()
             for text in pair
         ]
 
@@ -205,11 +305,17 @@ class SentinelServer(Server):
         chosen = self.failover is not None and self.failover.selected == host
         away = not (self.world.hosts[host].redis.up and self.world.reach(self.host, host))
         flags, address = "slave" + ",s_down,disconnected" * away + ",promoted" * chosen, self.world.address(host)
-        return _flat(str(address), address, self.state.run_ids[host], flags)
+        data = self.world.hosts[host].redis.data
+        lost = 1 + int(min(self.world.engine.now - data.linked_at, 1e6) * 1000)
+        link = ["master-link-status", "ok", "master-link-down-time", "0", "slave-priority", "100"]
+        link[1:4:2] = ("ok", "0") if data.linked else ("err", str(lost))
+        return _flat(str(address), address, self.state.run_ids[host], flags) + link
 
     def _peer(self, id_: str, host: int) -> list[str]:
         ip, port = self.world.sentinel_address(host % FORMER)
-        return _flat(id_, Address(ip, 0 if host >= FORMER else port), id_, "sentinel")
+        there = host < FORMER and self.world.hosts[host].sentinel.answers and self.world.reach(self.host, host)
+        flags = "sentinel" + ",s_down,disconnected" * (not there)
+        return _flat(id_, Address(ip, 0 if host >= FORMER else port), id_, flags)
 
     def stop(self) -> None:
         if self.up:
@@ -225,6 +331,7 @@ class SentinelServer(Server):
             self.state.peers.clear()
             self._wrong_since.clear()
             self.failover = None
+            self._named_since = self.world.engine.now
             self.world.say(self.host, "Sentinel is reset")
             self.event("+reset-master", f"master {NAME} {self._where(self.state.master)}")
 
@@ -238,20 +345,29 @@ class SentinelServer(Server):
     def start(self) -> None:
         if not self.up and self.world.hosts[self.host].up:
             self.up, self.paused = True, False
-            self._last_ok = self.world.engine.now
+            self._last_ok = self._named_since = self.world.engine.now
             self._wrong_since.clear()
             self.world.say(self.host, "Sentinel starts")
             self._tick(self._life)
             self.world.changed()
 
-    def force_failover(self) -> None:
+    def force_failover(self) -> Any:
         """SENTINEL FAILOVER: takes the next epoch without an election; one that has not heard the last could share it."""
-        last = max(h.sentinel.state.epoch for h in self.world.hosts)
-        if self.answers and not self.tilt and self.failover is None and self.state.epoch == last:
-            self.state.epoch += 1
-            self.state.voted = self.state.epoch
-            self._begin(forced=True)
-            self._elected(self._life)
+        if self.failover:
+            return refusal("INPROG Failover already in progress")
+        if not self._able():
+            return refusal("NOGOODSLAVE No suitable replica to promote")
+        self.state.epoch += 1
+        self.state.voted = self.state.epoch
+        self._begin(forced=True)
+        self.world.engine.later(0.0, self._elected, self._life)
+        return "OK"
+
+    @property
+    def knows_the_last(self) -> bool:
+        """Whether a failover that it is asked for has an epoch of its own."""
+        idle = self.answers and not self.tilt and self.failover is None
+        return idle and self.state.epoch == max(h.sentinel.state.epoch for h in self.world.hosts)
 
     def _tick(self, life: int) -> None:
         if life != self._life:
@@ -270,7 +386,7 @@ class SentinelServer(Server):
         world, state, now = self.world, self.state, self.world.engine.now
         for host in world.hosts:
             node = host.redis
-            if not (node.answers and world.reach(self.host, host.number)):
+            if not (node.hears(self.host) and world.reach(self.host, host.number)):
                 self._wrong_since.pop(host.number, None)  # sentinelRedisInstanceNoDownFor
                 continue
             if host.number not in state.run_ids:
@@ -316,15 +432,28 @@ class SentinelServer(Server):
         return node.answers and self.world.reach(self.host, node.host) and node.role is Role.MASTER
 
     def _send_follow(self, host: int, master: int | None) -> None:
-        if self.world.reach(self.host, host):
-            self.world.hosts[host].redis.follow(master)
+        node = self.world.hosts[host].redis
+        if not self.world.reach(self.host, host):
+            return
+        if node.answers and not node.hears(self.host):
+            self.world.engine.later(0.1, self._send_follow, host, master)  # it is behind a hello that waits
+        else:
+            node.follow(master)
 
     @property
     def sees_down(self) -> bool:
         """+sdown of the master."""
         now = self.world.engine.now
         wrong, since = self._wrong_since.get(self.state.master, (None, 0.0))
-        return now - self._last_ok > DOWN_AFTER or (wrong == "replica" and now - since > SLAVE_TOO_LONG)
+        down_after = self.world.down_after
+        return now - self._last_ok > down_after or (wrong == "replica" and now - since > SLAVE_TOO_LONG + down_after)
+
+    @property
+    def _is_cut(self) -> bool:
+        """Whether its connection to the master is closed: by that, or by itself after half of down-after."""
+        master = self.world.hosts[self.state.master]
+        refuses = master.up and not master.redis.up and self.world.reach(self.host, master.number)
+        return refuses or self.world.engine.now - self._last_ok > self.world.down_after / 2
 
     def _others(self) -> list[SentinelServer]:
         return [
@@ -388,17 +517,7 @@ class SentinelServer(Server):
     def _select(self, life: int, failover: Failover) -> None:
         if life != self._life or self.failover is not failover:
             return
-        world = self.world
-        able = [
-            h.number
-            for h in world.hosts
-            if h.number in self.state.run_ids
-            and h.number != self.state.master
-            and h.redis.answers
-            and h.redis.role is Role.REPLICA
-            and not h.redis.loading
-            and world.reach(self.host, h.number)
-        ]
+        world, able = self.world, self._able()
         if not able or self.paused:
             self.failover = None
             self.event("-failover-abort-no-good-slave", f"master {NAME} {self._where(self.state.master)}")
@@ -408,7 +527,20 @@ class SentinelServer(Server):
         world.say(self.host, f"Sentinel selects {world.name(failover.selected)}")
         where = self._where(failover.selected)
         self.event("+selected-slave", f"slave x {where} @ {NAME} {self._where(self.state.master)}")
-        world.engine.later(world.engine.rng.uniform(0.005, 0.08), self._promote, life, failover)
+        world.engine.later(world.engine.rng.uniform(*TIMER), self._promote, life, failover)
+
+    def _able(self) -> list[int]:
+        """Whom it could promote."""
+        return [
+            h.number
+            for h in self.world.hosts
+            if h.number in self.state.run_ids
+            and h.number != self.state.master
+            and h.redis.answers
+            and h.redis.role is Role.REPLICA
+            and not h.redis.loading
+            and self.world.reach(self.host, h.number)
+        ]
 
     def _promote(self, life: int, failover: Failover) -> None:
         if life == self._life and self.failover is failover and failover.selected is not None:
@@ -440,7 +572,7 @@ class SentinelServer(Server):
             self._switched(old)
 
     def _switched(self, old: int) -> None:
-        self._last_ok = self.world.engine.now
+        self._last_ok = self._named_since = self.world.engine.now
         self._wrong_since.clear()
         self.event("+switch-master", f"{NAME} {self._where(old)} {self._where(self.state.master)}")
         self.world.changed()
@@ -452,10 +584,10 @@ class SentinelServer(Server):
         for host in self.world.hosts:
             if host.number != self.host and self._heard_by(host.number):
                 engine.later(engine.delay(), host.sentinel.hear, self.id, self.host, *news)
-            if host.redis.answers and host.redis.connections and self.world.reach(self.host, host.number):
+            if host.redis.answers and self.world.reach(self.host, host.number):
                 ip, port = self.world.sentinel_address(self.host)
                 text = f"{ip},{port},{self.id},{news[0]},{NAME},{self._where(news[2]).replace(' ', ',')},{news[1]}"
-                host.redis.push(HELLO, ["message", HELLO, text])
+                host.redis.published(self.host, text)
 
     def _heard_by(self, host: int) -> bool:
         """Directly, or over a Redis node that both reach."""

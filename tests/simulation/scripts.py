@@ -13,7 +13,7 @@ def two_failovers(world: World) -> None:
     later, hosts = world.engine.later, world.hosts
     later(START, hosts[0].redis.stop)
     later(START + 12, hosts[0].redis.start)
-    later(START + 25, hosts[1].sentinel.force_failover)
+    later(START + 25, world.plan, hosts[1].sentinel)
 
 
 def rejoins(world: World) -> None:
@@ -47,7 +47,7 @@ def _lose_the_holder(world: World, but: Host) -> None:
 def aborted(world: World) -> None:
     """A planned failover whose choice hangs right after its promotion, for so long that the leader gives it up."""
     rng, engine = world.engine.rng, world.engine
-    engine.later(START, world.hosts[0].sentinel.force_failover)
+    engine.later(START, world.plan, world.hosts[0].sentinel)
 
     def hang() -> None:
         for host in world.hosts[1:]:
@@ -95,7 +95,7 @@ def when_promoted(then: Callable[[World, Host], None]) -> Callable[[World], None
             else:
                 world.engine.later(0.001, look)
 
-        world.engine.later(START, chosen.sentinel.force_failover)
+        world.engine.later(START, world.plan, chosen.sentinel)
         world.engine.later(START, look)
 
     return script

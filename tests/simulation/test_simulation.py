@@ -31,7 +31,7 @@ from consul_redis_agent.watch.catalog import SELDOM, CatalogWatch
 from consul_redis_agent.watch.lookout import Lookout
 
 from .agent import Agent, in_process
-from .judge import Violation
+from .engine import Violation
 from .link import Link, current
 from .scripts import SCRIPTS, two_failovers
 from .world import World

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,11 +24,13 @@ from consul_redis_agent.publish import writer
 from consul_redis_agent.publish.entries import Mode
 from consul_redis_agent.watch import lookout, redis_node
 
+from .acts import ACTS
 from .agent import Agent
 from .api import ConsulAPI
+from .application import Application
 from .consul import SERVERS, LocalAgent, Servers
-from .engine import Engine
-from .judge import Judge, Violation
+from .engine import Engine, Violation
+from .judge import Judge
 from .link import Link, NoLock, Server, accepts, at_once, current, started
 from .loop import Planned
 from .redis import Redis, SentinelServer
@@ -37,6 +40,28 @@ PAUSE = 2.0
 """Seconds between two things that go wrong by chance."""
 HEALING = 30.0
 QUIET = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fencing:
+    """What the operator allows."""
+
+    mode: str = "on"
+    on_death: bool = False
+    on_empty: bool = False
+    delay: float = 0.0
+
+    @classmethod
+    def by_chance(cls, rng: random.Random) -> Fencing:
+        """One in every four seeds off, one that watches; the others on, each half of them with what else there is."""
+        mode, delay = rng.choice(["off", "watch", "on", "on"]), round(rng.random(), 1)
+        return cls(mode, mode == "on" and rng.random() < 0.5, mode == "on" and rng.random() < 0.5, delay)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """As the configuration has them."""
+        asks = ("ask" if each else "off" for each in (self.on_death, self.on_empty))
+        return (self.mode, *asks, f"{self.delay:g}s")
 
 
 @dataclass(slots=True)
@@ -93,12 +118,23 @@ class World:
         self.early = self.engine.rng.random() < 0.8
         self.discovers = self.engine.rng.random() < 0.3
         """Whether the agents have no configuration, and find Sentinels and master name by hellos."""
+        self.fence = Fencing.by_chance(self.engine.rng)
+        self.persists = not self.fence.on_empty or self.engine.rng.random() < 0.3
+        """Whether a node that starts again has its data."""
+        self.copies = 0
+        """Of whole data sets."""
         for i in range(count):
             made = Host(i, Redis(self, i), SentinelServer(self, i), LocalAgent(self, i), Agent(self, i, mode))
             if i:
                 made.redis.master = made.redis.on_disk = 0
             self.hosts.append(made)
+        self.application = Application(self)
         self.engine.after_each = self._look
+
+    @property
+    def down_after(self) -> float:
+        """Seconds until Sentinel holds a node for down: nobody is asked for anything below five."""
+        return 5.0 if self.fence.on_death or self.fence.on_empty else 1.0
 
     # Who is who
 
@@ -222,6 +258,11 @@ class World:
             self.engine.later(rng.uniform(0.0, 2.0), part.start)
         self.engine.later(2.0, self._gossip)
 
+    def plan(self, sentinel: SentinelServer) -> None:
+        """SENTINEL FAILOVER, where no other one is near: two of them could share an epoch."""
+        if sentinel.knows_the_last:
+            sentinel.force_failover()
+
     def hand_over(self, old: Host, new: Host) -> None:
         """The FAILOVER command."""
         if not (old.redis.answers and new.redis.answers and self.reach(old.number, new.number)):
@@ -276,7 +317,7 @@ class World:
                 self.say(host.number, "Sentinel is in TILT")
             case 17 | 18:
                 if not any(h.sentinel.failover or h.sentinel.sees_down for h in self.hosts):
-                    host.sentinel.force_failover()
+                    self.plan(host.sentinel)
             case 19:
                 if host.redis.master is not None:
                     host.redis.follow(None, by_hand=True)
@@ -328,19 +369,29 @@ class World:
                 self.engine.run(end)
                 self.steps_in_trouble = self.steps
                 self.engine.later(0.0, self._heal)
-                self.engine.run(end + HEALING - 1.0)
+                healed = end + HEALING + 2 * self.down_after
+                self.engine.run(healed - 1.0)
                 for host in self.hosts:
                     host.consul.compare()  # else it may do so at any time
-                self.engine.run(end + HEALING)
+                self.engine.run(healed)
                 self.writes_before_quiet, self.promotions_before_quiet = self.servers.writes, self.promotions
-                self.engine.run(end + HEALING + QUIET)
+                self.engine.run(healed + QUIET)
                 self.judge.at_the_end()
+                if not (self.unsettled or self._script):
+                    self._last_acts()
             except Violation as violation:
                 raise Violation(f"{violation}\n{self.history()}") from None
             finally:
                 for host in self.hosts:
                     host.agent.loop.kill()
         return self
+
+    def _last_acts(self) -> None:
+        """What the application is promised where nothing else goes wrong."""
+        self.loss = 0.0
+        for act in ACTS:
+            act(self)
+            self.judge.at_the_end()
 
     def history(self, last: int = 45) -> str:
         """Who did what when."""
