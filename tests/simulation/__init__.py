@@ -16,8 +16,8 @@ Redis and Sentinel (``redis.py``)
  2. A node that starts has a new run id and the role that is on its disk
     (``test_a_killed_master_fails_over_and_returns_as_a_replica``).
  3. A Sentinel votes once an epoch (``sentinelVoteLeader``), and a leader has a majority of all Sentinels
-    (``sentinelGetLeader``); ``SENTINEL FAILOVER`` takes the next epoch without asking (``SRI_FORCE_FAILOVER``), so it is
-    not given here while another failover is near: two of them could share an epoch.
+    (``sentinelGetLeader``); ``SENTINEL FAILOVER`` takes the next epoch without asking (``SRI_FORCE_FAILOVER``), so no
+    operator gives it here while another failover is near: two of them could share an epoch. Our agents ask when they like.
  4. Epochs, votes, and the master's address survive a Sentinel's restart (``sentinelFlushConfig``); a failover does not,
     but a node that was seen promoted is on disk as the master (``rewriteConfigSentinelOption``). In TILT a Sentinel
     hears, tells and votes, but acts on nothing (``sentinelHandleRedisInstance``).
@@ -66,4 +66,16 @@ The agent (``agent.py``, ``loop.py``, ``link.py``, ``api.py``)
     of ours or the kernel's (7 s). What was sent arrives in order. Redis, Sentinel and Consul take what they find in their
     sockets when they go on after a stop. DNS, TLS, logins and the wire format are not modelled, nor are the pages for
     people and programs.
+
+Writes, and the fence (``data.py``, ``application.py``, ``redis.py``; judged by ``authority.py``, and ``acts.py`` in the end)
+
+19. A write is acknowledged at once, and is at the replicas some milliseconds later. A replica whose writes begin its master's
+    goes on from there (PSYNC); any other copies everything, which takes 0.3 s at least, and holds what it had till then.
+20. A replica tries to reach its master once a second. Where nothing is kept on disk, a node that starts holds nothing.
+21. A selection leads to the promotion 50 to 100 ms later: a Sentinel takes one step of a failover in each turn of its timer
+    (``sentinelFailoverStateMachine``).
+22. The application reaches everybody. It keeps its connection until that is closed, its node says that it is a replica, or
+    nothing has come for a second; then DNS gives it the next one.
+23. CLIENT PAUSE WRITE holds writers, and each Sentinel whose next hello is due: what that sends then waits behind it. ALL holds
+    everybody. A transaction is one step (``publish/fence.py``). Down-after is 5 s where agents may ask for failovers, else 1 s.
 """

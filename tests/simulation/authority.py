@@ -31,7 +31,7 @@ class Authority:
         self._named: dict[int, float] = {}
         """When a majority last named each node."""
         self._selected: dict[tuple[int, int], float] = {}
-        """When each Sentinel last was the leader that promotes each node."""
+        """When each host last reached a leader that promotes each node."""
         self._master: dict[int, float] = {}
         """When each node last said master."""
         self._waits: dict[int, tuple[float, float]] = {}
@@ -49,12 +49,12 @@ class Authority:
                 self._master[host.number] = now
             failover = host.sentinel.failover
             if failover and failover.elected and failover.selected is not None and host.sentinel.answers:
-                self._selected[host.number, failover.selected] = now
+                near = [h.number for h in self.world.hosts if self.world.reach(h.number, host.number)]
+                self._selected.update(dict.fromkeys(((h, failover.selected) for h in near), now))
 
-    def _selected_lately(self, host: int, *, but: bool = False) -> bool:
-        """Whether an elected leader has promoted this node lately, or ``but`` this one any other."""
-        now = self.world.engine.now
-        return any((to == host) is not but and now - at <= FELL for (_, to), at in self._selected.items())
+    def _told(self, host: int, to: int) -> bool:
+        """Whether an elected leader that promotes that node can have said so lately."""
+        return self.world.engine.now - self._selected.get((host, to), -inf) <= FELL
 
     @property
     def _true(self) -> int | None:
@@ -75,7 +75,7 @@ class Authority:
             raise Violation(f"{name}and an elected leader promotes it")
         if now - self._master.get(to, -inf) > TURNED:
             raise Violation(f"{name}which does not say that it is a master")
-        if now - self._named.get(to, -inf) > SENTINEL_LIFE and not self._selected_lately(to):
+        if now - self._named.get(to, -inf) > SENTINEL_LIFE and not self._told(host, to):
             raise Violation(f"{name}for which neither a majority nor a leader stands")
 
     def waits(self, host: int, seconds: float, *, everything: bool) -> None:
@@ -86,7 +86,7 @@ class Authority:
         began, until = (began if until >= now else now), max(until, now + seconds)
         self._waits[host] = began, until
         name = f"the clients of {world.name(host)} "
-        if not everything and not self._selected_lately(host, but=True):
+        if not everything and not any(self._told(host, h.number) for h in world.hosts if h.number != host):
             raise Violation(f"{name}wait, and nobody has selected another node")
         if until - began > PAUSE_WRITES + LATE + PAUSE_ALL * everything:
             raise Violation(f"{name}wait for {until - began:.2f} s")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import wraps
 
-from .world import START, Host, World
+from .consul import SERVERS
+from .world import START, Fencing, Host, World
 
 
 def two_failovers(world: World) -> None:
@@ -158,6 +159,89 @@ def a_defect_of_ours(world: World) -> None:
     world.engine.later(START, world.defects.add, 0)
 
 
+# The fence, and failovers that agents ask for
+
+
+def _promote_second(world: World, leader: int) -> None:
+    """A planned failover from the first node to the second one."""
+    third = world.hosts[2].redis
+    third.loading = True  # so that it is not selected
+    world.plan(world.hosts[leader].sentinel)
+    _when(world, lambda: world.hosts[1].redis.master is None, lambda: setattr(third, "loading", False))
+
+
+def _when(world: World, is_so: Callable[[], bool], then: Callable[[], object] = lambda: None) -> None:
+    if is_so():
+        then()
+    else:
+        world.engine.later(0.001, _when, world, is_so, then)
+
+
+def given_up(world: World) -> None:
+    """The leader's choice hangs before it is promoted: the failover ends, and the master's writes have waited once."""
+    world.fence = Fencing()
+    world.engine.later(START, world.plan, world.hosts[0].sentinel)
+
+    def hang() -> bool:
+        failover = world.hosts[0].sentinel.failover
+        if failover is None or failover.selected is None:
+            return False
+        node = world.hosts[failover.selected].redis
+        node.pause()
+        world.engine.later(15.0, node.resume)
+        return True
+
+    world.engine.later(START, _when, world, hang)
+
+
+def claimed_out_of_reach(world: World) -> None:
+    """A leader promotes the node beside it while the old master reaches neither: that hears of it from Consul alone."""
+    world.fence, world.early = Fencing(), True
+    world.engine.later(START, world.cut, [(0, 1), (1, 2)], 20.0)
+    world.engine.later(START + 1, _promote_second, world, 1)
+
+
+def moves_there_and_back(world: World) -> None:
+    """The first node is the master again while its Consul agent, cut off, still shows the claim of the second one."""
+    world.fence, world.streams = Fencing(), True
+    world.engine.later(START, _promote_second, world, 2)
+    world.engine.later(START + 4, world.cut, [(0, SERVERS)], 25.0)
+
+    def back() -> None:
+        world.hosts[2].redis.loading = True
+        world.plan(world.hosts[2].sentinel)
+        world.engine.later(3.0, setattr, world.hosts[2].redis, "loading", False)
+
+    world.engine.later(START + 12, back)
+
+
+def leader_falls_out_of_reach(world: World) -> None:
+    """The old master does not reach the promoted node before the leader is dead, of which the others have heard nothing."""
+    world.fence = Fencing()
+    chosen, leader = world.hosts[1].redis, world.hosts[2].sentinel
+    world.engine.later(START, world.cut, [(0, 1)], 4.0)
+    world.engine.later(START, _promote_second, world, 2)
+    world.engine.later(START, _when, world, lambda: chosen.master is None, leader.stop)
+    world.engine.later(START + 20, leader.start)
+
+
+def dies(world: World) -> None:
+    """The master's process is gone, and its agent may ask for another one."""
+    world.fence = Fencing(on_death=True)
+    world.engine.later(START + 5, world.hosts[0].redis.stop)
+
+
+def promoted_unseen(world: World) -> None:
+    """The promoted node's agent starts right after the promotion, and the old master's is away: it says master still."""
+    world.fence, world.discovers = Fencing(), False
+    old, chosen = world.hosts[0].agent, world.hosts[1]
+    for agent in (old, chosen.agent):
+        world.engine.later(START, agent.stop)
+    world.engine.later(START + 0.01, _promote_second, world, 2)
+    world.engine.later(START, _when, world, lambda: chosen.redis.master is None, chosen.agent.start)
+    world.engine.later(START + 8, old.start)
+
+
 SCRIPTS: Mapping[str, Callable[[World], None]] = {
     script.__name__: script
     for script in (
@@ -175,5 +259,11 @@ SCRIPTS: Mapping[str, Callable[[World], None]] = {
         cut_from_all_on_a_consul_that_streams,
         sentinels_wiped,
         a_defect_of_ours,
+        given_up,
+        claimed_out_of_reach,
+        moves_there_and_back,
+        leader_falls_out_of_reach,
+        dies,
+        promoted_unseen,
     )
 }

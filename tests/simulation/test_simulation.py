@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ import pytest
 from consul_redis_agent import agent as process
 from consul_redis_agent import clock, node
 from consul_redis_agent.consul import form
-from consul_redis_agent.decide import backing, members, rules, view
+from consul_redis_agent.decide import backing, fence, members, rules, view
 from consul_redis_agent.decide.claim import Claim, Early
 from consul_redis_agent.decide.decision import Policy
-from consul_redis_agent.decide.facts import Selection
+from consul_redis_agent.decide.facts import Selection, Sentinel
 from consul_redis_agent.publish import entries, steps, writer
 from consul_redis_agent.publish.entries import Mode
 from consul_redis_agent.watch import sentinels
@@ -210,6 +211,45 @@ async def _forgets(name: str, work: Callable[[], Awaitable[None]], ended: Callab
     await asyncio.Event().wait()
 
 
+def _by_claims(patch: pytest.MonkeyPatch, *, stale: bool) -> None:
+    """Follows whoever claims in Consul with a newer epoch, or ``stale`` with any, and asks nobody."""
+
+    def successor(self: fence._Case) -> fence.Successor | None:
+        rival = self.view.newest
+        old = stale and self.now - self.view.node.master_since > 1.0
+        if rival is None or not (old or rival.claim.epoch > self.own_epoch):
+            return None
+        return fence.Successor(rival.entry.address, rival.claim.run_id, "it claims")
+
+    patch.setattr(fence._Case, "successor", property(successor))
+    patch.setattr(fence._Case, "_says_master", lambda self, _: self.now)
+
+
+def _by_a_leader_that_fell(patch: pytest.MonkeyPatch) -> None:
+    """Remembers what a leader has said last."""
+    real = fence._Case.selecting
+    said: dict[int, Sentinel] = {}
+
+    def selecting(self: fence._Case) -> Sentinel | None:
+        if found := real.fget(self):  # type: ignore[attr-defined]
+            said[current().host] = found
+        return said.get(current().host)
+
+    patch.setattr(fence, "MOMENT", 1000.0)
+    patch.setattr(fence._Case, "selecting", property(selecting))
+
+
+def _forgets_order(name: str, patch: pytest.MonkeyPatch) -> None:
+    """Gives an order, and does not remember it."""
+    real = getattr(fence._Case, name)
+
+    def order(self: fence._Case, waits: fence.Ordered, *of: Any) -> fence.Ordered:
+        ordered: fence.Ordered = real(self, waits, *of)
+        return replace(ordered, memory=waits.memory)
+
+    patch.setattr(fence._Case, name, order)
+
+
 _NO_TERM = _set(*((module, "EARLY_TERM", 1000.0) for module in (rules, backing, view, entries)))
 _NO_LOOK = _set((clock, "STOPPED", 10_000.0), (writer, "DECISION_LIFE", 10_000.0))
 _LEASE = _set((node, "Policy", lambda **settings: Policy(**settings | {"ttl": 10_000.0})))
@@ -231,6 +271,12 @@ MUTATIONS: Mapping[str, tuple[Mutation, str]] = {
     "what was read of a check is written back": (_set((form, "KEPT", (*form.KEPT, "Interval"))), "rejoins"),
     "who takes another Sentinel's place is one more": (_nobody_leaves, "sentinels_wiped"),
     "a supervisor forgets": (_set((process, "supervised", _forgets)), "a_defect_of_ours"),
+    "demotes the true master: on a claim alone": (partial(_by_claims, stale=False), "claimed_out_of_reach"),
+    "demotes the true master: on a stale catalog": (partial(_by_claims, stale=True), "moves_there_and_back"),
+    "demotes the true master: its leader fell": (_by_a_leader_that_fell, "leader_falls_out_of_reach"),
+    "asks twice": (partial(_forgets_order, "_asks"), "dies"),
+    "renews the pause": (partial(_forgets_order, "_pause_first"), "given_up"),
+    "nothing guards a node that may be new": (_set((fence, "UNTURNED", -1.0)), "promoted_unseen"),
     "a wait in the loop has no deadline": (_set((Link, "bounded", False)), "minority"),
 }
 
