@@ -108,8 +108,12 @@ class _Case:
 
     @property
     def own_epoch(self) -> int:
-        """The epoch by which the node has authority now."""
-        return self.backed.epoch if self.backed and self.backed.by in HAS_AUTHORITY else NO_EPOCH
+        """The epoch by which the node has authority now: also a leader's who promotes it, where DNS waits for a majority."""
+        backed = self.backed.epoch if self.backed and self.backed.by in HAS_AUTHORITY else NO_EPOCH
+        mine = self.view.node.run_id
+        return max(
+            [backed, *(s.selection.epoch for s in self.view.fresh if s.selection and s.selection.run_id == mine)]
+        )
 
     @property
     def selecting(self) -> Sentinel | None:
