@@ -39,6 +39,8 @@ class Listed:
             return "its priority is 0, so Sentinel never chooses it"
         if self.flags & {"s_down", "o_down", "disconnected"} or self.pinged > PING_LIMIT:
             return "Sentinel does not reach it"
+        if not self.run_id:
+            return "Sentinel has not asked it yet"
         return "" if self.linked else "its link to the master is down"
 
 
@@ -170,7 +172,7 @@ def plan(seen: Situation) -> Plan:
         tuple(findings),
         found.master_name,
         master,
-        found.master_run_id,
+        _run_id(seen, master) if master else "",
         asked,
         coordinated,
         choices,
@@ -283,7 +285,8 @@ def _master(seen: Situation, master: Address, *, coordinated: bool) -> Iterator[
     if node.role is not Role.MASTER or node.loading:
         what = "is still loading its data" if node.loading else f"says that it is a replica of {node.follows}"
         yield Finding(Level.FAIL, topic, what, "wait until Sentinel and the node agree")
-    if seen.found.master_run_id and node.run_id != seen.found.master_run_id:
+    known = {s.run_ids[master] for s in seen.found.voters if master in s.run_ids}
+    if known and known != {node.run_id}:
         what = "was restarted: Sentinel knows it by another run id"
         yield Finding(Level.FAIL, topic, what, "wait 10 s, until Sentinel has looked again")
     if coordinated:
@@ -307,13 +310,20 @@ def _master(seen: Situation, master: Address, *, coordinated: bool) -> Iterator[
         yield Finding(Level.FAIL, topic, what, f"redis-cli -h {master.host} -p {master.port} CONFIG SET masterauth …")
 
 
+def _run_id(seen: Situation, address: Address) -> str:
+    """As the node itself says; a Sentinel may not have asked it since the last failover."""
+    node = seen.nodes.get(address, NodeSaid()).node
+    return node.run_id if node else ""
+
+
 def _choices(seen: Situation, said: SentinelSaid) -> tuple[Choice, ...]:
     master = seen.nodes.get(seen.found.master, NodeSaid()) if seen.found.master else NodeSaid()
     choices = []
     for listed in sorted(said.replicas, key=lambda one: one.address):
-        node = seen.nodes.get(listed.address, NodeSaid())
-        lag = max(0, master.offset - node.offset) if master.node and node.node else None
-        choices.append(Choice(listed.address, listed.run_id, listed.priority, lag, listed.why_not))
+        said_itself = seen.nodes.get(listed.address, NodeSaid())
+        lag = max(0, master.offset - said_itself.offset) if master.node and said_itself.node else None
+        run_id = _run_id(seen, listed.address) or listed.run_id
+        choices.append(Choice(listed.address, run_id, listed.priority, lag, listed.why_not))
     return tuple(choices)
 
 
@@ -363,7 +373,7 @@ def _consul(seen: Situation, choices: tuple[Choice, ...]) -> Iterator[Finding]:
         yield Finding(Level.FAIL, "consul", seen.entries, "start the Consul agent, or correct consul.url")
         return
     nodes = {seen.found.master, *(choice.address for choice in choices if choice.open)}
-    runs = {seen.found.master_run_id, *(choice.run_id for choice in choices if choice.open)} - {""}
+    runs = {_run_id(seen, node) for node in nodes if node} - {""}
     for entry in seen.entries:
         if entry.maintenance and (seen.node_of(entry.address) in nodes or entry.run_id in runs):
             what = f"{entry.id} on {entry.node} ({entry.address}) is in maintenance: DNS would leave the node out"
