@@ -173,7 +173,7 @@ class Move:
 
     async def _prove(self, ends: float) -> bool:
         """Whether the node that was chosen says that it is master, and who chose it, or a majority, says so still."""
-        while await self._watch.until(self._promoted, ends - clock()):
+        while clock() < ends and await self._watch.until(self._promoted, ends - clock()):
             proof = "majority" if self._followed() else "leader" if await self._stands() else ""
             if proof and clock() < ends:
                 self.outcome.proof = proof
