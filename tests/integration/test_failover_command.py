@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -163,6 +164,27 @@ def test_a_move_loses_no_write_and_copies_nothing(settled: Fleet) -> None:
     kept = {int(number) for number in new.ask("LRANGE", KEY, "0", "-1")}
     assert [number for number in writer.acknowledged if number not in kept] == []
     assert full_copies(settled) == copies
+
+
+def test_a_stop_after_sentinel_was_asked_leaves_no_second_master(settled: Fleet) -> None:
+    """SIGTERM while the failover is under way: said, exit 143, and the old master is a replica by then."""
+    old = settled.wait_for_master()
+    argv = [sys.executable, "-m", "consul_redis_agent", "failover", "--config", str(config_of(settled))]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
+        try:
+            until(
+                lambda: any("failover_in_progress" in s.master()["flags"] for s in settled.sentinels),
+                within=30,
+                what="Sentinel was asked",
+            )
+            command.terminate()
+            _, said = command.communicate(timeout=30 * SCALE)
+        finally:
+            command.kill()
+    assert command.returncode == 128 + signal.SIGTERM
+    assert said.startswith("interrupted after Sentinel was asked")
+    assert old.role() == "slave"
+    settled.wait_for_master(other_than=old)
 
 
 def test_no_move_where_sentinel_could_choose_no_replica(settled: Fleet) -> None:
