@@ -6,6 +6,7 @@ check_entries.py   what it says of the entries in Consul   pure
 belonging.py   whose they are                              pure
 failover_look.py      what failover looks at first
 failover_plan.py      what that means: what stands against it      pure
+failover_dns.py       DNS, asked without pause
 failover_watch.py     DNS, nodes and Sentinels during the move
 failover_move.py      the move
 failover_outcome.py   how it went, and the exit code               pure

@@ -10,8 +10,8 @@ from typing import Self
 
 from consul_redis_agent.clock import cancelling, clock, set_within
 from consul_redis_agent.commands.demo.witness import Timeline
+from consul_redis_agent.commands.failover_dns import Asker
 from consul_redis_agent.commands.failover_look import offset
-from consul_redis_agent.commands.lookup import DnsError, srv
 from consul_redis_agent.decide.facts import Address, Node, Role, Sentinel
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.link import Link
@@ -25,7 +25,7 @@ DNS_TIMEOUT = 0.25
 NODE_EVERY = 0.004
 """Seconds between an answer of a Redis node and the next question."""
 AGAIN = 0.005
-"""Seconds until a node is asked again that did not answer."""
+"""Seconds until a node, or DNS, is asked again that did not answer."""
 ATTEND_EVERY = 0.5
 """Seconds between two requests to look at a Sentinel often; each look-up is also made at once after an event."""
 
@@ -134,29 +134,32 @@ class Watch:
 
     async def _watch_dns(self) -> None:
         before = 0.0
-        while True:
-            asked = clock()
-            try:
-                answers = await srv(self._name, self._server, DNS_TIMEOUT)
-            except DnsError:
-                self.dns.note(asked, None)
-            else:
+        asker = Asker(self._name, self._server, DNS_TIMEOUT)
+        try:
+            while True:
+                asked = clock()
+                named = await asker.ask()
+                if cancelling():
+                    raise asyncio.CancelledError  # on Python 3.11, what dnspython awaits may swallow it
                 now = clock()
-                self.dns.note(now, frozenset(self._aliases.get(a.address, a.address) for a in answers))
-                self.answers += 1
-                self.resolution = max(self.resolution, now - before if before else 0.0)
-                before = now
-            if cancelling():
-                raise asyncio.CancelledError  # on Python 3.11, what dnspython awaits may swallow it
-            self._news.set()
-            await asyncio.sleep(DNS_EVERY)
+                if named is None:
+                    self.dns.note(asked, None)
+                else:
+                    self.dns.note(now, frozenset(self._aliases.get(address, address) for address in named))
+                    self.answers += 1
+                    self.resolution = max(self.resolution, now - before if before else 0.0)
+                    before = now
+                self._news.set()
+                await asyncio.sleep(DNS_EVERY if named is not None else AGAIN)
+        finally:
+            asker.close()
 
     async def _watch_node(self, address: Address) -> None:
         link = self._links[address]
         try:
             while True:
                 try:
-                    look = await _ask(link)
+                    look = await _ask(link, self.nodes[address])
                 except Unanswered:
                     look = None
                 self.nodes[address] = look
@@ -177,8 +180,17 @@ class Watch:
             await asyncio.sleep(ATTEND_EVERY)
 
 
-async def _ask(link: Link) -> Look:
-    """What the node says of itself. Raises Unanswered."""
+async def _ask(link: Link, before: Look | None) -> Look:
+    """What the node says of itself. Raises Unanswered.
+
+    A replica is asked for its replication alone: which life of a node it is counts where it says master.
+    """
+    if before and before.node.role is Role.REPLICA:
+        began = clock()
+        (replication,) = await link.ask(("INFO", "replication"))
+        info = parse_info(replication)
+        if info.get("role") != Role.MASTER:
+            return Look(node({"run_id": before.node.run_id, **info}, began), offset(info))
     began = clock()
     server, replication = await link.ask(("INFO", "server"), ("INFO", "replication"))
     for answer in (server, replication):
