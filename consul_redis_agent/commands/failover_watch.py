@@ -20,8 +20,8 @@ from consul_redis_agent.watch.sentinels import SentinelWatch
 
 DNS_EVERY = 0.003
 """Seconds between an answer of DNS and the next question."""
-DNS_TIMEOUT = 0.25
-"""Seconds after which a question counts as unanswered."""
+DNS_TIMEOUT = 1.0
+"""Seconds after which a question counts as unanswered; a busy server is late, and not silent."""
 NODE_EVERY = 0.004
 """Seconds between an answer of a Redis node and the next question."""
 AGAIN = 0.005
