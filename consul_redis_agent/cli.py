@@ -71,7 +71,8 @@ its clients are sent away. (Valkey 9 does all this by itself and is asked to: CO
 It ends when all Sentinels, both nodes and DNS agree: then the old host may be switched off.
 
 It may be run on any host of the group. The exit code is 0 only if DNS never named two
-masters, nor none, and the proof came while the writes waited; with --dry-run, if it can work."""
+masters, nor none, and the proof came, and the old master was turned, while the writes waited;
+with --dry-run, if it can work."""
 
 DEREGISTER_EPILOG = """\
 Only entries that consul-redis-agent made for the configured Redis nodes at this host's

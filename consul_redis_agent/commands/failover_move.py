@@ -166,7 +166,7 @@ class Move:
         proved = await self._prove(ends)
         self.outcome.proof_in_time = proved
         if proved and self.outcome.new and not self._plan.coordinated:
-            await self._turn(self.outcome.new)
+            self.outcome.turned_in_time = await self._turn(self.outcome.new)
         if self._paused_until:
             self._held_until(self._paused_until)
         await self._finish()
@@ -206,31 +206,38 @@ class Move:
 
     # The old master
 
-    async def _turn(self, new: Address) -> None:
-        """Make it a replica, unless it is one already, once DNS names the new master, or has had its time."""
+    async def _turn(self, new: Address) -> bool:
+        """Make it a replica, unless it is one already, once DNS names the new master, or has had its time.
+
+        Returns whether it took no writes any more when the pause was over.
+        """
         left = min(DNS_FIRST, self._paused_until - IN_HAND - clock())
         await self._watch.until(lambda: self._note() or self._watch.names(new) or self._follows(new), left)
         if self._follows(new):
             await self._release()  # the agent beside it was quicker
-            return
+            return True
         try:
-            server, replication = await self._master.ask(("INFO", "server"), ("INFO", "replication"))
-            if parse_info(server).get("run_id") != self._plan.run_id or clock() > self._paused_until - IN_HAND / 2:
-                return
-            if parse_info(replication).get("role") != "master":
-                await self._release()
-                return
-            answers = await self._master.ask(*fence.turn(new, pauses=True))
+            if clock() < self._paused_until - IN_HAND / 2 and await self._send_turn(new):
+                return True
         except Unanswered as error:
             self._tell(f"the old master closed the connection ({error}); its own agent may have turned it")
-            return
-        if _done(answers):
-            self._mark("turned")
-            self._held_until(clock())
-            self._paused_until = 0.0
-        else:
+        return await self._watch.until(lambda: self._note() or self._follows(new), self._paused_until - clock())
+
+    async def _send_turn(self, new: Address) -> bool:
+        """Returns whether it is done, while the pause lasts. Raises Unanswered."""
+        (server,) = await self._master.ask(("INFO", "server"))
+        if parse_info(server).get("run_id") != self._plan.run_id:
+            return False  # it was restarted: what it is now nobody has said
+        answers = await self._master.ask(*fence.turn(new, pauses=True))
+        ended = clock()
+        if not _done(answers):
             refused = [answer for answer in answers if isinstance(answer, ResponseError)]
             self._tell(f"the old master does not become a replica: {plain(str(refused or answers[-1]))}")
+            return False
+        self._mark("turned", ended)
+        self._held_until(ended)
+        in_time, self._paused_until = ended < self._paused_until, 0.0
+        return in_time
 
     def _follows(self, new: Address) -> bool:
         look = self._watch.nodes.get(self.outcome.old)

@@ -40,6 +40,8 @@ class Outcome:
     """Who stood behind the new master as it said so itself: ``leader`` or ``majority``."""
     proof_in_time: bool = False
     """That was within the pause."""
+    turned_in_time: bool = False
+    """The old master was a replica before its pause was over; of no meaning where the servers hold the writes."""
     two: float = 0.0
     none: float = 0.0
     unanswered: float = 0.0
@@ -65,6 +67,8 @@ class Outcome:
             if not self.proof_in_time:
                 within = "" if self.coordinated else " while the writes waited, so some may be lost"
                 found.append(f"nothing proved the new master{within}")
+            elif not (self.coordinated or self.turned_in_time):
+                found.append("the old master was no replica yet when its pause was over: what it took then is lost")
             if self.two:
                 found.append(f"DNS named two masters for {ms(self.two)} ms")
             if self.none:
@@ -157,6 +161,7 @@ def _move(outcome: Outcome) -> Mapping[str, Any]:
         "pause_ms": None if outcome.pause is None else ms(outcome.pause),
         "proof": outcome.proof,
         "proof_in_time": outcome.proof_in_time,
+        "turned_in_time": outcome.turned_in_time or outcome.coordinated,
         "two_ms": ms(outcome.two),
         "none_ms": ms(outcome.none),
         "unanswered_ms": ms(outcome.unanswered),

@@ -252,7 +252,15 @@ def outcome(**changes: Any) -> Outcome:
     """One that went well, but for what is said."""
     marks = {step: number / 100 for number, step in enumerate(STEPS)}
     well = Outcome(
-        A, Address("s1", 26379), new=B, marks=marks, pause=0.2, proof="leader", proof_in_time=True, answers=99
+        A,
+        Address("s1", 26379),
+        new=B,
+        marks=marks,
+        pause=0.2,
+        proof="leader",
+        proof_in_time=True,
+        turned_in_time=True,
+        answers=99,
     )
     return replace(well, **changes)
 
@@ -272,6 +280,7 @@ def test_a_move_that_went_well_is_0() -> None:
         ({"unanswered": 0.25}, "DNS did not answer for 250.0 ms"),
         ({"answers": 0}, "DNS did not answer"),
         ({"proof_in_time": False}, "nothing proved the new master while the writes waited"),
+        ({"turned_in_time": False}, "the old master was no replica yet when its pause was over"),
         ({"waits_for": "not within 30 s: DNS does not name 10.0.0.2:6379 alone"}, "not within 30 s"),
         ({"failed": "Sentinel has given the failover up"}, "given the failover up"),
     ],
@@ -528,6 +537,40 @@ async def test_an_old_master_that_its_own_agent_has_turned_is_left_alone() -> No
     seen = await play.move.run()
     assert play.sent("REPLICAOF") == []
     assert exit_code(seen) == 0
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        {"EXEC": ResponseError("EXECABORT Transaction discarded because of previous errors.")},
+        {"EXEC": [ResponseError("ERR"), "OK", 1, 0, "OK"]},
+        {"REPLICAOF": Unanswered("the server closed the connection")},
+    ],
+    ids=["aborted", "refused", "lost"],
+)
+async def test_an_old_master_that_was_not_turned_is_said(old: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All agree in the end, but when its pause was over it took writes again: exit 1."""
+    monkeypatch.setattr(fence, "PAUSE_WRITES", 0.3)
+    monkeypatch.setattr(failover_move, "LIMIT", 0.4)
+    play = Play(old=old)
+    play.old.at = lambda _: None
+    seen = await play.move.run()
+    assert (seen.proof_in_time, seen.turned_in_time, exit_code(seen)) == (True, False, 1)
+
+
+async def test_another_life_of_the_old_master_is_not_turned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was restarted after it was asked to hold its writes: nobody has said what it is now."""
+    monkeypatch.setattr(fence, "PAUSE_WRITES", 0.3)
+    monkeypatch.setattr(failover_move, "LIMIT", 0.4)
+    play = Play()
+
+    def restart(command: str) -> None:
+        play.at_leader(command)
+        play.old.answers["INFO"] = "run_id:later\r\nrole:master\r\n"
+
+    play.leader.at = restart
+    seen = await play.move.run()
+    assert (play.sent("REPLICAOF"), exit_code(seen)) == ([], 1)
 
 
 async def test_another_node_at_the_masters_address_is_not_paused() -> None:
