@@ -20,6 +20,12 @@ asked only where the node is a master, or is silent; of a replica only whether a
 """
 
 
+_ORDERS = """
+## What is ordered beside it
+
+With `fence.mode = "on"`, from `ORDERS` in [`decide/fence.py`](../consul_redis_agent/decide/fence.py): the first row that fits.
+"""
+
 MASTERS = tuple(by for by in Backing if by is not Backing.UP)
 """What may be behind a node that answers and says master."""
 
@@ -30,7 +36,7 @@ def page() -> str:
         [
             _HEAD,
             *_table(),
-            "\n## What is ordered beside it\n\nWith `fence.mode = \"on\"`, from `ORDERS` in [`decide/fence.py`](../consul_redis_agent/decide/fence.py): the first row that fits.\n",
+            _ORDERS,
             *_orders(),
             "\n## A master: each pair of answers\n\nThe verdict, and the row that says so. An empty cell cannot occur.\n",
             *_grid(),

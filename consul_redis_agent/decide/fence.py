@@ -197,7 +197,7 @@ class _Case:
         mine = self.view.names_me(by) and self.now - selection.at <= SELECTED
         if not mine or fence.paused == (by.id, selection.epoch) or node.version < PAUSES:
             return waits
-        if fence.returned and self.now - fence.returned_at <= SELECTED:
+        if fence.returned and node.empty and self.now - fence.returned_at <= SELECTED:
             return waits  # everything waits already, and so would the order
         why = f"{by.address}, elected at epoch {selection.epoch}, has selected another node"
         return replace(waits, order=Order(Do.PAUSE, why), memory=replace(fence, paused=(by.id, selection.epoch)))
@@ -211,9 +211,13 @@ class _Case:
             return None
         if isinstance(view.facts.node, Node) and not self.master:
             return None  # it follows one already
+        if self._is_behind:
+            fence = replace(fence, behind=self._is_behind)
         places = sorted(self._published)
         peer = view.facts.peer
         answered = peer if peer and peer.at >= fence.returned_at and peer.address in places else None
+        if not view.node.empty:  # it has read something from disk, which may be old
+            return Ordered(fence, ask=places[0] if places and not answered else None)
         if fence.returned_at == self.now and self.master:
             why = "it came back without its data"
             ask = places[0] if places else None
@@ -237,6 +241,13 @@ class _Case:
         """Whether the published master is gone, and nobody replaces it yet: its replicas copy what it comes back with."""
         lost_for = self.now - self.fence.lost_at
         return self.view.policy.on_empty and self.fence.lost is not None and lost_for <= self._down_after + HOLLOW
+
+    @property
+    def _is_behind(self) -> int:
+        """How much the node lacks of a history that a replica has, in bytes, where it is the same history."""
+        peer, node = self.view.facts.peer, self.view.node
+        same = peer is not None and peer.role is Role.REPLICA and peer.replication_id == node.former_id != ""
+        return max(0, peer.offset - node.offset) if peer and same and peer.at >= self.fence.returned_at else 0
 
     def ask_for_the_dead(self) -> Ordered | None:
         """The process of the published master is gone, as a majority of the Sentinels sees as well."""
@@ -357,7 +368,7 @@ ORDERS = (
 
 
 def noted(view: View) -> Fenced:
-    """What is remembered of the facts, whatever is ordered: a process that is gone, a life that began empty."""
+    """What is remembered of the facts, whatever is ordered: a process that is gone, a life that has come back."""
     fence, node = view.memory.fence, view.facts.node
     if view.named and view.facts.peer and view.follows_me(view.named):
         fence = replace(fence, yielded=view.facts.peer.at)
@@ -371,14 +382,8 @@ def noted(view: View) -> Fenced:
         fence = replace(fence, lost=None, lost_at=inf)
     if node is None or fence.returned == node.run_id or not view.policy.on_empty:
         return fence
-    came_back = (
-        node.role is Role.MASTER
-        and node.empty is True
-        and not node.loading
-        and view.is_named
-        and _left_by_another(view)
-    )
-    return replace(fence, returned=node.run_id, returned_at=view.now) if came_back else fence
+    came_back = node.role is Role.MASTER and not node.loading and view.is_named and _left_by_another(view)
+    return replace(fence, returned=node.run_id, returned_at=view.now, behind=0) if came_back else fence
 
 
 def _left_by_another(view: View) -> bool:
@@ -390,7 +395,7 @@ def _left_by_another(view: View) -> bool:
 
 def is_hollow(view: View, fence: Fenced) -> bool:
     """Whether the node came back without its data a moment ago, and nobody has said yet that there never were any."""
-    if fence.returned != view.node.run_id or view.now - fence.returned_at > HOLLOW:
+    if not view.node.empty or fence.returned != view.node.run_id or view.now - fence.returned_at > HOLLOW:
         return False
     peer = view.facts.peer
     meant = peer is not None and peer.at >= fence.returned_at and peer.role is Role.REPLICA and peer.empty is True
