@@ -200,8 +200,11 @@ class RedisWatch(Looks):
         self._misses += 1
         self.missed += 1
         answered, gone = self._answered.at if self._answered else -inf, error.gone and self._refused
+        before = self.fact
         self.fact = Silence(clock(), str(error), self._misses, gone=error.gone, refused=gone, answered=answered)
-        self._changed()
+        told = isinstance(before, Silence) and before.refused and gone
+        if not (self.attentive and told):  # only its next answer is awaited
+            self._changed()
 
 
 def is_about_the_state(error: ResponseError) -> bool:
