@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 APART = 7.0
 """Seconds until another one may begin: a failover-timeout."""
+SETTLED = 5.0
+"""Seconds until everybody follows the new master, whoever was copying something else."""
 REPLACED = 1.0
 """Seconds within which a node is replaced whose process died, but for the delay."""
 
@@ -50,7 +52,7 @@ def killed(world: World) -> None:
     if application.longest_gap > world.fence.delay + REPLACED:
         raise Violation(f"no write for {application.longest_gap:.2f} s after the master's process has died")
     old.start()
-    _pass(world, APART)
+    _pass(world, SETTLED)
 
 
 def emptied(world: World) -> None:
@@ -64,7 +66,7 @@ def emptied(world: World) -> None:
     _pass(world, 0.1)
     old.stop()
     engine.later(engine.rng.uniform(0.02, 1.0), old.start)
-    _pass(world, APART)
+    _pass(world, SETTLED)
     _kept(world, _master(world), "as the master came back empty")
 
 

@@ -103,7 +103,7 @@ def _interrupt_everywhere(mode: Mode, how: Callable[[World, Agent], None]) -> No
         return world.run()
 
     steps = run(0).steps_in_trouble
-    for step in range(1, steps + 1, max(1, 3 * steps // SEEDS)):
+    for step in range(1, steps + 1, max(1, 4 * steps // SEEDS)):
         run(step)
 
 
