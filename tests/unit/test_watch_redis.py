@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from consul_redis_agent.clock import clock
-from consul_redis_agent.decide.facts import Node
+from consul_redis_agent.decide.facts import Node, Silence
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.redis_node import RedisWatch
@@ -20,11 +20,11 @@ class FakeRedis(Link):
 
     def __init__(self, lost: Callable[[], None]) -> None:
         self.role, self.run_id, self.silent, self.lost = "slave", "a1", False, lost
-        self.link, self.stale = "", "yes"
+        self.link, self.stale, self.gone = "", "yes", False
 
     async def ask(self, *commands: Sequence[str]) -> list[Any]:
         if self.silent:
-            raise Unanswered("no answer")
+            raise Unanswered("no answer", gone=self.gone)
         info = f"run_id:{self.run_id}\r\nrole:{self.role}\r\n{self.link}"
         return [["replica-serve-stale-data", self.stale] if c[0] == "CONFIG" else info for c in commands]
 
@@ -101,6 +101,31 @@ async def test_every_look_that_fails_is_counted() -> None:
         await watch.fresh()
         await watch.fresh()
         assert watch.missed == before
+
+
+async def test_a_silence_tells_when_the_last_look_was_answered() -> None:
+    """Looks that see nothing new bring no decision: how long a node is dead is not measured from the last of those."""
+    async with watching() as (watch, redis, _):
+        before = clock()
+        await watch.fresh()
+        redis.silent = True
+        await watch.fresh()
+        assert isinstance(watch.fact, Silence)
+        assert before <= watch.fact.answered <= watch.fact.at
+
+
+async def test_a_node_that_stays_gone_is_told_of_once_while_only_its_answer_is_awaited() -> None:
+    """It is looked for fifty times a second then, and nothing is to be decided before it answers."""
+    told: list[object] = []
+    async with watching() as (watch, redis, _):
+        watch._changed = lambda: told.append(watch.fact)
+        watch.attentive, redis.silent, redis.gone = True, True, True
+        for _ in range(3):
+            await watch.fresh()
+        assert len(told) == 1
+        redis.silent = False
+        await watch.fresh()
+        assert isinstance(told[-1], Node)
 
 
 async def test_a_node_that_starts_as_master_has_not_turned() -> None:
