@@ -173,7 +173,7 @@ class Judge:
         if self._settled(host):
             bound = (
                 HUNG + self.world.down_after
-                if redis.paused
+                if redis.up and not redis.answers
                 else BY_HAND
                 if redis.up and redis.on_disk != redis.master
                 else LOST
