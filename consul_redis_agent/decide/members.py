@@ -104,8 +104,8 @@ def spoken(facts: Facts, memory: Memory) -> dict[Address, bool]:
     """Whom to speak to, at which address, and whether with the password."""
     answering = {s.id: s.address for s in facts.sentinels if not s.error}
     members = {*answering} & memory.known
-    wanted = dict.fromkeys(facts.configured, True)
-    for id_ in memory.known:
+    wanted = dict.fromkeys(sorted(facts.configured), True)  # in one order in each process, so that a run can be replayed
+    for id_ in sorted(memory.known):
         if answering.get(id_) not in facts.configured and (where := memory.where.get(id_)):
             wanted.setdefault(where, True)
     if not (memory.counted and members) and not (facts.configured and not _configured_silent(facts, memory)):
