@@ -104,7 +104,7 @@ def spoken(facts: Facts, memory: Memory) -> dict[Address, bool]:
     """Whom to speak to, at which address, and whether with the password."""
     answering = {s.id: s.address for s in facts.sentinels if not s.error}
     members = {*answering} & memory.known
-    wanted = dict.fromkeys(sorted(facts.configured), True)  # in one order in each process, so that a run can be replayed
+    wanted = dict.fromkeys(sorted(facts.configured), True)  # in one order, so that a run can be replayed
     for id_ in sorted(memory.known):
         if answering.get(id_) not in facts.configured and (where := memory.where.get(id_)):
             wanted.setdefault(where, True)
