@@ -228,7 +228,7 @@ class _Case:
             ask = answered.address
         until = min(fence.returned_at + EACH * (turns + 1), fence.returned_at + HOLLOW)
         waits = Ordered(fence, ask=ask, closely=Closely.PEER, until=until)
-        if fence.asked >= fence.returned_at or answered is None or answered.empty is not False:
+        if self._asked_lately or answered is None or answered.empty is not False:
             return waits
         sentinel = self._to_be_asked(fence.returned_at - SHORTEST, view.naming_me, self._published)
         if sentinel is None:
@@ -329,12 +329,21 @@ class _Case:
         return min((s.down_after for s in self.view.members if not s.error), default=0.0)
 
     @property
+    def _lately(self) -> float:
+        """When the last failover-timeout began."""
+        return self.now - max((s.failover_timeout for s in self.view.fresh), default=inf)
+
+    @property
+    def _asked_lately(self) -> bool:
+        """Whether a Sentinel was asked within it: as the node died, say, which has now come back empty."""
+        return self.fence.asked > self._lately
+
+    @property
     def _failed_over_lately(self) -> bool:
         """Whether this node may have become the master within the last failover-timeout: then nothing is asked."""
         view = self.view
-        within = max((s.failover_timeout for s in view.fresh), default=inf)
-        began = self.now - within
-        if self.fence.asked > began or view.node.turned > began:
+        began = self._lately
+        if self._asked_lately or view.node.turned > began:
             return True
         if -inf < view.node.master_since <= began or view.top <= 0:  # epoch 0: there never was a failover
             return False
