@@ -28,7 +28,7 @@ def planned(world: World) -> None:
     old, copies, application = _master(world), world.copies, world.application
     application.count()
     _pass(world, 0.5)
-    world.plan(world.engine.rng.choice(world.hosts).sentinel)
+    world.plan(world.engine.rng.choice([h.sentinel for h in world.hosts if h.sentinel.named == old.host]))
     _pass(world, APART)
     if (new := _master(world)) is old:
         raise Violation("a planned failover has not moved the master")
