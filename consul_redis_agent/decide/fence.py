@@ -390,4 +390,5 @@ def ordered(view: View, backed: Backed | None, memory: Memory) -> Ordered:
 
 def _is_maintained(view: View) -> bool:
     """An operator works on the node: nothing is done to it."""
-    return any(h.entry.maintenance for h in view.own_entries)
+    own = view.facts.own_entry  # also one without a claim
+    return (own is not None and own.maintenance) or any(h.entry.maintenance for h in view.own_entries)
