@@ -52,6 +52,8 @@ nodes = st.builds(
     turned=last,
     master_since=last,
     empty=st.none() | booleans,
+    offset=st.sampled_from([0, 50]),
+    former_id=st.sampled_from(["", "x"]),
     version=st.sampled_from([(), (6, 0, 9), (7, 0, 15)]),
 )
 silences = st.builds(Silence, times, st.just("no answer"), st.integers(1, 3), gone=rarely) | st.builds(
@@ -144,6 +146,7 @@ peers = st.builds(
     st.none() | addresses,
     st.just("x"),
     run_id=names | st.just(""),
+    offset=st.sampled_from([0, 100]),
     empty=st.none() | booleans,
 ) | st.builds(
     lambda at, name: Peer(at, WHERE[name], Role.MASTER, run_id=name),
@@ -180,6 +183,7 @@ fences = st.just(Fenced()) | st.builds(
     returned_at=since,
     asked=last,
     early=earlies,
+    yielded=last,
 )
 memories = st.builds(
     Memory,
