@@ -120,6 +120,15 @@ async def test_a_young_answer_is_not_asked_for_again() -> None:
         assert network.asked == [B]
 
 
+async def test_the_first_question_that_cannot_wait_is_asked_whatever_was_said_before() -> None:
+    """The next decision may be a second away."""
+    async with watching() as network:
+        await network.says(B)
+        await network.questions.get()
+        network.watch.attend(B, closely=True)
+        assert await network.questions.get() == B
+
+
 async def test_an_answer_that_counts_no_more_is_asked_for_again() -> None:
     """After a stop of this process it is old, whatever its age says."""
     async with watching() as network:
