@@ -203,6 +203,8 @@ class _Case:
         view, fence = self.view, self.fence
         if not view.policy.on_empty or not fence.returned or self.now - fence.returned_at > HOLLOW:
             return None
+        if isinstance(view.facts.node, Silence) and view.facts.node.refused:
+            return None  # it is gone again
         if self._is_behind:
             fence = replace(fence, behind=self._is_behind)
         places = sorted(self._published)

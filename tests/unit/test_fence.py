@@ -749,6 +749,10 @@ WELL: Table = {
         replace(DEAD, fence=replace(LOST, asked=NOW - 60.01)),
         (Do.FAIL_OVER, AT["s3"]),
     ),
+    "it had come back a moment before": (
+        replace(DEAD, fence=replace(LOST, returned="a", returned_at=LOST_AT - 0.5)),
+        (Do.FAIL_OVER, AT["s3"]),
+    ),
     "there is no delay": (
         replace(DEAD, fence=replace(LOST, lost_at=NOW), policy=replace(ASKING, delay=0.0)),
         (Do.FAIL_OVER, AT["s3"]),
