@@ -118,12 +118,7 @@ class _Case:
     @property
     def selecting(self) -> Sentinel | None:
         """The elected leader of a failover from this node, or of a newer one than gave it authority."""
-        mine = self.view.node.run_id
-        chosen = [
-            s
-            for s in self.view.fresh
-            if s.selection and s.selection.run_id != mine and s.selection.epoch > self.own_epoch
-        ]
+        chosen = [s for s in self.view.fresh if s.selection and s.selection.epoch > self.own_epoch]
         return max(chosen, key=lambda s: s.selection.epoch if s.selection else NO_EPOCH, default=None)
 
     @property
@@ -134,7 +129,20 @@ class _Case:
             where = next((address for address, known in by.run_ids.items() if known == run_id), None)
             why = f"{by.address}, elected at epoch {by.selection.epoch}, has selected it"
             return Successor(where, run_id, why, by) if where else None
+        if proved := self._proved:
+            return proved
         return None if self.own_epoch > NO_EPOCH or self._may_be_new else self._named
+
+    @property
+    def _proved(self) -> Successor | None:
+        """The node that proved itself a moment ago by a leader that was lost since: it still proved itself."""
+        fence, where = self.fence, self.fence.proved_where
+        promoted = self.backed is not None and self.backed.by in HAS_AUTHORITY - {Backing.NAMED, Backing.FAILING_OVER}
+        if where is None or not fence.proved_by or promoted or self.now - fence.proved_at > AGAIN:
+            return None
+        if any(s.id == fence.proved_by for s in self.view.fresh):
+            return None  # it has given up
+        return Successor(where, fence.proved, "the leader that was elected, and is lost now, had selected it")
 
     @property
     def _may_be_new(self) -> bool:
@@ -168,13 +176,19 @@ class _Case:
         if self.fence.proved != to.run_id or self.now - self.fence.proved_at > AGAIN:
             if to.leader and to.leader.at < says - MOMENT:
                 return self._pause_first(waits)
-            waits = replace(waits, memory=replace(self.fence, proved=to.run_id, proved_at=self.now))
+            waits = replace(waits, memory=self._with_proof(to))
         proved_at = waits.memory.proved_at
         claims = any(h.claim.run_id == to.run_id and h.entry.live for h in self.view.others)
         if not claims and self.now < proved_at + TOLD:
             return replace(waits, until=proved_at + TOLD)
         order = Order(Do.FOLLOW, f"{to.address} says that it is the master, and {to.why}", to.address)
-        return replace(waits, order=order, memory=replace(self.fence, proved="", proved_at=inf, followed=self.now))
+        return replace(waits, order=order, memory=replace(self._with_proof(None), followed=self.now))
+
+    def _with_proof(self, to: Successor | None) -> Fenced:
+        if to is None:
+            return replace(self.fence, proved="", proved_at=inf, proved_where=None, proved_by="")
+        by = to.leader.id if to.leader else ""
+        return replace(self.fence, proved=to.run_id, proved_at=self.now, proved_where=to.address, proved_by=by)
 
     def _says_master(self, to: Successor) -> float | None:
         """When that node said so itself, if it did just now."""
@@ -211,6 +225,8 @@ class _Case:
             return None
         if isinstance(view.facts.node, Node) and not self.master:
             return None  # it follows one already
+        if isinstance(view.facts.node, Silence) and view.facts.node.refused:
+            return None  # it is gone again
         if self._is_behind:
             fence = replace(fence, behind=self._is_behind)
         places = sorted(self._published)
@@ -222,7 +238,7 @@ class _Case:
             why = "it came back without its data"
             ask = places[0] if places else None
             return Ordered(fence, Order(Do.HOLD, why), ask, closely=Closely.PEER, until=self.now + HOLLOW)
-        turns = int((self.now - fence.returned_at) / EACH)
+        turns = int(max(self.now - fence.returned_at, 0.0) / EACH)
         ask = places[turns % len(places)] if places else None
         if answered and answered.empty is False:
             ask = answered.address
@@ -252,11 +268,10 @@ class _Case:
     def ask_for_the_dead(self) -> Ordered | None:
         """The process of the published master is gone, as a majority of the Sentinels sees as well."""
         view, fence, silence = self.view, self.fence, self.view.facts.node
-        if not (view.policy.on_death and isinstance(silence, Silence) and silence.refused and fence.lost):
+        lost = isinstance(silence, Silence) and silence.refused and fence.lost is not None
+        if not (view.policy.on_death and lost) or fence.asked >= fence.lost_at or self._newer_claim:
             return None
-        if fence.asked >= fence.lost_at or self._newer_claim:
-            return None
-        answered = max(view.node.at, silence.answered)
+        answered = max(view.node.at, silence.answered if isinstance(silence, Silence) else -inf)
         due = fence.lost_at + view.policy.delay
         closely = Closely.NODE if self.may_come_empty else Closely.NOBODY
         waits = Ordered(fence, closely=closely, until=due if self.now < due else inf)
@@ -382,10 +397,8 @@ def noted(view: View) -> Fenced:
     if view.named and view.facts.peer and view.follows_me(view.named):
         fence = replace(fence, yielded=view.facts.peer.at)
     if isinstance(node, Silence):
-        if not node.refused:
-            return replace(fence, lost=None, lost_at=inf)
         lost = fence.lost or (view.own.claim if view.own else view.memory.held)
-        at = min(fence.lost_at, node.at)
+        at = min(fence.lost_at, node.at) if node.refused else inf
         return fence if (lost, at) == (fence.lost, fence.lost_at) else replace(fence, lost=lost, lost_at=at)
     if fence.lost is not None or fence.lost_at < inf:
         fence = replace(fence, lost=None, lost_at=inf)
@@ -428,4 +441,5 @@ def ordered(view: View, backed: Backed | None, memory: Memory) -> Ordered:
 
 def _is_maintained(view: View) -> bool:
     """An operator works on the node: nothing is done to it."""
-    return any(h.entry.maintenance for h in view.own_entries)
+    own = view.facts.own_entry  # also one without a claim
+    return (own is not None and own.maintenance) or any(h.entry.maintenance for h in view.own_entries)
