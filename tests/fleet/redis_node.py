@@ -222,8 +222,10 @@ class SentinelNode(RedisServer):
 
     def sees_all_well(self, *, others: int, replicas: int) -> bool:
         """Whether it finds nothing wrong, and knows that many other Sentinels and connected replicas."""
+        # What another Sentinel once said of a master that was down stays in Valkey's list for good.
+        flags = [sentinel["flags"].removesuffix(",master_down") for sentinel in self.others()]
         return (
             self.master()["flags"] == "master"
-            and [sentinel["flags"] for sentinel in self.others()] == ["sentinel"] * others
+            and flags == ["sentinel"] * others
             and [(r["flags"], r["master-link-status"]) for r in self.replicas()] == [("slave", "ok")] * replicas
         )

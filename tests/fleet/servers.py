@@ -19,6 +19,9 @@ class Server:
     sentinel_program: str = ""
     """The program that is a Sentinel by its name; without one, ``program`` is told to be one."""
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
     def node(self, config: Path) -> list[str]:
         """The command line of a Redis node."""
         return [self.program, str(config)]
@@ -33,7 +36,7 @@ class Server:
     def missing(self) -> str:
         """Why it cannot be started; empty where it can."""
         if Path(self.program).parent.is_relative_to(_FETCHED) and not Path(self.program).exists():
-            return f"{self.name} {self.version} is not in .servers: tests/setup could not fetch it"
+            return f"{self} is not in .servers: tests/setup could not fetch it"
         return ""
 
 
@@ -41,6 +44,6 @@ def _fetched(name: str, version: str, program: str) -> Server:
     return Server(name, version, str(_FETCHED / f"{name.lower()}-{version}" / program))
 
 
-ON_PATH: Final = Server("Redis", "on PATH", "redis-server", "redis-sentinel")
+ON_PATH: Final = Server("Redis", "of PATH", "redis-server", "redis-sentinel")
 REDIS_6_2: Final = _fetched("Redis", "6.2.5", "redis-server")
 VALKEY_9_1: Final = _fetched("Valkey", "9.1.2", "valkey-server")
