@@ -187,7 +187,7 @@ class _Case:
         mine = self.view.names_me(leader) and self.now - selection.at <= SELECTED
         if not mine or fence.paused == (leader.id, selection.epoch) or node.version < PAUSES:
             return waits
-        if self.now - fence.returned_at <= SELECTED:
+        if fence.returned and self.now - fence.returned_at <= SELECTED:
             return waits  # everything waits already, and so would the order
         why = f"{leader.address}, elected at epoch {selection.epoch}, has selected another node"
         return replace(waits, order=Order(Do.PAUSE, why), memory=replace(fence, paused=(leader.id, selection.epoch)))
