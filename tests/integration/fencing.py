@@ -16,13 +16,14 @@ CONVERTED = "+convert-to-slave"
 ASKED = "Executing user requested FAILOVER"
 """A Sentinel was asked for a failover, and began it."""
 HELD_FOR_DOWN = "+sdown master"
+KNOWS_SENTINEL = "belongs to the master"
 
 
 class Heard:
-    """What some processes have logged since this was made."""
+    """What some processes have logged since this was made, or from a number of characters on."""
 
-    def __init__(self, processes: Iterable[Process]) -> None:
-        self._since = {process: len(process.log()) for process in processes}
+    def __init__(self, processes: Iterable[Process], *, since: int | None = None) -> None:
+        self._since = {process: len(process.log()) if since is None else since for process in processes}
 
     def times(self, text: str) -> int:
         """How often a text stands in it."""
@@ -39,7 +40,8 @@ def arrange(fleet: Fleet, *, tables: str, down_after: int = 1500) -> RedisNode:
     for node in fleet.nodes:
         if not node.alive:
             node.start()  # a test that failed has left it so
-        _agent_of(fleet, node, tables)
+    agents = [_agent_of(fleet, node, tables) for node in fleet.nodes]
+    until(lambda: all(a.times(KNOWS_SENTINEL) for a in agents), within=10, what="every agent knows its Sentinels")
     fleet.wait_for_replicas(within=30)
     fleet.settle(within=30)
     now = fleet.wait_for_master()
@@ -55,15 +57,18 @@ def agent_of(fleet: Fleet, node: RedisNode) -> AgentNode:
     return fleet.agents[fleet.nodes.index(node)]
 
 
-def _agent_of(fleet: Fleet, node: RedisNode, tables: str) -> None:
+def _agent_of(fleet: Fleet, node: RedisNode, tables: str) -> Heard:
+    """Start the agent beside a node, for the first time or anew; what it logs from then on."""
     tables += '[log]\nlevel = "debug"\nformat = "text"\n'
     if len(fleet.agents) < len(fleet.nodes):
-        fleet.agent(node, more=tables)
-        return
+        agent = fleet.agent(node, more=tables)
+        return Heard([agent], since=0)
     agent = agent_of(fleet, node)
     agent.stop()
-    agent.config_path.write_text(tables + fleet.agent_config(node, consul=fleet.consuls[0]))
+    heard = Heard([agent])
+    agent.config_path.write_text(tables + fleet.agent_config(node, consul=fleet.consul_of(node.host)))
     agent.start()
+    return heard
 
 
 def full_copies(fleet: Fleet) -> int:
