@@ -31,7 +31,7 @@ class Heard:
 
 
 def arrange(fleet: Fleet, *, tables: str, down_after: int = 1500) -> RedisNode:
-    """Start the agents anew with these tables of their configuration, and return the master once all is as it should be.
+    """Have every agent run with these tables of its configuration, and return the master once all is as it should be.
 
     ``down_after`` in milliseconds. What the nodes count begins at zero.
     """
@@ -40,8 +40,10 @@ def arrange(fleet: Fleet, *, tables: str, down_after: int = 1500) -> RedisNode:
     for node in fleet.nodes:
         if not node.alive:
             node.start()  # a test that failed has left it so
-    agents = [_agent_of(fleet, node, tables) for node in fleet.nodes]
-    until(lambda: all(a.times(KNOWS_SENTINEL) for a in agents), within=10, what="every agent knows its Sentinels")
+    hosts = ", ".join(f'"{sentinel.address}"' for sentinel in fleet.sentinels)
+    tables += f'[sentinel]\nhosts = [{hosts}]\n[log]\nlevel = "debug"\nformat = "text"\n'
+    started = [heard for node in fleet.nodes if (heard := _run_agent(fleet, node, tables))]
+    until(lambda: all(a.times(KNOWS_SENTINEL) for a in started), within=10, what="every agent knows its Sentinels")
     fleet.wait_for_replicas(within=30)
     fleet.settle(within=30)
     now = fleet.wait_for_master()
@@ -57,16 +59,17 @@ def agent_of(fleet: Fleet, node: RedisNode) -> AgentNode:
     return fleet.agents[fleet.nodes.index(node)]
 
 
-def _agent_of(fleet: Fleet, node: RedisNode, tables: str) -> Heard:
-    """Start the agent beside a node, for the first time or anew; what it logs from then on."""
-    tables += '[log]\nlevel = "debug"\nformat = "text"\n'
+def _run_agent(fleet: Fleet, node: RedisNode, tables: str) -> Heard | None:
+    """Start the agent beside a node, for the first time or anew, and return what it logs from then on; None where it runs so."""
     if len(fleet.agents) < len(fleet.nodes):
-        agent = fleet.agent(node, more=tables)
-        return Heard([agent], since=0)
+        return Heard([fleet.agent(node, more=tables)], since=0)
     agent = agent_of(fleet, node)
+    text = tables + fleet.agent_config(node, consul=fleet.consul_of(node.host))
+    if agent.alive and agent.config_path.read_text() == text:
+        return None
     agent.stop()
     heard = Heard([agent])
-    agent.config_path.write_text(tables + fleet.agent_config(node, consul=fleet.consul_of(node.host)))
+    agent.config_path.write_text(text)
     agent.start()
     return heard
 
