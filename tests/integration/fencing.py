@@ -16,6 +16,8 @@ CONVERTED = "+convert-to-slave"
 ASKED = "Executing user requested FAILOVER"
 """A Sentinel was asked for a failover, and began it."""
 HELD_FOR_DOWN = "+sdown master"
+TOLD_TO_FOLLOW = "enabled (user request from"
+"""A node became a replica by a command, so that it was none before."""
 KNOWS_SENTINEL = "belongs to the master"
 
 
