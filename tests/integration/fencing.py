@@ -43,7 +43,7 @@ def arrange(fleet: Fleet, *, tables: str, down_after: int = 1500) -> RedisNode:
         if not node.alive:
             node.start()  # a test that failed has left it so
     hosts = ", ".join(f'"{sentinel.address}"' for sentinel in fleet.sentinels)
-    tables += f'[sentinel]\nhosts = [{hosts}]\n[log]\nlevel = "debug"\nformat = "text"\n'
+    tables += f'[sentinel]\nhosts = [{hosts}]\n[log]\nformat = "text"\n'
     started = [heard for node in fleet.nodes if (heard := _run_agent(fleet, node, tables))]
     until(lambda: all(a.times(KNOWS_SENTINEL) for a in started), within=10, what="every agent knows its Sentinels")
     fleet.wait_for_replicas(within=30)
