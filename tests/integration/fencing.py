@@ -45,7 +45,7 @@ def arrange(fleet: Fleet, *, tables: str, down_after: int = 1500) -> RedisNode:
     hosts = ", ".join(f'"{sentinel.address}"' for sentinel in fleet.sentinels)
     tables += f'[sentinel]\nhosts = [{hosts}]\n[log]\nformat = "text"\n'
     started = [heard for node in fleet.nodes if (heard := _run_agent(fleet, node, tables))]
-    until(lambda: all(a.times(KNOWS_SENTINEL) for a in started), within=10, what="every agent knows its Sentinels")
+    until(lambda: all(a.times(KNOWS_SENTINEL) for a in started), within=20, what="every agent knows its Sentinels")
     fleet.wait_for_replicas(within=30)
     fleet.settle(within=30)
     now = fleet.wait_for_master()
