@@ -238,7 +238,7 @@ class _Case:
         if not (view.policy.on_death and lost) or fence.asked >= fence.lost_at or self._newer_claim:
             return None
         due, alive = fence.lost_at + view.policy.delay, fence.lost_at - view.node.at
-        waits = Ordered(fence, until=due if self.now < due else inf)
+        waits = Ordered(fence, closely=self._lest_empty, until=due if self.now < due else inf)
         if due - SOON <= self.now <= due + ATTENTION:
             waits = replace(waits, closely=Closely.SENTINELS)
         long_ago = self.now - view.node.at >= self._down_after / 2
@@ -280,6 +280,11 @@ class _Case:
         return self._asks(
             waits, sentinel, "the leader that promoted this node is lost, and the others have not heard of it"
         )
+
+    @property
+    def _lest_empty(self) -> Closely:
+        """A master that comes back empty is seen before its replicas are connected again, which they try once a second."""
+        return Closely.NODE if self.view.policy.on_empty else Closely.NOBODY
 
     def _asks(self, waits: Ordered, sentinel: Sentinel, why: str) -> Ordered:
         order = Order(Do.FAIL_OVER, why, sentinel.address)
@@ -398,8 +403,8 @@ def ordered(view: View, backed: Backed | None, memory: Memory) -> Ordered:
             return given
     node = view.facts.node
     away = isinstance(node, Silence) or (node is not None and node.loading)
-    replaced = view.named is not None or view.newest is not None
-    return Ordered(fence, closely=Closely.NODE if away and replaced else Closely.NOBODY)
+    awaited = view.named is not None or view.newest is not None or view.policy.on_empty
+    return Ordered(fence, closely=Closely.NODE if away and awaited else Closely.NOBODY)
 
 
 def _is_maintained(view: View) -> bool:
