@@ -18,7 +18,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from consul_redis_agent.commands.failover_outcome import STEPS
+from consul_redis_agent.commands.failover.outcome import STEPS
 from tests.fleet import SCALE, Fleet, RedisNode, until
 
 from .support import start_agents

@@ -12,12 +12,12 @@ import pytest
 from redis.exceptions import NoPermissionError, ResponseError
 
 from consul_redis_agent.clock import clock
-from consul_redis_agent.commands import failover_move
-from consul_redis_agent.commands.failover_look import _rehearse, read_sentinel
-from consul_redis_agent.commands.failover_move import Move
-from consul_redis_agent.commands.failover_outcome import STEPS, Outcome, as_json, exit_code, summary, timeline
-from consul_redis_agent.commands.failover_plan import Choice, Listed, NodeSaid, Plan, SentinelSaid, Situation, plan
-from consul_redis_agent.commands.failover_watch import Look, Watch
+from consul_redis_agent.commands.failover import move
+from consul_redis_agent.commands.failover.look import _rehearse, read_sentinel
+from consul_redis_agent.commands.failover.move import Move
+from consul_redis_agent.commands.failover.outcome import STEPS, Outcome, as_json, exit_code, summary, timeline
+from consul_redis_agent.commands.failover.plan import Choice, Listed, NodeSaid, Plan, SentinelSaid, Situation, plan
+from consul_redis_agent.commands.failover.watch import Look, Watch
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.decide.facts import Address, Sentinel
@@ -443,7 +443,7 @@ async def test_a_sentinel_that_refuses_lets_the_writes_go_on(answer: ResponseErr
 
 async def test_replicas_that_do_not_catch_up_let_the_writes_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then no Sentinel is asked."""
-    monkeypatch.setattr(failover_move, "CATCH_UP", 0.02)
+    monkeypatch.setattr(move, "CATCH_UP", 0.02)
     play = Play()
     play.stage.nodes[C] = Look(replica("a", run_id="c"), 999)
     seen = await play.move.run()
@@ -488,7 +488,7 @@ async def test_a_stop_after_sentinel_was_asked_is_seen_through_to_the_turn() -> 
 async def test_nobody_is_turned_without_the_proof(leader: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The node says master, but who chose it does not say so any more, and no majority does: said, exit 1."""
     monkeypatch.setattr(fence, "PAUSE_WRITES", 0.1)
-    monkeypatch.setattr(failover_move, "LIMIT", 0.2)
+    monkeypatch.setattr(move, "LIMIT", 0.2)
     play = Play(leader=leader)
     seen = await play.move.run()
     assert play.sent("REPLICAOF") == []
@@ -498,7 +498,7 @@ async def test_nobody_is_turned_without_the_proof(leader: dict[str, Any], monkey
 async def test_another_life_of_the_chosen_node_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says master with a run id that nobody has chosen: it was restarted."""
     monkeypatch.setattr(fence, "PAUSE_WRITES", 0.1)
-    monkeypatch.setattr(failover_move, "LIMIT", 0.2)
+    monkeypatch.setattr(move, "LIMIT", 0.2)
     play = Play()
 
     def restart(_: str) -> None:
@@ -551,7 +551,7 @@ async def test_an_old_master_that_its_own_agent_has_turned_is_left_alone() -> No
 async def test_an_old_master_that_was_not_turned_is_said(old: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """All agree in the end, but when its pause was over it took writes again: exit 1."""
     monkeypatch.setattr(fence, "PAUSE_WRITES", 0.3)
-    monkeypatch.setattr(failover_move, "LIMIT", 0.4)
+    monkeypatch.setattr(move, "LIMIT", 0.4)
     play = Play(old=old)
     play.old.at = lambda _: None
     seen = await play.move.run()
@@ -561,7 +561,7 @@ async def test_an_old_master_that_was_not_turned_is_said(old: dict[str, Any], mo
 async def test_another_life_of_the_old_master_is_not_turned(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was restarted after it was asked to hold its writes: nobody has said what it is now."""
     monkeypatch.setattr(fence, "PAUSE_WRITES", 0.3)
-    monkeypatch.setattr(failover_move, "LIMIT", 0.4)
+    monkeypatch.setattr(move, "LIMIT", 0.4)
     play = Play()
 
     def restart(command: str) -> None:

@@ -12,8 +12,8 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from consul_redis_agent.commands.failover_dns import Asker, read
-from consul_redis_agent.commands.failover_watch import Look, _ask
+from consul_redis_agent.commands.failover.dns import Asker, read
+from consul_redis_agent.commands.failover.watch import Look, _ask
 from consul_redis_agent.decide.facts import Address, Role
 from consul_redis_agent.watch.link import Link
 from tests.doubles.facts import WHERE, replica

@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from consul_redis_agent import names
 from consul_redis_agent.clock import clock
-from consul_redis_agent.commands.failover_plan import PAUSES, Listed, NodeSaid, SentinelSaid, Situation
+from consul_redis_agent.commands.failover.plan import PAUSES, Listed, NodeSaid, SentinelSaid, Situation
 from consul_redis_agent.commands.lookup import DnsError, srv
 from consul_redis_agent.commands.survey import Survey, look_at_node, survey
 from consul_redis_agent.config import Config, RedisConfig

@@ -9,10 +9,10 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from consul_redis_agent.clock import clock
-from consul_redis_agent.commands.failover_look import offset
-from consul_redis_agent.commands.failover_outcome import Outcome
-from consul_redis_agent.commands.failover_plan import Plan
-from consul_redis_agent.commands.failover_watch import Watch
+from consul_redis_agent.commands.failover.look import offset
+from consul_redis_agent.commands.failover.outcome import Outcome
+from consul_redis_agent.commands.failover.plan import Plan
+from consul_redis_agent.commands.failover.watch import Watch
 from consul_redis_agent.decide.facts import Address, Role
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.publish import fence

@@ -10,8 +10,8 @@ from typing import Self
 
 from consul_redis_agent.clock import cancelling, clock, set_within
 from consul_redis_agent.commands.demo.witness import Timeline
-from consul_redis_agent.commands.failover_dns import Asker
-from consul_redis_agent.commands.failover_look import offset
+from consul_redis_agent.commands.failover.dns import Asker
+from consul_redis_agent.commands.failover.look import offset
 from consul_redis_agent.decide.facts import Address, Node, Role, Sentinel
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.link import Link

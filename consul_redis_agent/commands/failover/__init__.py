@@ -10,11 +10,11 @@ import sys
 from functools import partial
 
 from consul_redis_agent.commands import load_config
-from consul_redis_agent.commands.failover_look import look
-from consul_redis_agent.commands.failover_move import Move
-from consul_redis_agent.commands.failover_outcome import Outcome, as_json, exit_code, summary, timeline
-from consul_redis_agent.commands.failover_plan import Plan, Situation, plan
-from consul_redis_agent.commands.failover_watch import Watch
+from consul_redis_agent.commands.failover.look import look
+from consul_redis_agent.commands.failover.move import Move
+from consul_redis_agent.commands.failover.outcome import Outcome, as_json, exit_code, summary, timeline
+from consul_redis_agent.commands.failover.plan import Plan, Situation, plan
+from consul_redis_agent.commands.failover.watch import Watch
 from consul_redis_agent.commands.resolve import name_of
 from consul_redis_agent.commands.screen import is_terminal, say, show
 from consul_redis_agent.config import Config, RedisConfig

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from consul_redis_agent.commands.failover_plan import Plan
+from consul_redis_agent.commands.failover.plan import Plan
 from consul_redis_agent.decide.facts import Address
 
 STEPS = {
