@@ -768,13 +768,15 @@ def test_a_dead_master_is_replaced_where(promise: str) -> None:
 
 
 def test_the_sentinels_are_asked_closely_around_the_end_of_the_delay() -> None:
-    """And the decision is made anew when it is over."""
+    """And the decision is made anew when it is over. Before and after it is the node, where it may come back empty."""
     waits = replace(DEAD, fence=replace(LOST, lost_at=NOW - 0.95)).but(sentinels=watching(switched=NOW - 900))
     due = NOW + 0.05
     assert (waits.decision.closely, waits.decision.until) == (Closely.SENTINELS, due)
-    assert waits.but(now=due - SOON - 0.01).decision.closely is Closely.NOBODY
     assert waits.but(now=due + ATTENTION).decision.closely is Closely.SENTINELS
-    assert waits.but(now=due + ATTENTION + 0.01).decision.closely is Closely.NOBODY
+    for early_or_late in (due - SOON - 0.01, due + ATTENTION + 0.01):
+        then = waits.but(now=early_or_late)
+        assert then.decision.closely is Closely.NODE
+        assert replace(then, policy=replace(ASKING, on_empty=False)).decision.closely is Closely.NOBODY
 
 
 # A promoted node of which the others have not heard
@@ -977,6 +979,12 @@ def test_a_node_that_is_away_is_looked_at_closely_while_somebody_may_have_replac
     assert away.but(sentinels=sentinels("", "", "")).decision.closely is Closely.NODE, "its claim is enough"
     assert Story(facts(REFUSED, sentinels("a", "a", "a"), holds("a", 5))).decision.closely is Closely.NOBODY
     assert away.but(node=replica()).decision.closely is Closely.NOBODY
+
+
+def test_a_master_that_is_away_is_looked_at_closely_where_it_may_come_back_empty() -> None:
+    """Though nobody has replaced it: a replica asks it again within a second, and is emptied."""
+    away = Story(facts(REFUSED, sentinels("a", "a", "a"), holds("a", 5)))
+    assert replace(away, policy=replace(FENCED, on_empty=True)).decision.closely is Closely.NODE
 
 
 # Each condition is held by one of the stories above
