@@ -155,9 +155,14 @@ class _Case:
         view, where = self.view, self.view.named
         if where is None:
             return None
-        known = [s.run_ids.get(where, "") for s in view.voters if s.master == where]
-        run_id = next((r for r in known if r and r != view.node.run_id and known.count(r) >= view.need), "")
-        return Successor(where, run_id, f"a majority names it at epoch {view.top}") if run_id else None
+        # After a switch most Sentinels know no run id for seconds, until that node's next INFO: one that does is enough, or
+        # its claim, since the node has to say the same.
+        known = {s.run_ids.get(where, "") for s in view.voters if s.master == where} - {""}
+        known = known or {h.claim.run_id for h in view.rivals if h.entry.address == where}
+        run_id = min(known, default="") if len(known) <= 1 else ""
+        if run_id in ("", view.node.run_id):
+            return None
+        return Successor(where, run_id, f"a majority names it at epoch {view.top}")
 
     # Follow
 

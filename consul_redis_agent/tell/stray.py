@@ -56,5 +56,5 @@ class StrayWrites:
         if last is None or not count:
             return ""
         return (
-            f"was given {count} changes of keys to write in {at - self._since:.1f} s without authority; those are lost"
+            f"was given {count} changes of keys to write in {at - self._since:.1f} s without authority; what came after the promotion is lost"
         )

@@ -18,11 +18,15 @@ from .fleet import Fleet
 from .hosts import Host, NetworkHost, may_build_networks
 from .process import CHECKOUT, Process
 from .redis_node import RedisNode, SentinelNode
+from .servers import ON_PATH, REDIS_6_2, VALKEY_9_1, Server
 from .witness import Seen, Witness
 
 __all__ = [
     "CHECKOUT",
+    "ON_PATH",
+    "REDIS_6_2",
     "SCALE",
+    "VALKEY_9_1",
     "AgentNode",
     "ConsulNode",
     "Fleet",
@@ -35,6 +39,7 @@ __all__ = [
     "RedisNode",
     "Seen",
     "SentinelNode",
+    "Server",
     "Witness",
     "consul_streams",
     "consul_version",

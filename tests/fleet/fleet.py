@@ -17,6 +17,7 @@ from .consul_node import ConsulNode
 from .hosts import Host, LoopbackHost, Network, NetworkHost
 from .process import Process
 from .redis_node import RedisNode, SentinelNode, Settings
+from .servers import ON_PATH, Server
 from .witness import Witness
 
 _P = TypeVar("_P", bound=Process)
@@ -27,6 +28,7 @@ class Fleet:
 
     Without ``isolated`` everything runs on 127.0.0.1 with one Consul for all; with it, each host is a network
     namespace with the usual ports and a Consul client agent of its own, and can be cut off or lost (needs root).
+    ``server`` is the Redis or Valkey of its nodes and Sentinels.
 
     ::
 
@@ -36,7 +38,8 @@ class Fleet:
             fleet.wait_for_master(other_than=fleet.nodes[0])
     """
 
-    def __init__(self, *, isolated: bool = False) -> None:
+    def __init__(self, *, isolated: bool = False, server: Server = ON_PATH) -> None:
+        self.server = server
         self._temporary = tempfile.TemporaryDirectory(prefix="cra-")
         self.folder = Path(self._temporary.name)
         self.processes: list[Process] = []
@@ -155,7 +158,7 @@ class Fleet:
             replica_of=replica_of,
             password=password,
             settings=settings,
-            **options,
+            **{"server": self.server, **options},
         )
         self.nodes.append(node)
         return self.add(node)
@@ -163,6 +166,7 @@ class Fleet:
     def sentinel(self, host: Host | None = None, *, master: RedisNode, **options: Any) -> SentinelNode:
         """Start a Sentinel; ``options`` as in :class:`SentinelNode`."""
         name = self.name("sentinel")
+        options = {"server": self.server, **options}
         node = SentinelNode(name, host=host or self.host(name), folder=self.folder, master=master, **options)
         self.sentinels.append(node)
         return self.add(node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from consul_redis_agent.decide.facts import Address
 
 from .hosts import Host
 from .process import Process
+from .servers import ON_PATH, Server
 
 Settings = Mapping[str, str] | Iterable[tuple[str, str]]
 """Lines of a configuration file: a mapping, or pairs where a key repeats (``user``)."""
@@ -32,10 +33,18 @@ class RedisServer(Process):
     """What a Redis node and a Sentinel share: a port, a password and commands."""
 
     def __init__(
-        self, name: str, program: str, *, host: Host, folder: Path, usual_port: int, password: str, config: str
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        path: Path,
+        host: Host,
+        folder: Path,
+        usual_port: int,
+        password: str,
+        config: str,
     ) -> None:
-        path = folder / f"{name}.conf"
-        super().__init__(name, [program, str(path)], host=host, folder=folder)
+        super().__init__(name, argv, host=host, folder=folder)
         self.address = Address(host.address, host.port(usual_port))
         self.password = password
         bind = sorted({"127.0.0.1", host.address})
@@ -71,7 +80,8 @@ class RedisServer(Process):
 class RedisNode(RedisServer):
     """One Redis node without persistence.
 
-    ``password`` is its own and its master's. ``settings`` are further lines of its configuration.
+    ``server`` is which Redis or Valkey it is. ``password`` is its own and its master's. ``settings`` are further lines of
+    its configuration.
     """
 
     def __init__(
@@ -83,11 +93,13 @@ class RedisNode(RedisServer):
         replica_of: RedisNode | None = None,
         password: str = "",
         settings: Settings = (),
+        server: Server = ON_PATH,
         usual_port: int = 6379,
     ) -> None:
         own = {
             "save": '""',
             "dbfilename": f"{name}.rdb",
+            "repl-diskless-sync": "yes",  # before 7.0 by default on disk, where a master would find it again
             "repl-diskless-sync-delay": "0",
             "repl-diskless-load": "swapdb",
         }
@@ -95,9 +107,11 @@ class RedisNode(RedisServer):
             own["masterauth"] = password
         if replica_of is not None:
             own["replicaof"] = f"{replica_of.address.host} {replica_of.address.port}"
+        path = folder / f"{name}.conf"
         super().__init__(
             name,
-            "redis-server",
+            server.node(path),
+            path=path,
             host=host,
             folder=folder,
             usual_port=usual_port,
@@ -125,7 +139,7 @@ class RedisNode(RedisServer):
 class SentinelNode(RedisServer):
     """One Sentinel that watches ``master`` under ``master_name``; times are in milliseconds.
 
-    ``also`` names further masters that it watches in the same way.
+    ``also`` names further masters that it watches in the same way. ``server`` is which Redis or Valkey it is.
     """
 
     def __init__(
@@ -142,6 +156,7 @@ class SentinelNode(RedisServer):
         password: str = "",
         settings: Settings = (),
         also: Mapping[str, RedisNode] | None = None,
+        server: Server = ON_PATH,
         usual_port: int = 26379,
     ) -> None:
         watch = []
@@ -157,9 +172,11 @@ class SentinelNode(RedisServer):
             watch.append(("sentinel sentinel-pass", password))
         # Not 1 s: a Sentinel that has switched connects to the new master up to a second later (SENTINEL_PING_PERIOD in
         # sentinel.c), and would then hold it for down before its first answer, and fail over once more.
+        path = folder / f"{name}.conf"
         super().__init__(
             name,
-            "redis-sentinel",
+            server.sentinel(path),
+            path=path,
             host=host,
             folder=folder,
             usual_port=usual_port,
@@ -205,8 +222,10 @@ class SentinelNode(RedisServer):
 
     def sees_all_well(self, *, others: int, replicas: int) -> bool:
         """Whether it finds nothing wrong, and knows that many other Sentinels and connected replicas."""
+        # What another Sentinel once said of a master that was down stays in Valkey's list for good.
+        flags = [sentinel["flags"].removesuffix(",master_down") for sentinel in self.others()]
         return (
             self.master()["flags"] == "master"
-            and [sentinel["flags"] for sentinel in self.others()] == ["sentinel"] * others
+            and flags == ["sentinel"] * others
             and [(r["flags"], r["master-link-status"]) for r in self.replicas()] == [("slave", "ok")] * replicas
         )

@@ -95,8 +95,10 @@ def test_only_a_master_claims_evicts_and_names_itself(known: Facts, memory: Memo
     decision, after = decide(known, memory, policy)
     assert (decision.claim is not None) is (decision.verdict in (Verdict.MASTER, Verdict.PENDING))
     if decision.claim:
-        assert after.node
-        assert decision.claim.run_id == after.node.run_id
+        left = next((e.claim for e in known.catalog.entries if e.key == known.own), None) if known.catalog else None
+        owner = after.node or left  # an agent that has just started knows a silent node by the entry alone
+        assert owner
+        assert decision.claim.run_id == owner.run_id
         assert decision.group == after.group != ""
     if decision.verdict is not Verdict.MASTER:
         assert (decision.evict, decision.last) == ((), None)

@@ -260,6 +260,14 @@ def test_it_follows_whom_a_majority_names() -> None:
     assert RETURNED.decision.verdict is Verdict.NONE
 
 
+def test_one_sentinel_that_knows_who_the_new_master_is_is_enough() -> None:
+    """Most know no run id for seconds after a switch; where none does, the live claim tells it. The node says the same."""
+    unheard = tuple(replace(s, run_ids={A: "a", B: "", C: "c"}) for s in NAMED)
+    assert RETURNED.but(sentinels=(NAMED[0], *unheard[1:])).done == FOLLOW_B
+    assert RETURNED.but(sentinels=unheard).done == FOLLOW_B
+    assert RETURNED.but(sentinels=unheard, peer=saying_master(run_id="b2")).order is None
+
+
 def test_a_claim_is_waited_for_a_fifth_of_a_second() -> None:
     """Then it follows without one: Consul may be away, and each write that the node takes is lost."""
     waits = Story(failover(peer=saying_master()), PAUSED)
@@ -325,8 +333,11 @@ NO_FOLLOW: Mapping[str, Story] = {
     "a majority names another node that does not answer": RETURNED.but(peer=saying_master(role=None)),
     "a majority names another node that says replica": RETURNED.but(peer=following(run_id="b")),
     "a majority names another life of that node": RETURNED.but(peer=saying_master(run_id="b2")),
-    "a majority names a node whose run id few know": (
-        RETURNED.but(sentinels=(NAMED[0], *(replace(s, run_ids={A: "a", B: "", C: "c"}) for s in NAMED[1:])))
+    "those of a majority know two run ids of the node that it names": (
+        RETURNED.but(sentinels=(*NAMED[:2], replace(NAMED[2], run_ids={A: "a", B: "b2", C: "c"})))
+    ),
+    "nobody knows who the node is that a majority names": (
+        RETURNED.but(sentinels=tuple(replace(s, run_ids={A: "a", B: "", C: "c"}) for s in NAMED), catalog=None)
     ),
     "a majority gives the address of another node its own run id": (
         RETURNED.but(
@@ -782,7 +793,7 @@ def test_a_dead_master_is_replaced_where(promise: str) -> None:
 
 
 def test_the_sentinels_are_asked_closely_around_the_end_of_the_delay() -> None:
-    """And the decision is made anew when it is over."""
+    """And the decision is made anew when it is over. Before and after it is the node, where it may come back empty."""
     waits = replace(DEAD, fence=replace(LOST, lost_at=NOW - 0.95)).but(sentinels=watching(switched=NOW - 900))
     due = NOW + 0.05
     assert (waits.decision.closely, waits.decision.until) == (Closely.SENTINELS, due)
@@ -995,6 +1006,12 @@ def test_a_node_that_is_away_is_looked_at_closely_while_somebody_may_have_replac
     assert away.but(node=replica()).decision.closely is Closely.NOBODY
 
 
+def test_a_master_that_is_away_is_looked_at_closely_where_it_may_come_back_empty() -> None:
+    """Though nobody has replaced it: a replica asks it again within a second, and is emptied."""
+    away = Story(facts(REFUSED, sentinels("a", "a", "a"), holds("a", 5)))
+    assert replace(away, policy=replace(FENCED, on_empty=True)).decision.closely is Closely.NODE
+
+
 # Each condition is held by one of the stories above
 
 NEVER = (NO_PAUSE, NO_FOLLOW, AUTHORITY, NOT_HOLLOW, NOT_REPLACED, NOT_DEAD, HEARD)
@@ -1004,7 +1021,7 @@ HOLDS = (
     "self.now - selection.at <= SELECTED",
     "node.role is Role.MASTER@ and not node.loading else None",
     "not node.loading@ else None",
-    "known.count(r) >= view.need",
+    "len(known) <= 1",
     "peer.address == to.address",
     "peer.role is Role.MASTER@\n            and peer.run_id",
     "peer.run_id == to.run_id",
