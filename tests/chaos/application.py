@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.fleet import CHECKOUT, ConsulNode, Fleet, Process, RedisNode, SentinelNode, srv
 
+from .writers import LANES
 from .writes import Writes
 
 EVERY = 0.005
 """Seconds between two writes of one writer."""
-WRITERS = ("kept", "each", "sentinel")
 _numbers = itertools.count(1)
 
 
@@ -28,7 +29,8 @@ class Application(Process):
         path = folder / f"{name}.json"
         argv = [sys.executable, "-m", "tests.chaos.writers", str(path)]
         super().__init__(name, argv, host=consul.host, folder=folder, env=CHECKOUT)
-        self._keys = {writer: f"{name}:{writer}" for writer in WRITERS}
+        self._keys = {writer: f"{name}:{writer}" for writer in LANES}
+        self._stopped: float | None = None
         spec = {
             "dns": consul.dns,
             "question": srv.question(f"{service}.service.consul.").hex(),
@@ -41,26 +43,40 @@ class Application(Process):
 
     def is_ready(self) -> bool:
         """Whether each writer has written."""
-        return all(self._acknowledged().values())
+        return all(acknowledged for _, acknowledged in self._told().values())
+
+    def stop(self, *, within: float = 10) -> int:
+        """Have every writer end with what it has begun; returns the exit code. Raises subprocess.TimeoutExpired."""
+        self._stopped = time.monotonic()
+        return super().stop(within=within)
 
     def writes(self, master: RedisNode) -> Mapping[str, Writes]:
         """What each writer wrote, held against what a master has, after the end. Raises redis.RedisError."""
         return {
-            writer: Writes(told, {int(entry) for entry in master.ask("LRANGE", self._keys[writer], "0", "-1")})
-            for writer, told in self._acknowledged().items()
+            writer: Writes(
+                acknowledged,
+                {int(entry) for entry in master.ask("LRANGE", self._keys[writer], "0", "-1")},
+                errors=errors,
+                lanes=LANES[writer],
+                until=self._stopped,
+            )
+            for writer, (errors, acknowledged) in self._told().items()
         }
 
     def forget(self, master: RedisNode) -> None:
         """Delete what was written. Raises redis.RedisError."""
         master.ask("DEL", *self._keys.values())
 
-    def _acknowledged(self) -> dict[str, list[tuple[int, float]]]:
-        told: dict[str, list[tuple[int, float]]] = {writer: [] for writer in WRITERS}
+    def _told(self) -> dict[str, tuple[int, list[tuple[int, float]]]]:
+        """How many writes of each writer have failed, and which were acknowledged."""
+        failed = dict.fromkeys(LANES, 0)
+        told: dict[str, list[tuple[int, float]]] = {writer: [] for writer in LANES}
         for line in self.log().splitlines(keepends=True):
             if line.endswith("\n") and line.startswith("["):
-                writer, *new = json.loads(line)
+                writer, errors, *new = json.loads(line)
+                failed[writer] = errors
                 told[writer] += [(int(number), float(at)) for number, at in new]
-        return told
+        return {writer: (failed[writer], told[writer]) for writer in LANES}
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from tests.fleet import SCALE, Process, RedisNode
 
 from .application import Application, writing
 from .arena import MODES, Arena
+from .copies import Copies
 from .faults import Fault
 from .judge import R, Verdict, judge
 from .writes import Writes
@@ -29,6 +30,7 @@ def run(arena: Arena, fault: Fault) -> tuple[Verdict, str]:
         process: len(process.log()) for process in (*arena.fleet.agents, *arena.fleet.consuls)
     }
     writes: dict[str, Writes] = {}
+    copies = Copies(arena.nodes)
     with ExitStack() as stack:
         application = stack.enter_context(writing(arena.fleet, MODES[arena.mode])) if fault.writes else None
         failed = _step(arena, lambda: _do(arena, fault))
@@ -38,8 +40,8 @@ def run(arena: Arena, fault: Fault) -> tuple[Verdict, str]:
         end = arena.witness.up_to
         if application and not failed:
             failed = _step(arena, lambda: writes.update(_written(application, arena.master)))
-    history = replace(arena.history(), writes=writes)
-    verdict = judge(history, fault.expects, since=since, until=end, healed=healed)
+    history = replace(arena.history(), writes=writes, copies=copies.made())
+    verdict = judge(history, fault.expectation(fenced=arena.fenced), since=since, until=end, healed=healed)
     if not failed:
         failed = _step(arena, arena.clean)
         if two := arena.witness.seconds_of_two(since=end):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -22,10 +23,10 @@ from tests.fleet import AgentNode, ConsulNode, Process, RedisNode, SentinelNode
 from tests.fleet.former import former_version
 from tests.fleet.hosts import Host
 
-from .arena import HASTE, SETTINGS, USUAL, Arena, is_settled, made_to_follow, set_priority
+from .arena import HASTE, USUAL, Arena, is_settled, made_to_follow, set_priority
 from .authority import LIMIT, SILENCE, Loss
 from .guests import WallClock, agent_for, consul_client, second_group, with_hosts_file
-from .judge import FALL, Empty, Expectation
+from .judge import FALL, Empty, Expectation, Promise
 
 TTL = 10.0
 """Seconds of ``service.ttl``, at its default."""
@@ -35,8 +36,6 @@ HUNG = 3.5
 """Seconds until an agent gives up a node that does not answer: two looks of a second each, and the pauses between."""
 POLL = 1.2
 """Seconds until an agent sees a change of role that closes no connection: its poll, and an answer."""
-NOTICED = 6.0
-"""Seconds in which Sentinel, with down-after 1 s, would have begun a failover, and the agents followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +46,21 @@ class Fault:
     does: Callable[[Arena], None]
     expects: Expectation = field(default_factory=Expectation)
     ci: bool = False
+    """CI does it, in a fleet whose agents do not fence."""
+    ci_fenced: bool = False
+    """CI does it in a fleet whose agents fence."""
     writes: bool = False
     """Applications write meanwhile, and what they lose is judged and shown."""
     not_in: frozenset[str] = frozenset()
     """Service modes in which it is not done."""
+    fenced: bool | None = None
+    """Whether it is for fleets whose agents fence, or for those whose agents do not; None: for both."""
+    promise: Promise | None = None
+    """What is promised to the application where agents fence."""
+
+    def expectation(self, *, fenced: bool) -> Expectation:
+        """What must be seen in a fleet."""
+        return replace(self.expects, promise=self.promise if fenced else None)
 
 
 FAULTS: list[Fault] = []
@@ -58,18 +68,16 @@ FAULTS: list[Fault] = []
 
 def fault(
     *,
-    ci: bool = False,
     moves: bool | None = True,
     empty: Empty = Empty.HEADLESS,
     late: dict[Loss, float] | None = None,
-    writes: bool = False,
-    not_in: frozenset[str] = frozenset(),
+    **options: Any,
 ) -> Callable[[Callable[[Arena], None]], Callable[[Arena], None]]:
-    """Enter a function into the list, under its own name, with what must be seen."""
+    """Enter a function into the list, under its own name, with what must be seen; ``options`` as in :class:`Fault`."""
 
     def enter(does: Callable[[Arena], None]) -> Callable[[Arena], None]:
         expects = Expectation(moves, empty, late or {})
-        FAULTS.append(Fault(does.__name__.replace("_", " "), does, expects, ci, writes, not_in))
+        FAULTS.append(Fault(does.__name__.replace("_", " "), does, expects, **options))
         return does
 
     return enter
@@ -171,7 +179,7 @@ def master_back_between_the_promotion_and_the_switch(arena: Arena) -> None:
 def master_restarted_quicker_than_down_after(arena: Arena) -> None:
     with killed(arena, arena.master):
         pass
-    arena.watch(NOTICED, "a failover")
+    arena.watch(arena.noticed, "a failover")
 
 
 @fault(ci=True, moves=False, empty=Empty.NEVER)
@@ -185,7 +193,7 @@ def every_connection_of_the_master_closed(arena: Arena) -> None:
 def all_replicas_dead(arena: Arena) -> None:
     one, other = arena.replicas()
     with killed(arena, one), killed(arena, other):
-        arena.watch(NOTICED, "the lonely master is withdrawn")
+        arena.watch(arena.noticed, "the lonely master is withdrawn")
 
 
 @fault(ci=True, moves=False, empty=Empty.NEVER)
@@ -215,7 +223,7 @@ def planned(arena: Arena, *, not_by: SentinelNode | None = None) -> RedisNode:
     return arena.wait_for_failover(old)
 
 
-@fault(ci=True, empty=Empty.NEVER)
+@fault(ci=True, ci_fenced=True, empty=Empty.NEVER, writes=True, promise=Promise(lost=0, gap=0.5, copies=0))
 def planned_failover(arena: Arena) -> None:
     old = arena.master
     planned(arena)
@@ -264,7 +272,7 @@ def majority_of_sentinels_down_and_the_master_dies(arena: Arena) -> None:
     one, other, _ = arena.sentinels
     with killed(arena, one), killed(arena, other):
         arena.kill(old)
-        arena.watch(NOTICED, "somebody is named without a majority")
+        arena.watch(arena.noticed, "somebody is named without a majority")
     arena.wait_for_failover(old)
     arena.start(old)
     until_old_follows(arena, old)
@@ -330,7 +338,7 @@ def sentinel_reset(arena: Arena) -> None:
     for sentinel in arena.sentinels:
         arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
         arena.watch(1, "the name goes")
-    arena.watch(NOTICED, "the name goes")
+    arena.watch(arena.noticed, "the name goes")
 
 
 @fault(moves=False, empty=Empty.NEVER)
@@ -338,12 +346,12 @@ def sentinel_remove_and_monitor(arena: Arena) -> None:
     master = arena.master
     for sentinel in arena.sentinels:
         arena.ask(sentinel, "SENTINEL", "REMOVE", "mymaster")
-    arena.watch(NOTICED, "the name goes")
+    arena.watch(arena.noticed, "the name goes")
     for sentinel in arena.sentinels:
         arena.ask(sentinel, "SENTINEL", "MONITOR", "mymaster", *map(str, master.announced), "2")
-        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", "down-after-milliseconds", "1000")
-        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", "failover-timeout", "5000")
-    arena.watch(NOTICED, "the name goes")
+        for key, value in arena.sentinel_settings.items():
+            arena.ask(sentinel, "SENTINEL", "SET", "mymaster", key, value)
+    arena.watch(arena.noticed, "the name goes")
 
 
 # --- Early publication: the elected leader's word, before a majority's ------------------------------------------------
@@ -362,14 +370,17 @@ def setting(arena: Arena, sentinels: list[SentinelNode], key: str, value: str) -
     yield
     for sentinel in sentinels:
         arena.until(sentinel.is_ready, f"{sentinel.name} answers")
-        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", key, SETTINGS[key])
+        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", key, arena.sentinel_settings[key])
 
 
 @contextmanager
 def elected(arena: Arena, leader: SentinelNode) -> Iterator[None]:
     """A failover that begins in the block is led by this Sentinel: it notices first, and asks nobody whether it is so."""
     others = [sentinel for sentinel in arena.sentinels if sentinel is not leader]
-    with setting(arena, [leader], "quorum", "1"), setting(arena, others, "down-after-milliseconds", "3000"):
+    with (
+        setting(arena, [leader], "quorum", "1"),
+        setting(arena, others, "down-after-milliseconds", str(arena.down_after + 2000)),
+    ):
         yield
 
 
@@ -684,14 +695,14 @@ def _claim_epoch(arena: Arena) -> str | None:
 @fault(moves=False, empty=Empty.NEVER)
 def sentinel_reset_on_one(arena: Arena) -> None:
     arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "RESET", "mymaster")
-    arena.watch(NOTICED, "the name goes")
+    arena.watch(arena.noticed, "the name goes")
 
 
 @fault(moves=False, empty=Empty.NEVER)
 def sentinel_reset_on_all_at_once(arena: Arena) -> None:
     for sentinel in arena.sentinels:
         arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
-    arena.watch(NOTICED, "the name goes")
+    arena.watch(arena.noticed, "the name goes")
 
 
 @fault(moves=None, writes=True)
