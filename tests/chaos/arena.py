@@ -275,6 +275,11 @@ class Arena:
             self.reach.go_on(process, began)
         return began
 
+    def stop(self, process: Process) -> None:
+        """SIGTERM to one process, which ends as it does for its operator."""
+        with self.doing(f"stop {process.name}"):
+            process.stop(within=20)
+
     def start(self, process: Process) -> None:
         """Start one process again and wait until it works."""
         with self.doing(f"start {process.name}") as began:

@@ -32,13 +32,13 @@ def run(arena: Arena, fault: Fault) -> tuple[Verdict, str]:
     writes: dict[str, Writes] = {}
     copies = Copies(arena.nodes)
     with ExitStack() as stack:
-        application = stack.enter_context(writing(arena.fleet, MODES[arena.mode])) if fault.writes else None
+        application = stack.enter_context(writing(arena.fleet, MODES[arena.mode]))
         failed = _step(arena, lambda: _do(arena, fault))
         healed = arena.well_since or time.monotonic()
         if not failed:
             arena.witness.watch(STAYS if arena.names_holder() else R * SCALE + STAYS)
         end = arena.witness.up_to
-        if application and not failed:
+        if not failed:
             failed = _step(arena, lambda: writes.update(_written(application, arena.master)))
     history = replace(arena.history(), writes=writes, copies=copies.made())
     verdict = judge(history, fault.expectation(fenced=arena.fenced), since=since, until=end, healed=healed)

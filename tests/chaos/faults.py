@@ -19,6 +19,7 @@ import pytest
 from consul_redis_agent.commands import status
 from consul_redis_agent.consul.form import EPOCH
 from consul_redis_agent.decide.group import SETTLED
+from consul_redis_agent.publish.fence import PAUSE_WRITES
 from tests.fleet import AgentNode, ConsulNode, Process, RedisNode, SentinelNode
 from tests.fleet.former import former_version
 from tests.fleet.hosts import Host
@@ -36,6 +37,12 @@ HUNG = 3.5
 """Seconds until an agent gives up a node that does not answer: two looks of a second each, and the pauses between."""
 POLL = 1.2
 """Seconds until an agent sees a change of role that closes no connection: its poll, and an answer."""
+ASKED = 0.5
+"""Seconds for which an application may wait where a Sentinel is asked for a failover as soon as there is reason for it."""
+RETURNS = 0.1
+"""Seconds of writes that may be lost where a master dies and comes back: 50 ms on its return, and what it had not replicated."""
+WAITS = PAUSE_WRITES + 0.5
+"""Seconds for which an application may wait where a failover comes to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class Fault:
     ci_fenced: bool = False
     """CI does it in a fleet whose agents fence."""
     writes: bool = False
-    """Applications write meanwhile, and what they lose is judged and shown."""
+    """It is judged what an application that asks DNS for each write loses; counted is what all of them lose, in every fault."""
     not_in: frozenset[str] = frozenset()
     """Service modes in which it is not done."""
     fenced: bool | None = None
@@ -60,7 +67,7 @@ class Fault:
 
     def expectation(self, *, fenced: bool) -> Expectation:
         """What must be seen in a fleet."""
-        return replace(self.expects, promise=self.promise if fenced else None)
+        return replace(self.expects, promise=self.promise if fenced else None, excuses=self.writes)
 
 
 FAULTS: list[Fault] = []
@@ -134,7 +141,7 @@ def until_old_follows(arena: Arena, old: RedisNode) -> None:
 # --- Redis ------------------------------------------------------------------------------------------------------------
 
 
-@fault(ci=True)
+@fault(ci=True, ci_fenced=True, writes=True, promise=Promise(lost=RETURNS, gap=ASKED))
 def master_killed_and_back(arena: Arena) -> None:
     old = arena.master
     with killed(arena, old):
@@ -142,7 +149,7 @@ def master_killed_and_back(arena: Arena) -> None:
     until_old_follows(arena, old)
 
 
-@fault()
+@fault(writes=True, promise=Promise(lost=RETURNS, gap=ASKED))
 def master_killed_for_good(arena: Arena) -> None:
     old = arena.master
     arena.kill(old)
@@ -150,7 +157,7 @@ def master_killed_for_good(arena: Arena) -> None:
     arena.watch(TTL + 2, "the dead name comes back, or the new one goes")
 
 
-@fault(ci=True, empty=Empty.HEADLESS)
+@fault(ci=True, empty=Empty.HEADLESS, promise=Promise())
 def master_paused_and_resumed_after_the_failover(arena: Arena) -> None:
     old = arena.master
     with paused(arena, old):
@@ -175,7 +182,7 @@ def master_back_between_the_promotion_and_the_switch(arena: Arena) -> None:
     until_old_follows(arena, old)
 
 
-@fault(moves=False)
+@fault(moves=False, fenced=False)
 def master_restarted_quicker_than_down_after(arena: Arena) -> None:
     with killed(arena, arena.master):
         pass
@@ -223,7 +230,7 @@ def planned(arena: Arena, *, not_by: SentinelNode | None = None) -> RedisNode:
     return arena.wait_for_failover(old)
 
 
-@fault(ci=True, ci_fenced=True, empty=Empty.NEVER, writes=True, promise=Promise(lost=0, gap=0.5, copies=0))
+@fault(ci=True, ci_fenced=True, empty=Empty.NEVER, writes=True, promise=Promise(lost=0, gap=ASKED, copies=0))
 def planned_failover(arena: Arena) -> None:
     old = arena.master
     planned(arena)
@@ -417,19 +424,20 @@ def until_all_follow(arena: Arena) -> None:
     arena.watch(1, "nobody comes back")
 
 
-@fault(ci=True, writes=True)
+@fault(ci=True, writes=True, ci_fenced=True, promise=Promise(lost=0.5))
 def old_host_switched_off_in_order_as_soon_as_dns_has_moved(arena: Arena) -> None:
     """As a maintenance script does it. The leader's end is heard of; nobody else has heard of the promotion."""
-    _maintenance(arena, arena.switch_off)
+    maintenance(arena, arena.switch_off)
 
 
-@fault(writes=True)
+@fault(writes=True, promise=Promise(lost=0.5))
 def old_host_loses_its_power_as_soon_as_dns_has_moved(arena: Arena) -> None:
     """The same, and the leader falls silent."""
-    _maintenance(arena, arena.lose)
+    maintenance(arena, arena.lose)
 
 
-def _maintenance(arena: Arena, end: Callable[[Host], None]) -> None:
+def maintenance(arena: Arena, end: Callable[[Host], None]) -> None:
+    """A planned failover at the old master's own Sentinel, and the end of its host 50 ms after DNS has moved."""
     old = arena.master
     with setting(arena, arena.sentinels, "down-after-milliseconds", "5000"):
         arena.ask(arena.sentinel(old), "SENTINEL", "FAILOVER", "mymaster")
@@ -441,7 +449,7 @@ def _maintenance(arena: Arena, end: Callable[[Host], None]) -> None:
     until_old_follows(arena, old)
 
 
-@fault(ci=True, writes=True)
+@fault(ci=True, writes=True, promise=Promise(lost=0.5))
 def leader_killed_ten_milliseconds_after_the_promotion(arena: Arena) -> None:
     """All else lives, and most Sentinels name the old master: DNS goes back to it."""
     since = arena.witness.up_to
@@ -457,7 +465,7 @@ def leader_killed_ten_milliseconds_after_the_promotion(arena: Arena) -> None:
 Harm = Callable[[Arena, SentinelNode], AbstractContextManager[None]]
 
 
-@fault(writes=True)
+@fault(writes=True, promise=Promise(lost=0.5))
 def leader_killed_soon_after_a_planned_promotion(arena: Arena) -> None:
     _leader_lost_in_a_planned_failover(arena, killed)
 
@@ -472,17 +480,17 @@ def leader_cut_off_soon_after_a_planned_promotion(arena: Arena) -> None:
     _leader_lost_in_a_planned_failover(arena, cut_off)
 
 
-@fault(writes=True)
+@fault(writes=True, fenced=False)
 def leader_killed_soon_after_the_promotion_for_a_dead_master(arena: Arena) -> None:
     _leader_lost_after_a_death(arena, killed)
 
 
-@fault(writes=True)
+@fault(writes=True, fenced=False)
 def leader_frozen_soon_after_the_promotion_for_a_dead_master(arena: Arena) -> None:
     _leader_lost_after_a_death(arena, paused)
 
 
-@fault(writes=True)
+@fault(writes=True, fenced=False)
 def leader_cut_off_soon_after_the_promotion_for_a_dead_master(arena: Arena) -> None:
     _leader_lost_after_a_death(arena, cut_off)
 
@@ -546,7 +554,7 @@ def _agreed_without(arena: Arena, leader: SentinelNode) -> bool:
     return all(s.names() == arena.master.announced for s in arena.sentinels if s is not leader)
 
 
-@fault(moves=False, empty=Empty.NEVER, writes=True)
+@fault(moves=False, empty=Empty.NEVER, writes=True, promise=Promise(lost=0, gap=WAITS))
 def failover_given_up_after_the_selection(arena: Arena) -> None:
     """The chosen node is stopped before it hears of its promotion, and turns master when nobody wants it any more."""
     since = arena.witness.up_to
@@ -1114,14 +1122,15 @@ def _reloads(arena: Arena, change: Callable[[str, int], str]) -> None:
         else:
             *_, promoted = arena.wait_for_promotion(since)
             arena.let_pass(wait, since=promoted)
-        _reload(arena, {agent: change(text, number) for agent, text in before.items()})
+        reload(arena, {agent: change(text, number) for agent, text in before.items()})
         arena.wait_for_failover(old)
         _until_ready_for_another(arena, old)
-    _reload(arena, before)
+    reload(arena, before)
     arena.watch(2, "the name goes")
 
 
-def _reload(arena: Arena, texts: dict[AgentNode, str]) -> None:
+def reload(arena: Arena, texts: dict[AgentNode, str]) -> None:
+    """Have agents read another configuration."""
     for agent, text in texts.items():
         agent.config_path.write_text(text)
     with arena.doing("every agent reads its configuration again"):
@@ -1352,7 +1361,7 @@ def agents_that_reach_one_sentinel_of_three(arena: Arena) -> None:
     until_old_follows(arena, old)
 
 
-@fault(ci=True, empty=Empty.NEVER, not_in=frozenset({"check"}))
+@fault(ci=True, empty=Empty.NEVER, not_in=frozenset({"check"}), fenced=False)
 def upgrade_host_by_host(arena: Arena) -> None:
     """Back to the former version, and forward again, with a failover while the hosts have different ones.
 

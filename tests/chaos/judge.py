@@ -61,6 +61,8 @@ class Expectation:
     late: Mapping[Loss, float] = field(default_factory=dict)
     """Seconds that replace ``D`` and ``SURE`` where this fault takes away who could act sooner."""
     promise: Promise | None = None
+    excuses: bool = False
+    """Whether each write that who asks DNS each time has lost needs an excuse."""
 
     def bound(self, loss: Loss) -> float:
         """For how many seconds after such a loss the old name may stay."""
@@ -213,7 +215,8 @@ def _silences(history: History) -> Iterator[tuple[float, float]]:
 
 def _writes(history: History, expectation: Expectation) -> Iterator[str]:
     """What who asks DNS each time has lost, beside what the asynchronous replication and a fallen master explain."""
-    if each := history.writes.get("each"):
+    each = history.writes.get("each")
+    if each and expectation.excuses:
         lost = unexcused(each.lost, history.tenures, expectation.bound)
         if lost:
             yield f"A: {len(lost)} acknowledged writes of who asks DNS each time are lost, over {lost[-1] - lost[0]:.3f} s"

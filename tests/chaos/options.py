@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
+from . import faults_fenced  # noqa: F401 - enters its faults into the list
 from .arena import MODES
 from .faults import FAULTS, Fault, find
 
