@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
@@ -16,18 +17,19 @@ from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul.api import ConsulAPI
 from consul_redis_agent.consul.form import is_own
 from consul_redis_agent.decide import identity
-from consul_redis_agent.decide.decision import Decision, Policy, Reason, SentinelMode, Verdict
+from consul_redis_agent.decide.decision import Decision, FenceMode, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Address, Entry, Facts, Node, Role, Selection
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.rules import decide
 from consul_redis_agent.decide.sentinels import leader
 from consul_redis_agent.errors import ConsulError, StaleDecision
 from consul_redis_agent.publish.entries import Mode, Naming, wanted
+from consul_redis_agent.publish.fence import PAUSE_ALL, Fence
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.publish.writer import BACKOFF, Writer
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
-from consul_redis_agent.watch.lookout import Lookout, where
+from consul_redis_agent.watch.lookout import Lookout, redis_link, sentinel_link, where
 from consul_redis_agent.watch.redis_node import POLL
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,10 @@ class NodeAgent:
             max_lag=config.replica.max_lag,
             patience=redis.patience,
             node_life=POLL + 2 * redis.timeout + 1,
+            fence=FenceMode(config.fence.mode),
+            on_death=config.failover.on_death == "ask",
+            on_empty=config.failover.on_empty == "ask",
+            delay=config.failover.delay,
         )
         self.naming = naming(config, redis, seen_from, agent)
         self.on_stop = config.service.on_stop
@@ -87,7 +93,12 @@ class NodeAgent:
             phase,
             self.policy.ttl,
             bool(seen_from),
+            self.policy.on_empty,
         )
+        self.fence: Fence | None = None
+        if self.policy.fence is FenceMode.ON:
+            own = redis_link(replace(redis, timeout=redis.timeout + PAUSE_ALL))  # it may have to wait with all others
+            self.fence = Fence(self.name, own, partial(sentinel_link, config.sentinel))
         self.writer = Writer(
             api, self.naming, self.lookout.catalogs(), lambda target, seconds: written(self, target, seconds)
         )
@@ -173,6 +184,8 @@ class NodeAgent:
                 self._finished(self)
         finally:
             self.writer.stop()
+            if self.fence:
+                self.fence.stop()
             if self._rehearsing:
                 self._rehearsing.cancel()
 
@@ -218,6 +231,10 @@ class NodeAgent:
         self.ready = self.ready or decision.reason is not Reason.UNSEEN
         self._until = decision.until
         self.lookout.attend(decision, facts, self.memory)
+        if self.fence and isinstance(facts.node, Node):
+            self.fence.prepare(facts.node)
+        if self.fence and decision.order:
+            self.fence.carry_out(decision.order, self.lookout.master_name)
         if self._keeps:
             log.debug("%s: %s", self.name, decision.sentence)
             self.decision = self.decision or decision

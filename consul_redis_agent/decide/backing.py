@@ -77,10 +77,13 @@ def backing(view: View) -> Backed:
     if view.policy.early and (early := _begins_early(view, own)):
         return early
     if named and view.follows_me(named):
-        return Backed(
-            Backing.HANDED_OVER, f"{named}, which Sentinel names, says it follows this node", view.top, named=named
-        )
+        return _handed_over(view, named)
     return _unnamed(view, named, count)
+
+
+def _handed_over(view: View, named: Address) -> Backed:
+    why = f"{named}, which Sentinel names, says it follows this node"
+    return Backed(Backing.HANDED_OVER, why, view.top, named=named)
 
 
 def _goes_on(view: View) -> bool:
@@ -168,6 +171,8 @@ def _stays_early(view: View, claim: Claim, early: Early, named: Address | None) 
             over = "the leader has given up the failover to this node"
     if not over and view.now - heard > LEADER_SILENCE:
         over = f"the leader that selected this node has been silent for {LEADER_SILENCE:g} s"
+    if over and named and view.follows_me(named):  # rule 8: it was demoted on that leader's word
+        return _handed_over(view, named)
     if over:
         return Backed(Backing.EARLY_OVER, over, view.top, named=named)
     if named and view.top >= claim.epoch:

@@ -38,6 +38,7 @@ class Reason(StrEnum):
 
     SILENT = "Redis does not answer"
     LOADING = "Redis is loading its data"
+    EMPTY = "Redis came back without its data"
     LINK_DOWN = "the link to the master is down"
     HIDDEN = "not to be seen (replica-announced no)"
     LAGGING = "too far behind the master"
@@ -70,6 +71,14 @@ class SentinelMode(StrEnum):
     OFF = "off"
 
 
+class FenceMode(StrEnum):
+    """``fence.mode`` of the configuration."""
+
+    OFF = "off"
+    WATCH = "watch"
+    ON = "on"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the configuration says about decisions. Seconds."""
@@ -83,14 +92,42 @@ class Policy:
     """Without Sentinel: how long a node that does not answer stays."""
     node_life: float = 4.0
     """How long an answer of the own node counts: a poll period and two timeouts."""
+    fence: FenceMode = FenceMode.WATCH
+    on_death: bool = False
+    """Whether Sentinel is asked for a failover where the own node's process is gone."""
+    on_empty: bool = False
+    """The same where it has come back without its data."""
+    delay: float = 1.0
+    """How long the process has to be gone."""
 
 
-class Order(StrEnum):
-    """What the Redis node is to do."""
+class Closely(StrEnum):
+    """Whose word is awaited so urgently that they are asked every few milliseconds."""
+
+    NOBODY = "nobody's"
+    PEER = "the peer's, and the leader's as soon as that has answered"
+    SENTINELS = "every Sentinel's"
+    NODE = "the own node's, which would take writes without authority"
+
+
+class Do(StrEnum):
+    """What can be ordered."""
 
     FOLLOW = "follow that one"
     PAUSE = "let writes wait"
+    HOLD = "let everything wait"
     FAIL_OVER = "ask for a failover"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the Redis node is to do, or a Sentinel is to be asked for. It is given once, and carried out once."""
+
+    do: Do
+    sentence: str
+    """Why, for people."""
+    to: Address | None = None
+    """FOLLOW: the new master. FAIL_OVER: the Sentinel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +152,12 @@ class Decision:
     """The peer whose own word would change this decision."""
     leader: str = ""
     """Id of the Sentinel whose word this decision rests on, or waits for: to be asked often."""
+    closely: Closely = Closely.NOBODY
+    """Whose next word cannot wait for the usual time."""
     until: float = inf
     """When time alone changes this decision."""
     order: Order | None = None
-    """What the Redis node is to do. Room for it: no rule gives an order yet."""
+    """What is to be done beside it."""
 
     @property
     def rests_on_consul(self) -> bool:

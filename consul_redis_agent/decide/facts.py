@@ -81,6 +81,16 @@ class Node:
     """A replica: others may see it (``replica-announced``)."""
     turned: float = -inf
     """When this life of the node had turned from replica to master, as far as that was seen; -inf where it was not."""
+    master_since: float = -inf
+    """When it turned, or since when it has been seen to be a master; -inf where its life began as one."""
+    empty: bool | None = None
+    """It holds no key; None where nobody asked."""
+    offset: int = field(default=0, compare=False)
+    """How much of its master's history, or of its own, it has: bytes."""
+    changes: int = field(default=0, compare=False)
+    """How many keys were changed since it last wrote them to disk."""
+    version: tuple[int, ...] = ()
+    """Of Redis, or of the Redis that Valkey says it is like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,8 @@ class Silence:
     misses: int
     gone: bool = False
     """Nothing listens at the address any more, so there is no point in a second look."""
+    refused: bool = False
+    """Connections are refused there and at the published address: its process is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,10 @@ class Peer:
     """None: it did not answer."""
     follows: Address | None = None
     replication_id: str = ""
+    run_id: str = ""
+    offset: int = 0
+    """As that of :class:`Node`."""
+    empty: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +156,7 @@ class Sentinel:
     epoch: int = -1
     """``config-epoch`` of ``SENTINEL MASTER``."""
     run_ids: Mapping[Address, str] = field(default_factory=dict)
-    """The run id that this Sentinel knows at each address of the master and its replicas."""
+    """The run id that this Sentinel knows at each address of the master and its replicas; "" before it has heard it."""
     peers: Mapping[str, Address] = field(default_factory=dict)
     """The other Sentinels that it knows, by run id."""
     selection: Selection | None = None
@@ -152,6 +168,20 @@ class Sentinel:
     """Run id of the node it is promoting; "" if it has not chosen yet; None if no failover is in progress."""
     promoting_since: float = -inf
     """Since when that failover has been seen."""
+    coordinated: bool = False
+    """In that failover the master lets writes wait by itself (Valkey 9)."""
+    disconnected: bool = False
+    """It has lost its connection to that master."""
+    usable: frozenset[Address] = frozenset()
+    """The replicas that it could promote: up, linked to the master, with a priority."""
+    reaches: int = 0
+    """How many other Sentinels it is connected to."""
+    down_after: float = 0.0
+    """Seconds without an answer after which it holds a node for down; 0: not told."""
+    failover_timeout: float = 0.0
+    """Seconds between two failovers that it begins by itself; 0: not told."""
+    switched: float = field(default=-inf, compare=False)
+    """Since when it has known that master as one: since the last failover, or its own start."""
 
     @property
     def votes(self) -> bool:

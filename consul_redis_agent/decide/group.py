@@ -89,7 +89,7 @@ def _is_listed(entry: Entry, memory: Memory) -> bool:
     run_id, address = entry.claim.run_id if entry.claim else "", entry.address
     usable = not is_loopback(address.host)
     listing = sum(
-        run_id in listed.values() or (usable and address in listed)
+        (run_id and run_id in listed.values()) or (usable and address in listed)
         for id_, listed in memory.roster.items()
         if id_ in memory.known
     )

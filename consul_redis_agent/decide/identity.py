@@ -9,7 +9,9 @@ from consul_redis_agent.decide.facts import Address, Sentinel
 
 def address_at_sentinel(run_id: str, sentinels: Iterable[Sentinel]) -> Address | None:
     """The address that most Sentinels use for the node with this run id: right behind NAT, Docker ports and hostnames."""
-    seen = [address for s in sentinels if not s.error for address, known in s.run_ids.items() if known == run_id]
+    seen = [
+        address for s in sentinels if not s.error for address, known in s.run_ids.items() if known and known == run_id
+    ]
     return max(seen, key=seen.count, default=None)
 
 

@@ -7,8 +7,34 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
-from consul_redis_agent.decide.claim import NO_EPOCH, Claim
+from consul_redis_agent.decide.claim import NO_EPOCH, Claim, Early
 from consul_redis_agent.decide.facts import Address, Key, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """What was ordered, and for what, so that nothing is ordered twice (rule 12)."""
+
+    paused: tuple[str, int] = "", -1
+    """The selection for which the node's writes were let wait: its leader's id and epoch."""
+    proved: str = ""
+    """Run id of the node that has proved to be the new master."""
+    proved_at: float = inf
+    followed: float = -inf
+    """When the node was last told to follow it."""
+    lost: Claim | None = None
+    """The claim that stood when the node's process went; None while that is there."""
+    lost_at: float = inf
+    returned: str = ""
+    """Run id of a life of the node that has come back empty under the claim of another one."""
+    returned_at: float = inf
+    asked: float = -inf
+    """When a Sentinel was last asked for a failover."""
+    early: Early | None = None
+    """The own early claim's, whose leader was lost."""
+
+
+UNFENCED = Fenced()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +93,7 @@ class Memory:
     """Since when the own entry has been seen passing though another agent wrote it: that one is alive, or the TTL is not over."""
     outvoted: float = inf
     """Since when a majority of Sentinels has been seen to stand by another node than the own one, which holds a claim."""
+    fence: Fenced = field(default_factory=lambda: UNFENCED)
 
 
 NOTHING = Memory()

@@ -25,6 +25,8 @@
     nothing under it.
 10. What a helper found out late or not at all (a peer's answer) only ever delays a publication, never a withdrawal.
 11. Before the first look at the node nothing is decided, so an entry left by an earlier run stays as it is.
+12. A node that has lost its authority becomes a replica at once: :mod:`consul_redis_agent.decide.fence`. One that came back
+    without its data is not published while a replica has some.
 
 :data:`TABLE` is these rules: the first row that fits the node, who stands behind it and what claims stand is the
 decision, and its reason is the row's name.
@@ -41,6 +43,7 @@ from consul_redis_agent.decide.backing import LEADER_SILENCE, Backed, Backing, b
 from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH, Claim
 from consul_redis_agent.decide.decision import Decision, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Entry, Facts, Node, Role, Silence
+from consul_redis_agent.decide.fence import Ordered, is_hollow, noted, ordered
 from consul_redis_agent.decide.memory import Memory, changed
 from consul_redis_agent.decide.others import other_agent
 from consul_redis_agent.decide.remember import remember
@@ -62,6 +65,7 @@ class State(StrEnum):
     GONE = "nothing listens"
     SILENT = "no answer, or BUSY"
     LOADING = "loading"
+    EMPTY = "a master that came back without its data"
     HIDDEN = "a replica that is not to be seen"
     LINK_DOWN = "a replica whose link is down, for too long or without data to serve"
     LAGGING = "a replica too far behind"
@@ -114,6 +118,7 @@ TABLE = (
     _row(1, Reason.PATIENT, Verdict.MASTER, State.SILENT, Backing.UP, Standing.OWN),
     _row(1, Reason.SILENT, Verdict.NONE, node=(State.SILENT, State.GONE)),
     _row(1, Reason.LOADING, Verdict.NONE, node=State.LOADING),
+    _row(12, Reason.EMPTY, Verdict.NONE, node=State.EMPTY),
     _row(1, Reason.HIDDEN, Verdict.NONE, node=State.HIDDEN),
     _row(1, Reason.LINK_DOWN, Verdict.NONE, node=State.LINK_DOWN),
     _row(1, Reason.LAGGING, Verdict.NONE, node=State.LAGGING),
@@ -163,6 +168,9 @@ def decide(facts: Facts, memory: Memory, policy: Policy) -> tuple[Decision, Memo
     view = backed = stands = None
     if node := memory.node or _as_left(facts):
         view = View(facts, memory, policy, node)
+        memory = changed(memory, fence=noted(view))
+        if state is State.MASTER and is_hollow(view, memory.fence):
+            state = State.EMPTY
         if state in (State.MASTER, State.MASTER_NOWHERE):
             backed = backing(view)
             stands = standing(view, backed)
@@ -172,8 +180,9 @@ def decide(facts: Facts, memory: Memory, policy: Policy) -> tuple[Decision, Memo
         elif state in (State.REPLICA, State.NOWHERE):
             stands = replica_standing(view)
     row = first_row(state, backed.by if backed else None, stands.what if stands else None)
-    case = _Case(facts, memory, policy, row, view, backed, stands)
-    return case.decision(), case.memory_after()
+    orders = ordered(view, backed, memory) if view and state is not State.TAKEN else Ordered(memory.fence)
+    case = _Case(facts, memory, policy, row, view, backed, stands, orders)
+    return case.decision(), changed(case.memory_after(), fence=orders.memory)
 
 
 def _as_left(facts: Facts) -> Node | None:
@@ -216,6 +225,7 @@ class _Case:
     view: View | None
     backed: Backed | None
     stands: Stands | None
+    orders: Ordered
 
     @property
     def claim(self) -> Claim | None:
@@ -232,6 +242,8 @@ class _Case:
         row, backed, stands = self.row, self.backed, self.stands
         evict = self._evicted() if row.verdict is Verdict.MASTER else []
         asks = row.verdict is not Verdict.MASTER and row.reason is not Reason.ASKING_LEADER
+        ask = ((stands.ask if stands else None) or (backed.named if backed else None)) if asks else None
+        leader = backed.leader if backed and row.reason in (Reason.ASKING_LEADER, Reason.SELECTED) else ""
         return Decision(
             row.verdict,
             row.reason,
@@ -241,9 +253,11 @@ class _Case:
             evict=tuple(h.entry for h in evict),
             last=self._last(evict) if row.verdict is Verdict.MASTER else None,
             keeps=_kept(self.view) if row.verdict in (Verdict.NONE, Verdict.REPLICA) else None,
-            ask=((stands.ask if stands else None) or (backed.named if backed else None)) if asks else None,
-            leader=backed.leader if backed and row.reason in (Reason.ASKING_LEADER, Reason.SELECTED) else "",
-            until=self._until(),
+            ask=self.orders.ask or ask,
+            leader=self.orders.leader or leader,
+            closely=self.orders.closely,
+            until=min(self._until(), self.orders.until),
+            order=self.orders.order,
         )
 
     def memory_after(self) -> Memory:

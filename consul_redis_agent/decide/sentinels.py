@@ -30,7 +30,7 @@ def of_group(sentinels: Iterable[Sentinel], run_id: str, me: frozenset[Address])
     """
     all_ = tuple(sentinels)
     heard = [s for s in all_ if not s.error]
-    members = [s for s in heard if run_id in s.run_ids.values() or not me.isdisjoint(s.run_ids)]
+    members = [s for s in heard if (run_id and run_id in s.run_ids.values()) or not me.isdisjoint(s.run_ids)]
     if not members or len(members) == len(heard):
         return all_
     left = [s for s in heard if s not in members]

@@ -18,6 +18,7 @@ _SENTENCES = {
     Reason.PATIENT: "Redis does not answer ({silent}), but {why}.",
     Reason.SILENT: "Redis does not answer: {silent}.",
     Reason.LOADING: "Redis answers but is still loading its data.",
+    Reason.EMPTY: "Redis is a master that came back without its data; the replicas are asked for theirs.",
     Reason.HIDDEN: "Redis is a replica{of}, and not to be seen (replica-announced no).",
     Reason.LINK_DOWN: "Redis is a replica{of}, but its link is down{lost}.",
     Reason.LAGGING: "Redis is a replica{of}, last heard {lag:g} s ago; {max_lag:g} s are allowed.",

@@ -1,4 +1,4 @@
-"""What is sent to a Redis node that has lost its authority, and what the agent's login needs for it.
+"""What is sent to a Redis node that has lost its authority, what the agent's login needs for it, and who sends it.
 
 The transaction is Sentinel's own for a node that it turns (``sentinelSendSlaveOf`` in sentinel.c), with the pause ended
 in it: who is sent away finds no moment in which this node takes a write.
@@ -6,11 +6,21 @@ in it: who is sent away finds no moment in which this node takes a write.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from redis.exceptions import NoPermissionError
 
-from consul_redis_agent.decide.facts import Address
+from consul_redis_agent.decide.decision import Do, Order
+from consul_redis_agent.decide.facts import Address, Node
+from consul_redis_agent.decide.fence import PAUSES
+from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.supervise import say
+from consul_redis_agent.text import plain
+
+log = logging.getLogger(__name__)
 
 Commands = tuple[tuple[str, ...], ...]
 
@@ -18,6 +28,10 @@ PAUSE_WRITES = 2.0
 """Seconds for which writes wait, once: what queues behind a longer pause makes Sentinel hold the node for down."""
 PAUSE_ALL = 1.0
 """Seconds for which everything waits on a master that came back empty: a replica knocks once a second."""
+
+
+LOOKED_AT = (("CONFIG", "GET", "masterauth"), ("CONFIG", "GET", "requirepass"))
+"""Whether a replica of it could log in to a master that has the same password."""
 
 
 def pause(seconds: float, *, all_commands: bool = False) -> tuple[str, ...]:
@@ -54,3 +68,126 @@ def missing_rights(commands: Commands, answers: Sequence[object]) -> list[str]:
     """The ACL rights that these answers say are missing, as ``ACL SETUSER`` takes them."""
     refused = [c for c, answer in zip(commands, answers, strict=True) if isinstance(answer, NoPermissionError)]
     return list(dict.fromkeys(f"+{'|'.join(c[: 2 if c[0] in ('CLIENT', 'CONFIG') else 1]).lower()}" for c in refused))
+
+
+class Asked(Protocol):
+    """A connection to Redis or a Sentinel. Raises Unanswered."""
+
+    async def ask(self, *commands: Sequence[str]) -> list[Any]: ...
+
+    async def close(self) -> None: ...
+
+
+class Fence:
+    """Carries out orders, each beside everything else; says what was done, and what could not be.
+
+    ``own`` is a connection to the Redis node for this alone; ``sentinel`` makes one to a Sentinel, logged in as configured.
+    """
+
+    def __init__(self, name: str, own: Asked, sentinel: Callable[[Address], Asked]) -> None:
+        self.error = ""
+        """What is missing, so that orders will not be carried out, or in part."""
+        self._name, self._own, self._sentinel = name, own, sentinel
+        self._life = ""
+        self._pauses = True
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Lock()
+
+    def prepare(self, node: Node) -> None:
+        """Find out once in each life of the node whether the orders could be carried out; the connection stays open."""
+        if node.run_id != self._life and not node.loading:
+            self._life, self._pauses = node.run_id, node.version >= PAUSES
+            self._begin(self._rehearse())
+
+    def carry_out(self, order: Order, master_name: str) -> None:
+        """Begin to do what is ordered."""
+        self._begin(self._ask_for_failover(order, master_name) if order.do is Do.FAIL_OVER else self._send(order))
+
+    async def finished(self) -> None:
+        """Return when everything that was begun is done, or has failed."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def stop(self) -> None:
+        """End what is under way; nothing that was sent has to be undone, a pause runs out."""
+        for task in self._tasks:
+            task.cancel()
+        self._begin(self._own.close())
+
+    def _begin(self, doing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(doing)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            say(f"{self._name}: the fence", error)
+
+    async def _send(self, order: Order) -> None:
+        commands: Commands
+        match order.do:
+            case Do.FOLLOW if order.to:
+                commands, what = turn(order.to, pauses=self._pauses), f"follows {order.to} now"
+            case Do.HOLD:
+                commands, what = (pause(PAUSE_ALL, all_commands=True),), f"everything waits, {PAUSE_ALL:g} s at most"
+            case _:
+                commands, what = (pause(PAUSE_WRITES),), f"its writes wait, {PAUSE_WRITES:g} s at most"
+        try:
+            async with self._turns:
+                answers = await self._own.ask(*commands)
+        except Unanswered as error:
+            log.warning("%s: could not be told %r: %s", self._name, order.do.value, error)
+            return
+        done = answers[-1] if isinstance(answers[-1], list) else []
+        if refused := next((a for a in (*answers, *done) if isinstance(a, Exception) and not _no_file(a)), None):
+            right = missing_rights(commands, answers)
+            mend = f"; allow its login {' '.join(right)}" if right else ""
+            log.warning("%s: refuses to be told %r: %s%s", self._name, order.do.value, plain(str(refused)), mend)
+        else:
+            log.info("%s: %s: %s", self._name, what, order.sentence)
+
+    async def _ask_for_failover(self, order: Order, master_name: str) -> None:
+        if order.to is None:
+            return
+        link = self._sentinel(order.to)
+        try:
+            (answer,) = await link.ask(("SENTINEL", "FAILOVER", master_name))
+        except Unanswered as error:
+            answer = error
+        finally:
+            await link.close()
+        if isinstance(answer, Exception):
+            mend = "; allow its login +sentinel|failover" if isinstance(answer, NoPermissionError) else ""
+            log.warning(
+                "%s: Sentinel at %s does not begin a failover (%s%s); it is left to Sentinel: %s",
+                self._name, order.to, plain(str(answer)), mend, order.sentence,
+            )  # fmt: skip
+        else:
+            log.warning("%s: asked Sentinel at %s for a failover: %s", self._name, order.to, order.sentence)
+
+    async def _rehearse(self) -> None:
+        rehearsed = rehearsal(pauses=self._pauses)
+        try:
+            async with self._turns:
+                answers = await self._own.ask(*rehearsed, *LOOKED_AT)
+        except Unanswered as error:
+            self.error = f"whether the node could be fenced is not known: {error}"
+            return
+        missing = missing_rights(rehearsed, answers[: len(rehearsed)])
+        settings = [dict(zip(a[::2], a[1::2], strict=False)) for a in answers[len(rehearsed) :] if isinstance(a, list)]
+        found = {key: value for each in settings for key, value in each.items()}
+        if missing:
+            self.error = f"the node cannot be fenced: allow its login {' '.join(missing)}"
+        elif found.get("requirepass") and found.get("masterauth") == "":
+            self.error = (
+                "as a replica it could not follow: it asks for a password, and has no masterauth for the others'"
+            )
+        elif not self._pauses:
+            self.error = "its writes cannot wait: Redis before 6.2 has no pause of writes alone; the rest is done"
+        else:
+            self.error = ""
+
+
+def _no_file(error: Exception) -> bool:
+    """CONFIG REWRITE where there is no configuration file, or none that can be written: the node is turned all the same."""
+    return "config file" in str(error) or "Rewriting" in str(error)

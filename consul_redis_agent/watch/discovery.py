@@ -116,14 +116,20 @@ class Sentinels:
                     return name
         return None
 
-    def attend(self, group: Group, sentinel_id: str, since: float) -> None:
+    def attend(self, group: Group, sentinel_id: str, since: float, *, closely: bool = False) -> None:
         """Look one Sentinel's word on the group's master up often, and at once if it is of before ``since``."""
         for fact in self.facts(group):
             if fact.id == sentinel_id:
                 watch = self._watches[fact.address, group.spoken[fact.address]]
-                watch.attend(group.name)
+                watch.attend(group.name, closely=closely)
                 if fact.at < since:
                     watch.ask_anew(group.name, since)
+
+    def attend_all(self, group: Group) -> None:
+        """Look the word of each of its Sentinels up closely for a moment."""
+        for watch in self._of(group):
+            if group.name:
+                watch.attend(group.name, closely=True)
 
     def ask_leaders(self, group: Group, since: float) -> None:
         """Ask at once who leads a failover of the group's master; ``since`` is when that became worth asking."""

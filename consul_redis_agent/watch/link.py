@@ -256,7 +256,7 @@ class Link:
             if isinstance(error, ResponseError):
                 # Refused while logging in: "NOAUTH", "max number of clients reached", "LOADING" …
                 raise Denied(_line(error)) from error
-            gone = _is_gone(error)
+            gone = is_gone(error)
             raise Unanswered(NOBODY if gone else _line(error), gone=gone) from error
         except BaseException:
             await self.close()
@@ -269,7 +269,8 @@ class Link:
             self._closed()
 
 
-def _is_gone(error: BaseException) -> bool:
+def is_gone(error: BaseException) -> bool:
+    """Whether it says that nothing listens there."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError):

@@ -15,15 +15,16 @@ from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import boot, clock
 from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_secret
 from consul_redis_agent.decide import identity, members
-from consul_redis_agent.decide.decision import Decision, Reason, SentinelMode
-from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Node, Peer, Sentinel, Silence
+from consul_redis_agent.decide.decision import Closely, Decision, Reason, SentinelMode
+from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Node, Role, Sentinel, Silence
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.errors import LocalError, Unanswered
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
 from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.lock import AgentLock
-from consul_redis_agent.watch.redis_node import RedisWatch, ask_peer, is_of_group
+from consul_redis_agent.watch.peer import PeerWatch
+from consul_redis_agent.watch.redis_node import RedisWatch, is_of_group
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,6 @@ SENTINEL_TIMEOUT = 1.0
 """Seconds for one exchange with a Sentinel."""
 CONFIRMATIONS = 3
 """Times in one TTL that Consul's servers are asked for a claim that nobody else confirms: two answers may be lost."""
-PEER_PERIOD = 1.0
-"""Seconds between two questions to a peer whose word a decision waits for."""
 
 
 class Lookout:
@@ -49,12 +48,12 @@ class Lookout:
         phase: float,
         ttl: float,
         shared: bool,
+        keys: bool,
     ) -> None:
         self.redis, self.mode, self._ttl = redis, mode, ttl
         self.address = where(redis)
         self.master_name = redis.master_name or ""
         self.sentinels: tuple[Sentinel, ...] = ()
-        self.peer: Peer | None = None
         self.publish_at: Address | None = None
         """The address to publish; None as long as none is known that others could use."""
         self._changed = changed
@@ -63,17 +62,18 @@ class Lookout:
         self._configured = frozenset(hosts)
         self._lock, self._shared = AgentLock(), shared
         self._catalogs = tuple(catalogs[n] for n in dict.fromkeys((redis.service, redis.replica)) if n in catalogs)
-        self._node = RedisWatch(self._link, changed, phase, self._node_closed, self._published_elsewhere)
+        self._node = RedisWatch(self._link, changed, phase, self._leaders_asked, self._published_elsewhere, keys=keys)
+        self._peer = PeerWatch(self._link_to, self._is_of_group, changed, self._leaders_asked)
         self._hello = HelloWatch(self._link, lambda: self._wants_hello, changed, lambda: self._node.refused)
         self._wants_hello = False
         self._at_sentinel: Address | None = None
-        self._asking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Watch until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._node.run())
+                tasks.create_task(self._peer.run())
                 if self.mode is not SentinelMode.OFF:
                     tasks.create_task(self._hello.run())
         finally:
@@ -81,8 +81,6 @@ class Lookout:
             self._node.over()
             self._pool.leave(self._group)
             self._catalog.confirm(self, inf)
-            if self._asking:
-                self._asking.cancel()
 
     @property
     def missed(self) -> int:
@@ -103,7 +101,7 @@ class Lookout:
 
     async def look_again(self) -> None:
         """Look at everything anew, and return when all have answered, or have failed to within their timeouts."""
-        self.peer = None
+        self._peer.forget()
         looks = [self._node.fresh(), self._pool.fresh(self._group), *(c.fresh() for c in self._catalogs)]
         await asyncio.gather(*looks)
 
@@ -128,9 +126,16 @@ class Lookout:
             self._node.counts_refusals = self._wants_hello
             if wants != self._wants_hello:
                 self._hello.look_again()
-        self._ask(decision.ask)
+        closely = decision.closely
+        self._peer.attend(decision.ask, closely=closely is Closely.PEER)
+        self._node.attentive = closely is Closely.NODE
+        if closely is Closely.SENTINELS:
+            self._pool.attend_all(self._group)
         if decision.leader and isinstance(node := self._node.fact, Node):
-            self._pool.attend(self._group, decision.leader, node.turned)
+            since = node.turned
+            if closely is Closely.PEER:  # both are asked in the same moment
+                since = facts.peer.at if facts.peer and facts.peer.role is Role.MASTER else -inf
+            self._pool.attend(self._group, decision.leader, since)
         self._catalog.confirm(self, self._ttl / CONFIRMATIONS if decision.rests_on_consul else inf)
         if decision.reason is Reason.NO_CATALOG:
             self._catalog.hurry(self._ttl)
@@ -138,8 +143,8 @@ class Lookout:
     def _published_elsewhere(self) -> Address | None:
         return self.publish_at if self.publish_at != self.address else None
 
-    def _node_closed(self) -> None:
-        """If Sentinel has just promoted the node, the leader is asked beside it, so that nobody waits for him later."""
+    def _leaders_asked(self) -> None:
+        """If Sentinel has just promoted a node, the leader is asked beside it, so that nobody waits for him later."""
         self._pool.ask_leaders(self._group, clock())
 
     def facts(self, consul_node: str | None, consul_address: str, entry_ids: tuple[str, ...], agent: str) -> Facts:
@@ -169,7 +174,7 @@ class Lookout:
             confirmation=self._catalog.confirmation,
             own=(consul_node or "", entry_ids[0]),
             master_name=self.master_name,
-            peer=self.peer,
+            peer=self._peer.fact,
             agent=agent,
             shared=self._shared,
             other_agent=self._lock.holder(node.run_id, self.redis.service) if isinstance(node, Node) else "",
@@ -182,21 +187,12 @@ class Lookout:
             return not self._hello.over
         return not all(s.looked for s in self.sentinels)
 
-    def _ask(self, address: Address | None) -> None:
-        """Ask a peer what it says of itself, unless its answer is young or on its way."""
-        young = self.peer and self.peer.address == address and clock() - self.peer.at < PEER_PERIOD
-        if address is None or young or (self._asking and not self._asking.done()):
-            return
-        self._asking = asyncio.create_task(self._ask_peer(address))
+    def _is_of_group(self, address: Address) -> bool:
+        """Whether the password may go there: the node follows it, is followed by it, or a Sentinel lists it."""
+        return self._node.names(address) or is_of_group(address, self.sentinels)
 
-    async def _ask_peer(self, address: Address) -> None:
-        try:
-            known = self._node.names(address) or is_of_group(address, self.sentinels)
-            self.peer = await ask_peer(address, redis_link(self.redis, address, login=known))
-        except Unanswered as error:
-            log.debug("%s: the peer %s did not answer: %s", self.address, address, error)
-            self.peer = Peer(clock(), address, None)
-        self._changed()
+    def _link_to(self, address: Address, login: bool, closed: Callable[[], None]) -> Link:
+        return redis_link(self.redis, address, closed, login=login)
 
     def _link(self, closed: Callable[[], None] = lambda: None) -> Link:
         return redis_link(self.redis, closed=closed)

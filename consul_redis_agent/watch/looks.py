@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from tenacity import AsyncRetrying, RetryCallState
-from tenacity.wait import wait_base
 
 from consul_redis_agent.clock import clock, set_within, until_tick
 from consul_redis_agent.errors import Unanswered
@@ -18,7 +18,7 @@ class Looks(ABC):
     ``phase`` is that of :func:`~consul_redis_agent.clock.until_tick`.
     """
 
-    def __init__(self, period: float, backoff: wait_base, phase: float = 0.0) -> None:
+    def __init__(self, period: float, backoff: Callable[[RetryCallState], float], phase: float = 0.0) -> None:
         self._period, self._backoff, self._phase = period, backoff, phase
         self._again = asyncio.Event()
         self._ended = asyncio.Event()

@@ -15,7 +15,7 @@ from itertools import islice
 from math import inf, isfinite
 
 from redis.exceptions import NoPermissionError, ResponseError
-from tenacity import wait_exponential_jitter
+from tenacity import RetryCallState, wait_exponential_jitter
 
 from consul_redis_agent import names
 from consul_redis_agent.clock import clock
@@ -23,13 +23,17 @@ from consul_redis_agent.decide.facts import Address, Node, Peer, Role, Sentinel,
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.text import plain
 from consul_redis_agent.watch import reply
-from consul_redis_agent.watch.link import INFO_LIMIT, Link
+from consul_redis_agent.watch.link import INFO_LIMIT, Link, is_gone
 from consul_redis_agent.watch.looks import Looks
 
 POLL = 1.0
 """Seconds between two looks while nothing happens."""
 BACKOFF = wait_exponential_jitter(multiplier=0.002, exp_base=3.0, max=1.0, jitter=0.002)
 """Between looks that failed. The first repeat comes at once: a dying node refuses a few milliseconds after it closed."""
+CLOSELY = 0.02
+"""Seconds between two looks at a node that would take writes without authority from its first answer on."""
+YOUNG = 2.0
+"""Seconds since its start in which no node turns from replica to master: Sentinel promotes none that it has not asked."""
 PROBE = 0.1
 """Seconds for a connection to the published address, where the one that is watched refuses."""
 SETTINGS = (("CONFIG", "GET", "replica-announce-*"), ("CONFIG", "GET", "replica-serve-stale-data"))
@@ -37,6 +41,7 @@ NEVER = 10.0**8
 """Seconds since its link was lost that an older Redis tells of one that never was up: since 1970."""
 SECTIONS = ("INFO", "server", "persistence", "replication")
 """Redis 7 and Valkey take several sections; an older one refuses, and gives everything to a plain INFO."""
+PEER_SECTIONS = (("INFO", "server"), ("INFO", "replication"), ("INFO", "keyspace"))
 LINES = 4096
 """Lines of INFO: some 300, and one for each replica, database, or master of a Sentinel."""
 REPLICAS = 256
@@ -46,7 +51,7 @@ REPLICAS = 256
 class RedisWatch(Looks):
     """Keeps ``fact`` true; calls ``changed`` after every look that saw something new, or nothing.
 
-    ``closed`` is called in the moment in which the node closes the connection.
+    ``closed`` is called in the moment in which the node closes the connection. ``keys``: whether it is asked if it has any.
     """
 
     def __init__(
@@ -56,20 +61,27 @@ class RedisWatch(Looks):
         phase: float,
         closed: Callable[[], None] = lambda: None,
         published: Callable[[], Address | None] = lambda: None,
+        *,
+        keys: bool = False,
     ) -> None:
-        super().__init__(POLL, BACKOFF, phase)
+        super().__init__(POLL, self._how_long, phase)
         self.fact: Node | Silence | None = None
         self.announced: Address | None = None
         """``replica-announce-ip`` and ``-port``, where both are set and the login may read them."""
         self.missed = 0
         """How many looks have failed since the start."""
+        self.attentive = False
+        """Whether its next answer is awaited: then the looks that fail, or find it loading, follow each other closely."""
         self._link = link(self._lost)
+        self._keys = ("keyspace",) if keys else ()
         self._changed, self._closed, self._published = changed, closed, published
         self._closed_at = -inf
         self._answered: Node | None = None
         """The last answer, also where looks have failed since."""
         self._command: tuple[str, ...] = SECTIONS
         self._misses = 0
+        self._refused = False
+        """Whether the published address refused as well, the last time that the node's own did."""
         self._tell_anyway = False
         self._in_sync = "", -inf
         """The last life of the node that was seen in sync, and when it last heard from its master."""
@@ -106,13 +118,17 @@ class RedisWatch(Looks):
 
     async def _look(self, began: float) -> None:
         sections = len(self._command) > 1
-        more = ("errorstats",) if sections and self.counts_refusals else ()
+        more = (("errorstats",) if self.counts_refusals else ()) + self._keys if sections else ()
         try:
             (answer,) = await self._link.ask(self._command + more)
         except Unanswered as error:
             published = self._published()
-            if error.gone and published and await accepts(published):
-                raise Unanswered(f"{error}, but something listens at {published}") from error
+            self._refused = error.gone
+            if error.gone and published:
+                there = await accepts(published)
+                if there:
+                    raise Unanswered(f"{error}, but something listens at {published}") from error
+                self._refused = there is False
             raise
         if isinstance(answer, ResponseError) and sections and not is_about_the_state(answer):
             self._command = ("INFO",)
@@ -121,7 +137,9 @@ class RedisWatch(Looks):
             raise refused(answer)
         info = parse_info(answer)
         fact = node(info, began)
-        if more:
+        if self._keys:
+            fact = replace(fact, empty=not has_keys(info))
+        if "errorstats" in more:
             self.refused = sum(_count(info.get(f"errorstat_{error}", "")) for error in ("WRONGPASS", "NOAUTH"))
         fact = replace(fact, lag=self._lag(fact))
         new = not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id
@@ -131,7 +149,7 @@ class RedisWatch(Looks):
             fact = replace(fact, serves=fact.serves and (fact.link_up or parse_serves_stale(stale)))
         self._misses, self._info = 0, answer
         self._followed = fact.follows or self._followed
-        before, self.fact = self.fact, replace(fact, turned=self._turned(fact))
+        before, self.fact = self.fact, self._with_its_past(fact, parse_uptime(info))
         self._answered = self.fact
         if self._tell_anyway or not (isinstance(before, Node) and replace(before, at=fact.at) == self.fact):
             self._tell_anyway = False
@@ -156,10 +174,32 @@ class RedisWatch(Looks):
         # Sentinel closes the connections with the turn; by hand, it was some time between the two looks.
         return self._closed_at if self._closed_at >= before.at else clock()
 
+    def _with_its_past(self, fact: Node, uptime: float) -> Node:
+        """The fact with what earlier looks have shown: when it turned, and since when it can have been a master."""
+        if fact.role is Role.REPLICA:
+            return fact
+        turned, before = self._turned(fact), self._answered
+        if before and before.run_id == fact.run_id and before.role is Role.MASTER:
+            since = before.master_since
+        elif turned > -inf:
+            since = turned
+        else:
+            since = fact.at if uptime >= YOUNG else -inf
+        return replace(fact, turned=turned, master_since=since)
+
+    def _how_long(self, failures: RetryCallState) -> float:
+        """Seconds after a look that failed."""
+        pause: float = BACKOFF(failures)
+        return min(pause, CLOSELY) if self.attentive else pause
+
+    def _pause(self) -> float:
+        loading = self.attentive and isinstance(self.fact, Node) and self.fact.loading
+        return CLOSELY if loading else super()._pause()
+
     def _missed(self, error: Unanswered) -> None:
         self._misses += 1
         self.missed += 1
-        self.fact = Silence(clock(), str(error), self._misses, gone=error.gone)
+        self.fact = Silence(clock(), str(error), self._misses, gone=error.gone, refused=error.gone and self._refused)
         self._changed()
 
 
@@ -178,13 +218,20 @@ def _count(stat: str) -> int:
     return whole(stat.removeprefix("count="), 2**63) or 0
 
 
-async def accepts(address: Address) -> bool:
-    """Whether somebody listens there: who refuses on this host does so at once, and nothing else is worth a wait."""
+async def accepts(address: Address) -> bool | None:
+    """Whether somebody listens there; None where nobody says.
+
+    Who refuses on this host does so at once, and nothing else is worth a wait.
+    """
     try:
         async with asyncio.timeout(PROBE):
             made = await names.connect(address.host, address.port, PROBE)
-    except (OSError, ValueError, TimeoutError):  # a name of more than 63 characters between two dots is a ValueError
-        return False
+    except (
+        OSError,
+        ValueError,
+        TimeoutError,
+    ) as error:  # a name with more than 63 characters between dots is a ValueError
+        return False if is_gone(error) else None
     made.close()
     return True
 
@@ -196,16 +243,22 @@ def is_of_group(address: Address, sentinels: Iterable[Sentinel]) -> bool:
 
 async def ask_peer(address: Address, link: Link) -> Peer:
     """What another node says of itself. Raises Unanswered, also where it wants a login and ``link`` has none."""
-    began = clock()
-    try:
-        (answer,) = await link.ask(("INFO", "replication"))
-    finally:
-        await link.close()
-    if isinstance(answer, Exception):
-        raise refused(answer)
-    info = parse_info(answer)
+    began, info = clock(), dict[str, str]()
+    for answer in await link.ask(*PEER_SECTIONS):
+        if isinstance(answer, Exception):
+            raise refused(answer)
+        info |= parse_info(answer)
     role = _role(info)
-    return Peer(began, address, role, _follows(info, role), _replication_id(info))
+    return Peer(
+        at=began,
+        address=address,
+        role=role,
+        follows=_follows(info, role),
+        replication_id=_replication_id(info),
+        run_id=reply.word(info.get("run_id", ""), "run_id of INFO"),
+        offset=_offset(info, role),
+        empty=not has_keys(info),
+    )
 
 
 def refused(answer: Exception) -> Unanswered:
@@ -293,7 +346,32 @@ def node(info: Mapping[str, str], at: float) -> Node:
         announced=info.get("replica_announced", "1") != "0",
         follows=_follows(info, role),
         replication_id=_replication_id(info),
+        offset=_offset(info, role),
+        changes=whole(info.get("rdb_changes_since_last_save", ""), 2**63) or 0,
+        version=parse_version(info),
     )
+
+
+def has_keys(info: Mapping[str, str]) -> bool:
+    """Whether INFO's keyspace, if it was asked for, shows a database with keys in it."""
+    return any(key.startswith("db") and key[2:].isdecimal() for key in info)
+
+
+def parse_version(info: Mapping[str, str]) -> tuple[int, ...]:
+    """``redis_version`` as numbers, which Valkey tells of the Redis that it is like; empty where that is none."""
+    parts = info.get("redis_version", "").split(".")[:3]
+    return tuple(number for part in parts if (number := whole(part, 10**6)) is not None)
+
+
+def parse_uptime(info: Mapping[str, str]) -> float:
+    """Seconds since its start, as far as they are told; infinite where they are not."""
+    uptime = whole(info.get("uptime_in_seconds", ""), 2**63)
+    return inf if uptime is None else float(uptime)
+
+
+def _offset(info: Mapping[str, str], role: Role) -> int:
+    key = "master_repl_offset" if role is Role.MASTER else "slave_repl_offset"
+    return whole(info.get(key, ""), 2**63) or 0
 
 
 def _role(info: Mapping[str, str]) -> Role:

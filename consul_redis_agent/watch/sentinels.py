@@ -35,6 +35,10 @@ ATTENTION = 0.25
 """Seconds between two look-ups of the leader behind an early claim, for as long as a decision asks for them."""
 ATTENDED = 1.5
 """Seconds for which one decision asks for them; it is made anew at least once a second."""
+CLOSELY = 0.02
+"""Seconds between two look-ups while every millisecond counts: a failover is to be asked for, or a promotion awaited."""
+AT_LEAST = 0.25
+"""Seconds for which one decision asks for those: each of their answers may bring another decision."""
 FULL_EVERY = 15
 """Every so many quiet look-ups also the lists of replicas and Sentinels are read again."""
 AT_ONCE = 200
@@ -48,6 +52,10 @@ DEAF = 10.0
 EPOCH_LIMIT = 2**64 - 1
 """An epoch is a uint64_t in sentinel.c."""
 QUORUM_LIMIT = 1000
+LINK_LOST = 10.0
+"""Seconds since a replica lost its master for which it could be promoted: the master may just have died."""
+TIME_LIMIT = 10**12
+"""Milliseconds: thirty years."""
 PEERS, REPLICAS, MASTERS = 64, 256, 1024
 """Sentinels, replicas and masters that are taken from one answer. A quorum has three to seven, a group a handful."""
 
@@ -86,12 +94,16 @@ class SentinelWatch(Looks):
         """Master names that there was an event about."""
         self._attended: dict[str, float] = {}
         """Until when each master name is looked up often."""
+        self._closely = -inf
+        """Until when the looks follow each other closely."""
         self._tell_anyway: set[str] = set()
         self._began = -inf
         """When the last look was begun."""
         self._due = 0.0
         self._quiet_looks = 0
         self._failovers = Failovers()
+        self._read_again: dict[str, int] = {}
+        """How often the lists of a master were read since a run id is missing in them."""
         self._left_out: set[tuple[str, str]] = set()
         """The lists that were too long when they were read last, by master name and kind."""
 
@@ -103,10 +115,13 @@ class SentinelWatch(Looks):
             self._news.add(name)
         super().look_again()
 
-    def attend(self, name: str) -> None:
-        """Look a master up often for a while."""
-        news = clock() > self._attended.get(name, -inf)
-        self._attended[name] = clock() + ATTENDED
+    def attend(self, name: str, *, closely: bool = False) -> None:
+        """Look a master up often for a while, or closely for a moment."""
+        now = clock()
+        news = now > self._attended.get(name, -inf) or (closely and now > self._closely)
+        self._attended[name] = now + ATTENDED
+        if closely:
+            self._closely = now + AT_LEAST
         if news:
             super().look_again()
 
@@ -146,8 +161,10 @@ class SentinelWatch(Looks):
             await self._commands.close()
 
     def _pause(self) -> float:
-        pause = super()._pause()
-        return min(pause, ATTENTION) if any(clock() < until for until in self._attended.values()) else pause
+        pause, now = super()._pause(), clock()
+        if now < self._closely:
+            return CLOSELY
+        return min(pause, ATTENTION) if any(now < until for until in self._attended.values()) else pause
 
     async def _look(self, began: float) -> None:
         self._began = began
@@ -187,7 +204,15 @@ class SentinelWatch(Looks):
             return dict.fromkeys(self._attended.keys() & self.facts.keys(), QUIET) | dict.fromkeys(news, WHOLE)
         self._due = now + until_tick(PERIOD)
         self._quiet_looks = 0 if full else self._quiet_looks + 1
-        return {name: WHOLE if full or name in news else QUIET for name in self.facts}
+        return {name: WHOLE if full or name in news or self._lacks(name) else QUIET for name in self.facts}
+
+    def _lacks(self, name: str) -> bool:
+        """Whether its lists have to be read again: after a failover Sentinel knows no run id before that node's first INFO."""
+        if "" not in self.facts[name].run_ids.values():
+            self._read_again.pop(name, None)
+            return False
+        self._read_again[name] = self._read_again.get(name, 0) + 1
+        return self._read_again[name] <= FULL_EVERY  # one that is down for good stays without
 
     def _fact(self, name: str, at: float, address: Any, master: Any, listed: list[Any], *, tilt: bool) -> Sentinel:
         for answer in (address, master, *listed):
@@ -203,8 +228,16 @@ class SentinelWatch(Looks):
         flags = reply.part(fields, "flags", what).split(",")
         down, failing_over = "s_down" in flags or "o_down" in flags, "failover_in_progress" in flags
         since = at if before.promoting is None else before.promoting_since
+        told = replace(
+            before,
+            coordinated="coordinated_failover" in flags,
+            disconnected="disconnected" in flags,
+            down_after=_seconds(fields, "down-after-milliseconds"),
+            failover_timeout=_seconds(fields, "failover-timeout"),
+            switched=at - _seconds(fields, "role-reported-time"),
+        )
         if not listed:
-            quiet = replace(before, at=at, id=self.id, master=named, epoch=epoch, tilt=tilt)
+            quiet = replace(told, at=at, id=self.id, master=named, epoch=epoch, tilt=tilt)
             quiet = replace(quiet, down=down, promoting=(before.promoting or "") if failing_over else None)
             quiet = replace(quiet, promoting_since=since) if failing_over else replace(quiet, selection=None)
             if replace(quiet, at=before.at) != before or before.error:
@@ -213,21 +246,26 @@ class SentinelWatch(Looks):
         replicas = self._members(name, listed[0], "SENTINEL REPLICAS", REPLICAS)
         sentinels = self._members(name, listed[1], "SENTINEL SENTINELS", PEERS)
         known = reply.addresses((fields, *replicas), "SENTINEL MASTER and REPLICAS")
-        return Sentinel(
+        return replace(
+            told,
             at=at,
             id=self.id,
-            address=self.address,
             process=self.process,
+            error="",
+            gone=False,
+            looked=True,
             tilt=tilt,
             master=named,
             epoch=epoch,
-            run_ids={place: run_id for place, run_id in known if run_id},
+            run_ids=dict(known),
             peers={run_id or str(place): place for place, run_id in reply.addresses(sentinels, "SENTINEL SENTINELS")},
             selection=self._failovers.selection(name, fields, replicas, clock()),
             quorum=whole(fields.get("quorum", ""), QUORUM_LIMIT) or 0,
             down=down,
             promoting=_promoted(replicas) if failing_over else None,
             promoting_since=since if failing_over else -inf,
+            usable=frozenset(place for place, _ in reply.addresses(filter(_is_usable, replicas), "SENTINEL REPLICAS")),
+            reaches=sum(not _LOST & {*s.get("flags", "").split(",")} for s in sentinels),
         )
 
     def _members(self, name: str, answer: Any, what: str, limit: int) -> list[dict[str, str]]:
@@ -380,6 +418,21 @@ def parse_hello(text: str) -> tuple[Address, str, str] | None:
 def _promoted(replicas: Iterable[Mapping[str, str]]) -> str:
     """The run id of the replica that was chosen, empty if there is none."""
     return next((r["runid"] for r in replicas if "promoted" in r.get("flags", "").split(",")), "")
+
+
+_LOST = {"s_down", "o_down", "disconnected"}
+
+
+def _is_usable(replica: Mapping[str, str]) -> bool:
+    """Whether a Sentinel could promote it, as sentinelSelectSlave in sentinel.c chooses."""
+    up = not _LOST & {*replica.get("flags", "").split(",")}
+    linked = replica.get("master-link-status") == "ok" or 0 < _seconds(replica, "master-link-down-time") < LINK_LOST
+    return up and linked and replica.get("slave-priority", "0") != "0"
+
+
+def _seconds(fields: Mapping[str, str], key: str) -> float:
+    """A time that is told in milliseconds; 0 where it is not."""
+    return (whole(fields.get(key, ""), TIME_LIMIT) or 0) / 1000
 
 
 def _named(answer: Any) -> Address:

@@ -245,6 +245,11 @@ def test_a_claim_of_format_1_is_of_the_group_if_its_node_is_listed() -> None:
     assert outcome(judge(showing(holds("a", 5), newer))) == (Verdict.NONE, Reason.NEWER_CLAIM)
     restarted = holds("b", 4, group="", claim=Claim(4, 0, "an earlier life"))
     assert evicted(judge(showing(holds("a", 5), restarted))) == {"host-b"}, "by its address"
+    just_switched = showing(holds("a", 5), older)
+    unheard = tuple(replace(s, run_ids=dict.fromkeys(s.run_ids, "")) for s in just_switched.sentinels)
+    assert evicted(judge(replace(just_switched, sentinels=unheard))) == {"host-b"}, "also before its first INFO"
+    nobodys = holds("x", 4, group="", claim=Claim(4, 0, ""))
+    assert judge(showing(nobodys, sentinels=unheard)).reason is Reason.STRANGER, "no run id is nobody's"
 
 
 def test_a_claim_of_format_1_that_nobody_lists_is_waited_for_and_then_a_strangers() -> None:

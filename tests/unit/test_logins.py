@@ -23,6 +23,7 @@ from consul_redis_agent.decide.facts import Address, Role, Sentinel
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.lookout import Lookout
+from consul_redis_agent.watch.peer import PeerWatch
 from consul_redis_agent.watch.redis_node import RedisWatch, ask_peer, is_of_group
 from tests.unit.test_from_outside import MASTER_INFO, Said
 
@@ -283,13 +284,14 @@ async def test_the_agent_gives_its_password_to_no_address_of_the_catalog() -> No
     async with up(peer):
         config = configuration("redis://127.0.0.1:1")
         lookout = lookout_of(config.redis[0])
-        await lookout._ask_peer(peer.address)
-        assert lookout.peer
-        assert lookout.peer.role is Role.MASTER
+        await lookout._peer._look(peer.address)
+        assert lookout._peer.fact
+        assert lookout._peer.fact.role is Role.MASTER
         assert not peer.knows_password
         lookout.sentinels = (Sentinel(0.0, "s1", Address("10.0.1.1", 26379), master=peer.address),)
-        await lookout._ask_peer(peer.address)
+        await lookout._peer._look(peer.address)
         assert peer.knows_password
+        await lookout._peer._drop()
 
 
 def lookout_of(config: RedisConfig) -> Lookout:
@@ -297,5 +299,6 @@ def lookout_of(config: RedisConfig) -> Lookout:
     made = object.__new__(Lookout)
     made.redis, made.mode, made.sentinels, made._changed = config, SentinelMode.AUTO, (), lambda: None
     made._node = RedisWatch(made._link, lambda: None, 0.0)
-    made.peer, made.address = None, config.url
+    made._peer = PeerWatch(made._link_to, made._is_of_group, made._changed, lambda: None)
+    made.address = config.url
     return made

@@ -28,7 +28,7 @@ def seen(text: str) -> Node:
 
 def test_a_master_is_read() -> None:
     """Run id, role and replication id, whatever else INFO says."""
-    assert seen(MASTER_INFO) == Node(7.0, "aaa", Role.MASTER, replication_id="rrr")
+    assert seen(MASTER_INFO) == Node(7.0, "aaa", Role.MASTER, replication_id="rrr", version=(7, 0, 15))
 
 
 def test_a_replica_of_an_ipv6_master_is_read() -> None:

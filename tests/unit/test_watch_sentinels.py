@@ -27,7 +27,7 @@ class FakeSentinel(Link):
         self.asked: list[tuple[str, ...]] = []
         self.events: asyncio.Queue[Any] = asyncio.Queue()
         self.connected = False
-        self.flags, self.refuses = "master", False
+        self.flags, self.refuses, self.run_id = "master", False, "r"
 
     @property
     def open(self) -> bool:
@@ -58,7 +58,7 @@ class FakeSentinel(Link):
             case ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _):
                 return ["10.0.0.1", "6379"]
             case ("SENTINEL", "MASTER", _):
-                fields = {"ip": "10.0.0.1", "port": "6379", "runid": "r", "flags": self.flags}
+                fields = {"ip": "10.0.0.1", "port": "6379", "runid": self.run_id, "flags": self.flags}
                 return [part for pair in (fields | {"config-epoch": str(self.epoch)}).items() for part in pair]
             case ("SENTINEL", "REPLICAS", _) if self.flags != "master":
                 fields = {"ip": "10.0.0.2", "port": "6379", "runid": "p", "flags": "slave,promoted"}
@@ -119,6 +119,17 @@ async def test_the_leader_is_asked_at_once_and_tells_whatever_it_sees() -> None:
         assert replace(after, at=0.0) == replace(before, at=0.0)
         assert ("SENTINEL", "MASTER", "shop-0") in sentinel.asked
         assert not {("SENTINEL", "REPLICAS", "shop-0"), ("SENTINEL", "MASTER", "shop-1")} & {*sentinel.asked}
+
+
+async def test_a_run_id_that_sentinel_does_not_know_yet_is_asked_for_again() -> None:
+    """After a failover it has none before the new master's first INFO; the address counts meanwhile, and no event tells."""
+    sentinel = FakeSentinel()
+    sentinel.run_id = ""
+    async with watching(sentinel, "shop-0") as (watch, news):
+        assert watch.facts["shop-0"].run_ids == {Address("10.0.0.1", 6379): ""}
+        sentinel.run_id = "r"
+        assert set(await news.get()) == {"shop-0"}
+        assert watch.facts["shop-0"].run_ids == {Address("10.0.0.1", 6379): "r"}
 
 
 async def test_a_failover_that_is_given_up_is_no_selection_any_more() -> None:

@@ -1,0 +1,393 @@
+"""What is done about a Redis node that has lost its authority, and what a Sentinel is asked for (rule 12). Pure.
+
+:data:`ORDERS` is tried from the top; the first row that has an order gives it, or says for whose word it waits. Every
+row rests on what somebody has said just now. Silence, an entry in Consul, or a number proves nothing here: a node that is
+master with authority is never made to wait for longer than Sentinel's own failover does, nor turned.
+
+What Redis and Sentinel do was read in sentinel.c and measured; the pause is given once, since what queues behind a longer
+one makes Sentinel hold the node for down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from math import inf
+
+from consul_redis_agent.decide.backing import Backed, Backing
+from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH
+from consul_redis_agent.decide.decision import Closely, Do, FenceMode, Order
+from consul_redis_agent.decide.facts import Address, Entry, Node, Role, Sentinel, Silence
+from consul_redis_agent.decide.identity import is_loopback
+from consul_redis_agent.decide.memory import Fenced, Memory
+from consul_redis_agent.decide.view import View
+
+MOMENT = 0.1
+"""Seconds by which two answers to questions that were put in the same moment may differ."""
+YOUNG = 0.5
+"""Seconds for which the new master's own word counts."""
+TOLD = 0.2
+"""Seconds for which a node that is to follow waits for the new claim to stand: its clients then find the new master."""
+AGAIN = 0.5
+"""Seconds after which a node that says master still is told once more."""
+SELECTED = 1.0
+"""Seconds after a selection in which a pause is of use: the promotion follows within 0.1 s."""
+UNTURNED = EARLY_TERM + 1.0
+"""Seconds since which a node has been a master, before an older majority's word turns it: it may just be promoted."""
+SHORTEST = 5.0
+"""Seconds of ``down-after-milliseconds`` below which nothing is asked: an election may be under way at the same epoch."""
+HOLLOW = 3.0
+"""Seconds for which a node that came back empty is not published: a replica is asked, and the failover begins."""
+ATTENTION = 2.0
+"""Seconds for which the Sentinels are asked closely whether they have lost the node, too."""
+PAUSES = (6, 2)
+"""The first Redis whose writes alone can be let wait."""
+
+HAS_AUTHORITY = frozenset(
+    {Backing.NAMED, Backing.FAILING_OVER, Backing.SELECTED, Backing.UNASKED, Backing.HANDED_OVER, Backing.FOLLOWED}
+)
+"""Who stands behind the node so that only a newer epoch takes it its authority."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """What comes of it: an order, or whose word is waited for."""
+
+    memory: Fenced
+    order: Order | None = None
+    ask: Address | None = None
+    leader: str = ""
+    closely: Closely = Closely.NOBODY
+    until: float = inf
+    """When time alone changes this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """Another node that is about to be the master, or is it."""
+
+    address: Address
+    """As Sentinel uses it."""
+    run_id: str
+    why: str
+    leader: Sentinel | None = None
+    """Who has selected it; None where a majority names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line: its rule, its name, and what follows. ``gives`` answers None where the row does not fit."""
+
+    rule: int
+    name: str
+    gives: Callable[[_Case], Ordered | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """The facts, and what was ordered before."""
+
+    view: View
+    backed: Backed | None
+    fence: Fenced
+
+    @property
+    def now(self) -> float:
+        return self.view.now
+
+    @property
+    def master(self) -> Node | None:
+        """The own node, if it says master and takes writes."""
+        node = self.view.facts.node
+        return node if isinstance(node, Node) and node.role is Role.MASTER and not node.loading else None
+
+    @property
+    def own_epoch(self) -> int:
+        """The epoch by which the node has authority now."""
+        return self.backed.epoch if self.backed and self.backed.by in HAS_AUTHORITY else NO_EPOCH
+
+    @property
+    def selecting(self) -> Sentinel | None:
+        """The elected leader of a failover from this node, or of a newer one than gave it authority."""
+        mine = self.view.node.run_id
+        chosen = [
+            s
+            for s in self.view.fresh
+            if s.selection and s.selection.run_id != mine and s.selection.epoch > self.own_epoch
+        ]
+        return max(chosen, key=lambda s: s.selection.epoch if s.selection else NO_EPOCH, default=None)
+
+    @property
+    def successor(self) -> Successor | None:
+        if leader := self.selecting:
+            run_id = leader.selection.run_id if leader.selection else ""
+            where = next((address for address, known in leader.run_ids.items() if known == run_id), None)
+            why = f"{leader.address}, elected at epoch {leader.selection.epoch if leader.selection else 0}, has selected it"
+            return Successor(where, run_id, why, leader) if where else None
+        return None if self.own_epoch > NO_EPOCH or self._may_be_new else self._named
+
+    @property
+    def _may_be_new(self) -> bool:
+        """Whether the node may have been promoted since most of the Sentinels looked."""
+        return self.now - self.view.node.master_since <= UNTURNED
+
+    @property
+    def _named(self) -> Successor | None:
+        """The node that a majority names, if they know who it is."""
+        view, where = self.view, self.view.named
+        if where is None:
+            return None
+        known = [s.run_ids.get(where, "") for s in view.voters if s.master == where]
+        run_id = next((r for r in known if r and r != view.node.run_id and known.count(r) >= view.need), "")
+        return Successor(where, run_id, f"a majority names it at epoch {view.top}") if run_id else None
+
+    # Follow
+
+    def follow(self) -> Ordered | None:
+        """It follows who says itself that it is master with the run id that is meant, as soon as that is sure."""
+        to = self.successor if self.master else None
+        if to is None:
+            return None
+        leader = to.leader.id if to.leader else ""
+        waits = Ordered(self.fence, ask=to.address, leader=leader, closely=Closely.PEER if leader else Closely.NOBODY)
+        if self.now - self.fence.followed < AGAIN:
+            return replace(waits, until=self.fence.followed + AGAIN)
+        says = self._says_master(to)
+        if says is None:
+            return self._pause_first(waits)
+        if self.fence.proved != to.run_id or self.now - self.fence.proved_at > AGAIN:
+            if to.leader and to.leader.at < says - MOMENT:
+                return self._pause_first(waits)
+            waits = replace(waits, memory=replace(self.fence, proved=to.run_id, proved_at=self.now))
+        proved_at = waits.memory.proved_at
+        claims = any(h.claim.run_id == to.run_id and h.entry.live for h in self.view.others)
+        if not claims and self.now < proved_at + TOLD:
+            return replace(waits, until=proved_at + TOLD)
+        order = Order(Do.FOLLOW, f"{to.address} says that it is the master, and {to.why}", to.address)
+        return replace(waits, order=order, memory=replace(self.fence, proved="", proved_at=inf, followed=self.now))
+
+    def _says_master(self, to: Successor) -> float | None:
+        """When that node said so itself, if it did just now."""
+        peer = self.view.facts.peer
+        says = (
+            peer is not None
+            and peer.address == to.address
+            and peer.role is Role.MASTER
+            and peer.run_id == to.run_id
+            and self.now - peer.at <= YOUNG
+        )
+        return peer.at if peer and says else None
+
+    def _pause_first(self, waits: Ordered) -> Ordered:
+        """From the selection on its writes wait, once for each selection, and never where the failover does that by itself."""
+        leader, node = self.selecting, self.master
+        if leader is None or leader.selection is None or node is None or leader.coordinated:
+            return waits
+        selection, fence = leader.selection, waits.memory
+        mine = self.view.names_me(leader) and self.now - selection.at <= SELECTED
+        if not mine or fence.paused == (leader.id, selection.epoch) or node.version < PAUSES:
+            return waits
+        if fence.returned and self.now - fence.returned_at <= SELECTED:
+            return waits  # everything waits already, and so would the order
+        why = f"{leader.address}, elected at epoch {selection.epoch}, has selected another node"
+        return replace(waits, order=Order(Do.PAUSE, why), memory=replace(fence, paused=(leader.id, selection.epoch)))
+
+    # Ask for a failover
+
+    def ask_for_the_empty(self) -> Ordered | None:
+        """A master that came back without its data, while a replica has some."""
+        view, fence = self.view, self.fence
+        if not view.policy.on_empty or not fence.returned or self.now - fence.returned_at > HOLLOW:
+            return None
+        places = sorted(self._published)
+        peer = view.facts.peer
+        answered = peer if peer and peer.at >= fence.returned_at and peer.address in places else None
+        if fence.returned_at == self.now and self.master:
+            why = "it came back without its data"
+            ask = places[0] if places else None
+            return Ordered(fence, Order(Do.HOLD, why), ask, closely=Closely.PEER, until=self.now + HOLLOW)
+        waits = Ordered(fence, ask=_next(places, answered.address if answered else None), closely=Closely.PEER)
+        waits = replace(waits, until=fence.returned_at + HOLLOW)
+        if fence.asked >= fence.returned_at or answered is None or answered.empty is not False:
+            return waits
+        sentinel = self._to_be_asked(fence.returned_at - SHORTEST, view.naming_me, self._published)
+        if sentinel is None:
+            return waits
+        why = f"the master came back without its data, and {answered.address} has some"
+        return self._asks(waits, sentinel, why)
+
+    def ask_for_the_dead(self) -> Ordered | None:
+        """The process of the published master is gone, as a majority of the Sentinels sees as well."""
+        view, fence, silence = self.view, self.fence, self.view.facts.node
+        lost = isinstance(silence, Silence) and silence.refused and fence.lost is not None
+        if not (view.policy.on_death and lost) or fence.asked >= fence.lost_at or self._newer_claim:
+            return None
+        due, alive = fence.lost_at + view.policy.delay, fence.lost_at - view.node.at
+        waits = Ordered(fence, until=due if self.now < due else inf)
+        if due - MOMENT <= self.now <= due + ATTENTION:
+            waits = replace(waits, closely=Closely.SENTINELS)
+        long_ago = self.now - view.node.at >= self._down_after / 2
+        cut = [s for s in view.fresh if s.at >= fence.lost_at and s.disconnected and view.names_me(s)]
+        if self.now < due or long_ago or len(cut) < view.need or self._failed_over_lately:
+            return waits
+        sentinel = self._to_be_asked(fence.lost_at, cut, self._published)
+        if sentinel is None:
+            return waits
+        why = (
+            f"the master's process has been gone for {self.now - fence.lost_at:.2g} s, {alive:.2g} s after it answered"
+        )
+        return self._asks(waits, sentinel, f"{why}, and {len(cut)} Sentinels have lost their connection too")
+
+    def ask_for_the_unheard(self) -> Ordered | None:
+        """The leader that promoted this node is lost, and nobody else has heard of it."""
+        view, backed = self.view, self.backed
+        own = view.own.claim if view.own else view.memory.held
+        early = (own.early if own and own.run_id == view.node.run_id else None) or self.fence.early
+        if not (view.policy.on_death and self.master and backed and early):
+            return None
+        if backed.by is Backing.SELECTED:  # the old master's own word tells at once whether it follows
+            return Ordered(self.fence, ask=view.named)
+        if backed.by in (Backing.NAMED, Backing.FAILING_OVER, Backing.UNASKED):
+            return None
+        if self.fence.asked >= early.since or self.now - early.since > 2 * EARLY_TERM:
+            return None
+        waits = Ordered(replace(self.fence, early=early), ask=view.named, closely=Closely.SENTINELS)
+        cut = [s for s in view.fresh if s.disconnected and s.id != early.leader]
+        if len(cut) < view.need and not view.follows_me(view.named):
+            return waits
+        others = [s for s in view.fresh if s.id != early.leader]
+        sentinel = self._to_be_asked(early.since, others, self._published | view.facts.me)
+        if sentinel is None:
+            return waits
+        return self._asks(
+            waits, sentinel, "the leader that promoted this node is lost, and the others have not heard of it"
+        )
+
+    def _asks(self, waits: Ordered, sentinel: Sentinel, why: str) -> Ordered:
+        order = Order(Do.FAIL_OVER, why, sentinel.address)
+        return replace(waits, order=order, memory=replace(waits.memory, asked=self.now))
+
+    def _to_be_asked(self, since: float, among: Iterable[Sentinel], nodes: frozenset[Address]) -> Sentinel | None:
+        """One on another host that has looked since then, is connected to most others and could promote one of these nodes."""
+        view = self.view
+        if any(s.promoting is not None for s in view.members) or self._down_after < SHORTEST:
+            return None
+        here = {address.host for address in view.facts.me}
+        fit = [
+            s
+            for s in among
+            if s.at >= since
+            and not (s.address.host in here or is_loopback(s.address.host))
+            and s.reaches + 1 >= view.need
+            and not nodes.isdisjoint(s.usable)
+        ]
+        return max(fit, key=lambda s: (s.reaches, s.id), default=None)
+
+    @property
+    def _down_after(self) -> float:
+        """The shortest that one of the Sentinels says."""
+        return min((s.down_after for s in self.view.members if not s.error), default=0.0)
+
+    @property
+    def _failed_over_lately(self) -> bool:
+        """Whether this node may have become the master within the last failover-timeout: then nothing is asked."""
+        view = self.view
+        within = max((s.failover_timeout for s in view.fresh), default=inf)
+        began = self.now - within
+        if self.fence.asked > began or view.node.turned > began:
+            return True
+        if -inf < view.node.master_since <= began or view.top <= 0:  # epoch 0: there never was a failover
+            return False
+        return sum(s.switched <= began for s in view.fresh) < view.need
+
+    @property
+    def _newer_claim(self) -> bool:
+        lost = self.fence.lost
+        return lost is not None and any(h.claim.order > lost.order for h in self.view.rivals)
+
+    @property
+    def _published(self) -> frozenset[Address]:
+        """The addresses of the group's other nodes that Consul shows."""
+        view = self.view
+        every: Iterable[Entry] = (*view.facts.elsewhere, *(view.facts.catalog.entries if view.facts.catalog else ()))
+        shown = {e.address for e in every if self._is_shown(e)}
+        return frozenset(shown - view.facts.me)
+
+    def _is_shown(self, entry: Entry) -> bool:
+        ours = entry.marked and entry.group in ("", self.view.memory.group)
+        return ours and entry.node_alive and not entry.maintenance and (entry.passing or entry.says_master)
+
+
+def _next(places: list[Address], before: Address | None) -> Address | None:
+    """Each of them by turns."""
+    if not places:
+        return None
+    return places[(places.index(before) + 1) % len(places)] if before in places else places[0]
+
+
+ORDERS = (
+    Row(12, "follow the new master", _Case.follow),
+    Row(12, "have the master that came back empty replaced", _Case.ask_for_the_empty),
+    Row(12, "have the dead master replaced", _Case.ask_for_the_dead),
+    Row(12, "have the others hear of the promotion", _Case.ask_for_the_unheard),
+)
+"""First row that fits wins. The first lets the writes wait until the new master says that it is one."""
+
+
+def noted(view: View) -> Fenced:
+    """What is remembered of the facts, whatever is ordered: a process that is gone, a life that began empty."""
+    fence, node = view.memory.fence, view.facts.node
+    if isinstance(node, Silence):
+        if not node.refused:
+            return replace(fence, lost=None, lost_at=inf)
+        lost = fence.lost or (view.own.claim if view.own else view.memory.held)
+        at = min(fence.lost_at, node.at)
+        return fence if (lost, at) == (fence.lost, fence.lost_at) else replace(fence, lost=lost, lost_at=at)
+    if fence.lost is not None or fence.lost_at < inf:
+        fence = replace(fence, lost=None, lost_at=inf)
+    if node is None or fence.returned == node.run_id or not view.policy.on_empty:
+        return fence
+    came_back = (
+        node.role is Role.MASTER
+        and node.empty is True
+        and not node.loading
+        and view.is_named
+        and _left_by_another(view)
+    )
+    return replace(fence, returned=node.run_id, returned_at=view.now) if came_back else fence
+
+
+def _left_by_another(view: View) -> bool:
+    """Whether the own entry holds the group's newest claim for an earlier life of the node."""
+    left = [h.claim for h in view.own_entries if h.claim.run_id != view.node.run_id and not h.entry.pending]
+    newest = max(left, key=lambda c: c.order, default=None)
+    return newest is not None and all(h.claim.order < newest.order for h in view.others)
+
+
+def is_hollow(view: View, fence: Fenced) -> bool:
+    """Whether the node came back without its data a moment ago, and nobody has said yet that there never were any."""
+    if fence.returned != view.node.run_id or view.now - fence.returned_at > HOLLOW:
+        return False
+    peer = view.facts.peer
+    meant = peer is not None and peer.at >= fence.returned_at and peer.role is Role.REPLICA and peer.empty is True
+    return not meant
+
+
+def ordered(view: View, backed: Backed | None, memory: Memory) -> Ordered:
+    """What is to be done beside the decision."""
+    fence = memory.fence
+    if view.policy.fence is not FenceMode.ON or not view.has_sentinel or _is_maintained(view):
+        return Ordered(fence)
+    case = _Case(view, backed, fence)
+    for row in ORDERS:
+        if (given := row.gives(case)) is not None:
+            return given
+    node = view.facts.node
+    away = isinstance(node, Silence) or (node is not None and node.loading)
+    replaced = view.named is not None or view.newest is not None
+    return Ordered(fence, closely=Closely.NODE if away and replaced else Closely.NOBODY)
+
+
+def _is_maintained(view: View) -> bool:
+    """An operator works on the node: nothing is done to it."""
+    return any(h.entry.maintenance for h in view.own_entries)
