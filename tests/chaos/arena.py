@@ -544,6 +544,12 @@ class Arena:
                     "SENTINEL", "SET", "mymaster", *(word for pair in self.sentinel_settings.items() for word in pair)
                 )
 
+    def wait_until_agents_may_ask(self) -> None:
+        """Let a failover-timeout pass since the last failover, where agents fence: until then they ask for none."""
+        news = self.events(["+try-failover", "+promoted-slave", "+switch-master"], since=self.started)
+        if self.fenced and news:
+            self.let_pass(FAILOVER_TIMEOUT / 1000 + 0.5, since=news[-1].at)
+
     def wait_for_agents(self) -> None:
         """Wait until no agent still searches, or holds off from a Sentinel that was away: a fault meets a calm fleet."""
         for agent in self.fleet.agents:

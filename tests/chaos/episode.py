@@ -24,6 +24,7 @@ STAYS = 0.5
 
 def run(arena: Arena, fault: Fault) -> tuple[Verdict, str]:
     """Do it, wait until all servers are well, judge, clean up. The second value is the story, for a failure."""
+    arena.wait_until_agents_may_ask()
     since = time.monotonic()
     arena.guests.clear()
     starts: dict[Process, int] = {

@@ -430,7 +430,7 @@ def old_host_switched_off_in_order_as_soon_as_dns_has_moved(arena: Arena) -> Non
     maintenance(arena, arena.switch_off)
 
 
-@fault(writes=True, promise=Promise(lost=0.5))
+@fault(writes=True)
 def old_host_loses_its_power_as_soon_as_dns_has_moved(arena: Arena) -> None:
     """The same, and the leader falls silent."""
     maintenance(arena, arena.lose)
@@ -449,7 +449,7 @@ def maintenance(arena: Arena, end: Callable[[Host], None]) -> None:
     until_old_follows(arena, old)
 
 
-@fault(ci=True, writes=True, promise=Promise(lost=0.5))
+@fault(ci=True, writes=True, promise=Promise(lost=None, gap=WAITS))
 def leader_killed_ten_milliseconds_after_the_promotion(arena: Arena) -> None:
     """All else lives, and most Sentinels name the old master: DNS goes back to it."""
     since = arena.witness.up_to
@@ -465,7 +465,7 @@ def leader_killed_ten_milliseconds_after_the_promotion(arena: Arena) -> None:
 Harm = Callable[[Arena, SentinelNode], AbstractContextManager[None]]
 
 
-@fault(writes=True, promise=Promise(lost=0.5))
+@fault(writes=True, promise=Promise(lost=None, gap=WAITS))
 def leader_killed_soon_after_a_planned_promotion(arena: Arena) -> None:
     _leader_lost_in_a_planned_failover(arena, killed)
 

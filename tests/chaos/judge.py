@@ -39,8 +39,8 @@ class Empty(Enum):
 class Promise:
     """What an application may lose at most where agents fence."""
 
-    lost: float = HANDFUL
-    """For how many seconds acknowledged writes may be lost, by any writer; 0: not a single one."""
+    lost: float | None = HANDFUL
+    """For how many seconds acknowledged writes may be lost, by any writer; 0: not a single one. None: nothing is promised."""
     gap: float | None = None
     """The longest time in seconds between two writes of a thread that finds the master by its name."""
     copies: int | None = None
@@ -227,10 +227,12 @@ def _writes(history: History, expectation: Expectation) -> Iterator[str]:
 def _broken(history: History, promise: Promise) -> Iterator[str]:
     """Where a promise was not kept. What it allows is longer by the time that the machine had no CPU for."""
     for name, writes in history.writes.items():
-        stalled = sum(history.stalled(start, stop) for start, stop in writes.stretches)
-        allowed = promise.lost * SCALE + stalled if promise.lost else 0.0
-        if writes.lost and (not promise.lost or writes.lost_over > allowed):
-            yield f"A: {len(writes.lost)} acknowledged writes of {name} are lost, over {writes.lost_over:.3f} s; {allowed:.3f} s are allowed"
+        if writes.lost and promise.lost is not None:
+            stalled = sum(history.stalled(start, stop) for start, stop in writes.stretches)
+            allowed = promise.lost * SCALE + stalled if promise.lost else 0.0
+            if not promise.lost or writes.lost_over > allowed:
+                over = f"over {writes.lost_over:.3f} s; {allowed:.3f} s are allowed"
+                yield f"A: {len(writes.lost)} acknowledged writes of {name} are lost, {over}"
         start, stop = writes.pause
         if name in RESOLVING and promise.gap is not None:
             allowed = promise.gap * SCALE + history.stalled(start, stop)
