@@ -239,6 +239,8 @@ class NodeAgent:
             log.debug("%s: %s", self.name, decision.sentence)
             self.decision = self.decision or decision
             return
+        if self.decision and self.decision.verdict is Verdict.MASTER and decision.verdict is Verdict.NONE:
+            self.lookout.show_node()  # what is written to it from now on is counted
         self.decision = decision
         self.writer.want(self._target(decision))
         if (

@@ -74,6 +74,8 @@ def _node(node: Snapshot, now: float) -> Iterator[str]:
     yield f"             {node['sentence']}"
     if claim := node["claim"]:
         yield f"  claim      {_claim(claim)}"
+    if stray := node.get("counters", {}).get("stray_writes"):
+        yield f'  stray      {stray} changes of keys written to it without authority (fence.mode = "{node.get("fence", "")}")'
     votes = [f"{s['address']} {_vote(s)}" for s in node["sentinels"]]
     yield from _list("sentinels", votes or ["none is known"])
     yield from _list("entries", [_entry(e) for e in node["entries"]] or ["Consul holds none"])

@@ -182,10 +182,13 @@ class Fence:
             self.error = (
                 "as a replica it could not follow: it asks for a password, and has no masterauth for the others'"
             )
-        elif not self._pauses:
-            self.error = "its writes cannot wait: Redis before 6.2 has no pause of writes alone; the rest is done"
         else:
             self.error = ""
+        if not self._pauses:
+            log.warning(
+                "%s: Redis before 6.2 cannot let writes alone wait: those of a failover's last moment may be lost",
+                self._name,
+            )
 
 
 def _no_file(error: Exception) -> bool:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 
-from consul_redis_agent.decide.decision import Decision, Reason, Verdict
+from consul_redis_agent.decide.decision import Decision, FenceMode, Reason, Verdict
 from consul_redis_agent.decide.facts import Facts, Silence
 from consul_redis_agent.decide.group import SETTLED, told
 from consul_redis_agent.decide.members import LIMIT
@@ -14,6 +14,7 @@ from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.sentinels import of_group
 from consul_redis_agent.node import NodeAgent
 from consul_redis_agent.publish.steps import Target
+from consul_redis_agent.tell.stray import StrayWrites
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ class Journal:
         self.transitions: Counter[str] = Counter()
         self.since = time.time()
         """Wall time of the last transition; for people only."""
+        self.stray = StrayWrites()
         self._told: Decision | None = None
         self._published = ""
         self._looked: tuple[object, ...] = ()
@@ -45,6 +47,13 @@ class Journal:
             self._note(node.decision)
         if node.facts:
             self._watch_the_others(node.facts, node.memory)
+            self._count(node.facts)
+
+    def _count(self, facts: Facts) -> None:
+        mode = self.node.policy.fence
+        if mode is not FenceMode.OFF and (said := self.stray.seen(facts.node, self.node.latest)):
+            mend = '; fence.mode = "on" ends that' if mode is FenceMode.WATCH else ""
+            log.warning("%s: %s%s", self.node.name, said, mend)
 
     def written(self, target: Target, seconds: float) -> None:
         """Tell that Consul holds a new target; not of a claim that is only recorded."""
@@ -82,6 +91,7 @@ class Journal:
         silent = facts.node.reason if isinstance(facts.node, Silence) else ""
         self._complain("Redis", silent if not isinstance(facts.node, Silence) or facts.node.misses > 1 else "")
         self._complain("Consul", self.node.lost)
+        self._complain("fence", self.node.fence.error if self.node.fence else "")
         latest = self.node.latest
         self._complain("another agent", latest.sentence if latest and latest.reason is Reason.OTHER_AGENT else "")
         silence = latest.sentence if latest and latest.reason is Reason.SEARCHING and facts.refused else ""

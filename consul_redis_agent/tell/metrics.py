@@ -47,6 +47,7 @@ class _Snapshot(Collector):
         transitions = _counter("transitions", "Changes of the decision.", "node", "reason")
         consul = _counter("consul_errors", "Attempts to bring Consul to what was decided that failed.", "node")
         redis = _counter("redis_errors", "Looks at the Redis node that failed.", "node")
+        stray = _counter("stray_writes", "Changes of keys that the node was given to write without authority.", "node")
         for node in nodes:
             name, counters = node["node"], node["counters"]
             for each in ROLES:
@@ -64,7 +65,8 @@ class _Snapshot(Collector):
                 transitions.add_metric([name, reason], count)
             consul.add_metric([name], counters.get("consul_errors", 0))
             redis.add_metric([name], counters.get("redis_errors", 0))
-        yield from (role, decision, since, age, epoch, known, reachable, decisions, transitions, consul, redis)
+            stray.add_metric([name], counters.get("stray_writes", 0))
+        yield from (role, decision, since, age, epoch, known, reachable, decisions, transitions, consul, redis, stray)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:

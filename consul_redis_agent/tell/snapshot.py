@@ -49,12 +49,14 @@ def snapshot(journal: Journal) -> dict[str, Any]:
             }
             for e in node.lookout.entries()
         ],
+        "fence": node.policy.fence.value,
         "errors": journal.errors,
         "counters": {
             "transitions": dict(journal.transitions),
             "decisions": node.decisions,
             "consul_errors": node.writer.errors,
             "redis_errors": node.lookout.missed,
+            "stray_writes": journal.stray.total,
         },
     }
 

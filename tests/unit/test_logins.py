@@ -290,8 +290,8 @@ async def test_the_agent_gives_its_password_to_no_address_of_the_catalog() -> No
         assert not peer.knows_password
         lookout.sentinels = (Sentinel(0.0, "s1", Address("10.0.1.1", 26379), master=peer.address),)
         await lookout._peer._look(peer.address)
-        assert peer.knows_password
         await lookout._peer._drop()
+        assert peer.knows_password
 
 
 def lookout_of(config: RedisConfig) -> Lookout:

@@ -25,7 +25,13 @@ NODE: dict[str, Any] = {
     "known_sentinels": 3,
     "entries": [],
     "errors": {},
-    "counters": {"transitions": {'odd "reason"\n': 2}, "decisions": 9, "consul_errors": 4, "redis_errors": 1},
+    "counters": {
+        "transitions": {'odd "reason"\n': 2},
+        "decisions": 9,
+        "consul_errors": 4,
+        "redis_errors": 1,
+        "stray_writes": 7,
+    },
 }
 
 
@@ -58,6 +64,7 @@ def test_a_master_in_full() -> None:
         ("transitions_total", node, 'odd "reason"\n'): 2,
         ("consul_errors_total", node): 4,
         ("redis_errors_total", node): 1,
+        ("stray_writes_total", node): 7,
     }
 
 
