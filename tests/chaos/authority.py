@@ -352,10 +352,10 @@ class _Timeline:
         masters = {node for node, says in self._roles.items() if says == "master"}
         named = self._majority() or self._named
         if named and self._roles.get(named) == "slave" and masters == {self.done[-1].node}:
-            self._early = None
+            self._epoch, self._early = self._early.epoch if self._early else self._epoch, None
             self.done[-1] = replace(self.done[-1], early=False)
-            return
-        self._end(at, loss)
+        else:
+            self._end(at, loss)
 
     def _end(self, at: float, loss: Loss) -> None:
         self.done[-1] = replace(self.done[-1], end=at, loss=loss)

@@ -122,15 +122,13 @@ def test_an_early_tenure_outlives_its_leader_where_the_old_master_has_become_a_r
 
 
 def test_who_was_handed_authority_loses_it_to_the_next_who_is_promoted() -> None:
-    """Another Sentinel was asked, so that the others hear of it, and may have chosen another node."""
+    """Another Sentinel was asked, so that the others hear of it, and may have chosen another node, at the epoch that is lost."""
     fenced = (*PROMOTED, Role(2.05, A, "slave"), Gone(2.1, S1))
-    asked = (Selected(2.3, 2, C, S2), Role(2.4, C, "master"))
+    asked = (Selected(2.3, 1, C, S2), Role(2.4, C, "master"))
     assert tenures(*fenced, *asked)[1:] == [
         Tenure(B, 2, 2.4, Loss.PROMOTION, promoted=True),
         Tenure(C, 2.4, promoted=True, early=True),
     ]
-    turned = (Selected(2.3, 1, C, S2), Role(2.4, C, "master"), Role(2.5, B, "slave"))
-    assert tenures(*fenced, *turned)[1:] == [Tenure(B, 2, 2.5, Loss.DEMOTION, promoted=True), Tenure(C, 2.5)]
 
 
 def test_who_turned_replica_too_late_had_authority_again() -> None:
