@@ -17,8 +17,8 @@ chaos: setup
 	@CHAOS_RUNS=$(or $(RUNS),1) CHAOS_SEED=$(SEED) CHAOS_FAULTS="$(FAULTS)" CHAOS_MODE=$(MODE) CHAOS_FENCE=$(FENCE) CHAOS_JSON=$(or $(JSON),build/chaos.json) \
 		pytest tests/chaos
 
-# Publishers side by side, as tables, JSON and pictures: make bench ROUNDS=5 ONLY=failovers,cost,start PICTURES=docs/pictures
-bench: ONLY ?= failovers,cost,start
+# Publishers side by side, as tables, JSON and pictures: make bench ROUNDS=5 ONLY=failovers,writes,cost,start PICTURES=docs/pictures
+bench: ONLY ?= failovers,writes,cost,start
 bench:
 	@tests/setup bench
 	@python -m tests.bench --rounds $(or $(ROUNDS),20) --only $(ONLY) \

@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,15 +21,22 @@ _numbers = itertools.count(1)
 
 
 class Application(Process):
-    """``writers.py`` on the host of ``consul``; each process writes to lists of its own."""
+    """``writers.py`` on the host of ``consul``, or some of its writers; each process writes to lists of its own."""
 
     def __init__(
-        self, name: str, *, folder: Path, service: str, consul: ConsulNode, sentinels: list[SentinelNode]
+        self,
+        name: str,
+        *,
+        folder: Path,
+        service: str,
+        consul: ConsulNode,
+        sentinels: list[SentinelNode],
+        writers: Iterable[str] = LANES,
     ) -> None:
         path = folder / f"{name}.json"
         argv = [sys.executable, "-m", "tests.chaos.writers", str(path)]
         super().__init__(name, argv, host=consul.host, folder=folder, env=CHECKOUT)
-        self._keys = {writer: f"{name}:{writer}" for writer in LANES}
+        self._keys = {writer: f"{name}:{writer}" for writer in writers}
         self._stopped: float | None = None
         spec = {
             "dns": consul.dns,
@@ -69,22 +76,26 @@ class Application(Process):
 
     def _told(self) -> dict[str, tuple[int, list[tuple[int, float]]]]:
         """How many writes of each writer have failed, and which were acknowledged."""
-        failed = dict.fromkeys(LANES, 0)
-        told: dict[str, list[tuple[int, float]]] = {writer: [] for writer in LANES}
+        failed = dict.fromkeys(self._keys, 0)
+        told: dict[str, list[tuple[int, float]]] = {writer: [] for writer in self._keys}
         for line in self.log().splitlines(keepends=True):
             if line.endswith("\n") and line.startswith("["):
                 writer, errors, *new = json.loads(line)
                 failed[writer] = errors
                 told[writer] += [(int(number), float(at)) for number, at in new]
-        return {writer: (failed[writer], told[writer]) for writer in LANES}
+        return {writer: (failed[writer], told[writer]) for writer in told}
 
 
 @contextmanager
-def writing(fleet: Fleet, service: str) -> Iterator[Application]:
+def writing(fleet: Fleet, service: str, writers: Iterable[str] = LANES) -> Iterator[Application]:
     """Have applications, which ask DNS for ``service``, write from the beginning of the block to its end, or until they are stopped."""
-    name = f"application{next(_numbers)}"
     application = Application(
-        name, folder=fleet.folder, service=service, consul=fleet.consuls[0], sentinels=fleet.sentinels
+        f"application{next(_numbers)}",
+        folder=fleet.folder,
+        service=service,
+        consul=fleet.consuls[0],
+        sentinels=fleet.sentinels,
+        writers=writers,
     )
     try:
         yield fleet.add(application)

@@ -1,7 +1,7 @@
 """Five applications that write, each as such programs do, until SIGTERM; they print what Redis has acknowledged.
 
-Run as ``python -m tests.chaos.writers SPEC.json``, on the host whose Consul they ask. Each adds numbers to its own list,
-one every ``every`` seconds, and waits for the answer:
+Run as ``python -m tests.chaos.writers SPEC.json``, on the host whose Consul they ask; ``keys`` in it has those that are
+wanted. Each adds numbers to its own list, one every ``every`` seconds, and waits for the answer:
 
 - ``kept``      is redis-py's plain client with all its defaults; it resolves the name when it connects, and keeps the connection;
 - ``pool``      is a ``BlockingConnectionPool`` of redis-py, resolved alike, that ``POOL`` threads share;
@@ -213,14 +213,15 @@ def main(spec: dict[str, Any]) -> None:
     """Write until the signal."""
     keys, over = spec["keys"], threading.Event()
     resolve = resolver(tuple(spec["dns"]), bytes.fromhex(spec["question"]))
-    writes = {
-        "kept": kept(keys["kept"], resolve),
-        "pool": pool(keys["pool"], resolve),
-        "each": each(keys["each"], resolve),
-        "sentinel": sentinel(keys["sentinel"], [tuple(s) for s in spec["sentinels"]], spec["master_name"]),
-        "cached": cached(keys["cached"], resolve),
+    sentinels = [tuple(s) for s in spec["sentinels"]]
+    ways: dict[str, Callable[[str], Write]] = {
+        "kept": lambda key: kept(key, resolve),
+        "pool": lambda key: pool(key, resolve),
+        "each": lambda key: each(key, resolve),
+        "sentinel": lambda key: sentinel(key, sentinels, spec["master_name"]),
+        "cached": lambda key: cached(key, resolve),
     }
-    writers = [Writer(name, write, spec["every"]) for name, write in writes.items()]
+    writers = [Writer(name, ways[name](key), spec["every"]) for name, key in keys.items()]
     threads = [thread for writer in writers for thread in writer.threads(over)]
 
     def report() -> None:
