@@ -27,7 +27,8 @@ A node **loses authority** at the first of these moments
 
 After the last three a node that a majority names and that says master, as the former one may, has authority again;
 else nobody has. The promoted one gets it back only from a majority. It does not lose it in these ways where the node that
-a majority names has turned replica meanwhile, as its agent has it do that fences: then it was handed over.
+a majority names has turned replica, as its agent has it do that fences: then it was handed over, or is as soon as it
+says master again.
 
 A node that is paused, cut off, or has lost its Sentinels keeps it until one of these happens to it: nobody else has
 the right, and it may answer again. A ROLE of master alone gives no right: an old master that returns, and a replica
@@ -314,11 +315,14 @@ class _Timeline:
 
     def _follow_majority(self, at: float) -> None:
         """Give authority to whom a majority names, as soon as it says master, unless an early tenure stands meanwhile."""
+        last, heir = self.done[-1], self._heir()
+        if last.loss in FALLS and heir:
+            self._begin(heir, at)
+            return
         named = self._majority()
         if named is None:
             return
         self._named = named
-        last = self.done[-1]
         if self._holds(named):
             self._early = None
             self.done[-1] = replace(last, early=False)
@@ -326,6 +330,11 @@ class _Timeline:
             if last.loss is None:
                 self._end(at, Loss.PROMOTION)
             self._begin(named, at)
+
+    def _heir(self) -> Address | None:
+        """The only node that says master, where the one that a majority names says itself that it is a replica."""
+        named, masters = self._majority(), [node for node, says in self._roles.items() if says == "master"]
+        return masters[0] if named and self._roles.get(named) == "slave" and len(masters) == 1 else None
 
     def _majority(self) -> Address | None:
         """The node that more than half of the Sentinels name, of those that its host hears."""
@@ -349,9 +358,7 @@ class _Timeline:
 
     def _fall(self, at: float, loss: Loss) -> None:
         """End an early tenure, unless it has been handed over meanwhile: its agent had the old master follow it."""
-        masters = {node for node, says in self._roles.items() if says == "master"}
-        named = self._majority() or self._named
-        if named and self._roles.get(named) == "slave" and masters == {self.done[-1].node}:
+        if self._heir() == self.done[-1].node:
             self._epoch, self._early = self._early.epoch if self._early else self._epoch, None
             self.done[-1] = replace(self.done[-1], early=False)
         else:

@@ -141,6 +141,18 @@ def test_who_turned_replica_too_late_had_authority_again() -> None:
     ]
 
 
+def test_nothing_is_handed_over_where_no_majority_names_anybody() -> None:
+    """Two Sentinels of three are gone, so nobody can say whose replica the old master should be."""
+    events = (*PROMOTED, Role(2.05, A, "slave"), Gone(2.1, S2), Gone(2.1, S3))
+    assert tenures(*events, now=60)[1:] == [early(2 + LIMIT, Loss.LIMIT)]
+
+
+def test_authority_is_handed_over_when_who_was_promoted_answers_again() -> None:
+    """It was stopped while its leader gave up; the old master follows it all the time."""
+    events = (*PROMOTED, Role(2.05, A, "slave"), Role(2.1, B, None), GaveUp(3, S1), Role(4, B, "master"))
+    assert tenures(*events, now=60)[1:] == [early(3, Loss.ABORT), Tenure(B, 4)]
+
+
 def test_silence_takes_nothing_away() -> None:
     """A paused node may answer again, and nobody else has the right meanwhile."""
     assert tenures(Role(1, A, None), Role(5, A, "master")) == [Tenure(A, 0)]
