@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from consul_redis_agent.decide.backing import Backing
 from consul_redis_agent.decide.decision import Verdict
+from consul_redis_agent.decide.fence import ORDERS
 from consul_redis_agent.decide.rules import TABLE, State, first_row
 from consul_redis_agent.decide.standing import Standing
 
@@ -19,6 +20,12 @@ asked only where the node is a master, or is silent; of a replica only whether a
 """
 
 
+_ORDERS = """
+## What is ordered beside it
+
+With `fence.mode = "on"`, from `ORDERS` in [`decide/fence.py`](../consul_redis_agent/decide/fence.py): the first row that fits.
+"""
+
 MASTERS = tuple(by for by in Backing if by is not Backing.UP)
 """What may be behind a node that answers and says master."""
 
@@ -29,6 +36,8 @@ def page() -> str:
         [
             _HEAD,
             *_table(),
+            _ORDERS,
+            *_orders(),
             "\n## A master: each pair of answers\n\nThe verdict, and the row that says so. An empty cell cannot occur.\n",
             *_grid(),
             "\n## As a picture\n",
@@ -45,6 +54,14 @@ def _table() -> Iterator[str]:
     for number, row in enumerate(TABLE, 1):
         cells = (_cell(row.node), _cell(row.backing), _cell(row.standing))
         yield f"| {number} | {row.rule} | {' | '.join(cells)} | **{row.verdict.value}** | {row.reason.value} |"
+
+
+def _orders() -> Iterator[str]:
+    yield "| row | rule | the order | what it is for |"
+    yield "|--:|--:|---|---|"
+    for number, row in enumerate(ORDERS, 1):
+        what = " ".join((row.gives.__doc__ or "").split())
+        yield f"| {number} | {row.rule} | {row.name} | {what} |"
 
 
 def _cell(fits: frozenset[State] | frozenset[Backing] | frozenset[Standing] | None) -> str:

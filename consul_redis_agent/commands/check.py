@@ -14,6 +14,8 @@ from consul_redis_agent.commands import load_config
 from consul_redis_agent.commands.belonging import belonging
 from consul_redis_agent.commands.check_consul import ConsulView, look_at_consul
 from consul_redis_agent.commands.check_entries import others_findings, own_findings
+from consul_redis_agent.commands.check_failover import failover_findings
+from consul_redis_agent.commands.check_fence import fence_findings, fence_trial
 from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
 from consul_redis_agent.commands.check_sentinel import sentinel_findings
 from consul_redis_agent.commands.lookup import DnsError, srv
@@ -80,13 +82,16 @@ async def _outside(config: Config) -> list[Finding]:
 
 
 async def _node(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulView]) -> tuple[list[Finding], Survey]:
-    """One Redis node: itself, its Sentinels, the address to publish, its entries."""
+    """One Redis node: itself, its Sentinels, the fence, the address to publish, its entries."""
     discovery = config.sentinel.mode != "off" and not (config.sentinel.hosts and redis.master_name)
     view = await look_at_redis(redis, discovery=discovery)
     found = await survey(config, redis, [redis_link(redis)] if view.node else [], view.node)
     sentinels = await sentinel_findings(config, found, listened=view.node is not None)
-    catalog = await consul
-    findings = [*view.findings, *sentinels, *_address(redis, view, found), *_entries(redis, view, found, catalog)]
+    trial = await fence_trial(config, redis, view)
+    fence = fence_findings(config, redis, view, found, trial)
+    failover = await failover_findings(config, redis, view, found, trial)
+    outside = [*_address(redis, view, found), *_entries(redis, view, found, await consul)]
+    findings = [*view.findings, *sentinels, *fence, *failover, *outside]
     return findings, found
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis.exceptions import NoPermissionError
 
@@ -28,6 +28,8 @@ class RedisView:
     findings: tuple[Finding, ...]
     node: Node | None = None
     announced: Address | None = None
+    info: Mapping[str, str] = field(default_factory=dict)
+    """The lines of INFO."""
 
 
 async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
@@ -64,7 +66,7 @@ async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
     version = plain(fields.get("valkey_version") or fields.get("redis_version") or "of unknown version", 40)
     program = "Valkey" if "valkey_version" in fields else "Redis"
     reached = f"{program} {version}, login as {user!r}"
-    return RedisView((*denied, *_role(topic, reached, seen)), seen, published)
+    return RedisView((*denied, *_role(topic, reached, seen)), seen, published, fields)
 
 
 def _lost(missing: list[str]) -> str:

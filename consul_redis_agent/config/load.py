@@ -167,20 +167,39 @@ class _Loader:
             self.check_shorter(node["timeout"], "redis.timeout", service["ttl"], "half of service.ttl", 2)
         if sentinel["mode"].value == "off" and sentinel["hosts"].value:
             self.problems.append(f'{sentinel["hosts"].where}: named, but sentinel.mode is "off"')
-        self.check_failover(settings)
+        self.check_failover(settings, redis)
         self.check_distinct(redis, "url")
         self.check_distinct(redis, "announce")
         if service["mode"].value == "services":
             self.check_names(service["name"], settings["replica"]["name"], redis)
 
-    def check_failover(self, settings: dict[str, _Settings]) -> None:
-        """A node that comes back meanwhile would take writes that are lost."""
-        fence = settings["fence"]["mode"]
+    def check_failover(self, settings: dict[str, _Settings], redis: list[_Settings]) -> None:
+        """What could never be done, or would do harm: without Sentinel, without the fence, without a replica to promote."""
+        fence, without = settings["fence"]["mode"], settings["sentinel"]["mode"].value == "off"
+        if fence.value == "on" and without:
+            self.problems.append(
+                f'{fence.where}: "on" needs Sentinel, which alone proves who the master is; sentinel.mode is "off"'
+            )
         for name in ("on_death", "on_empty"):
             asks = settings["failover"][name]
-            if asks.value == "ask" and not fence.wrong and fence.value != "on":
+            if asks.value != "ask":
+                continue
+            if without:
+                self.problems.append(f'{asks.where}: "ask" needs a Sentinel that can be asked; sentinel.mode is "off"')
+            if not fence.wrong and fence.value != "on":
+                # A node that comes back meanwhile would take writes that are lost.
                 self.problems.append(
                     f'{asks.where}: "ask" needs fence.mode = "on": the old master would take writes that are lost'
+                )
+            if settings["service"]["mode"].value == "services":
+                self.check_published(name, settings["replica"]["name"], redis)
+
+    def check_published(self, name: str, common: _Setting, redis: list[_Settings]) -> None:
+        """Sentinel is asked only where it can promote a replica that is published."""
+        for written in (_inherit(node["replica"], common) for node in redis):
+            if not written.wrong and not written.value:
+                self.problems.append(
+                    f'{written.where}: "" publishes no replicas; failover.{name} = "ask" needs one that is published'
                 )
 
     def check_shorter(self, short: _Setting, short_name: str, long: _Setting, long_name: str, part: int) -> None:

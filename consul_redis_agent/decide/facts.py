@@ -87,6 +87,8 @@ class Node:
     """It holds no key; None where nobody asked."""
     offset: int = field(default=0, compare=False)
     """How much of its master's history, or of its own, it has: bytes."""
+    former_id: str = ""
+    """Whose history it has read from disk, or had before it was promoted (``master_replid2``)."""
     changes: int = field(default=0, compare=False)
     """How many keys were changed since it last wrote them to disk."""
     version: tuple[int, ...] = ()

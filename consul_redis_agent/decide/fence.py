@@ -20,10 +20,11 @@ from consul_redis_agent.decide.decision import Closely, Do, FenceMode, Order
 from consul_redis_agent.decide.facts import Address, Entry, Node, Role, Sentinel, Silence
 from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.decide.memory import Fenced, Memory
+from consul_redis_agent.decide.sentinels import leader
 from consul_redis_agent.decide.view import View
 
-MOMENT = 0.1
-"""Seconds by which two answers to questions that were put in the same moment may differ."""
+MOMENT = 0.02
+"""Seconds by which two questions differ that were put in the same moment."""
 YOUNG = 0.5
 """Seconds for which the new master's own word counts."""
 TOLD = 0.2
@@ -38,6 +39,8 @@ SHORTEST = 5.0
 """Seconds of ``down-after-milliseconds`` below which nothing is asked: an election may be under way at the same epoch."""
 HOLLOW = 3.0
 """Seconds for which a node that came back empty is not published: a replica is asked, and the failover begins."""
+SOON = 0.1
+"""Seconds before a failover is due in which the Sentinels are asked what they see."""
 ATTENTION = 2.0
 """Seconds for which the Sentinels are asked closely whether they have lost the node, too."""
 PAUSES = (6, 2)
@@ -119,11 +122,12 @@ class _Case:
 
     @property
     def successor(self) -> Successor | None:
-        if leader := self.selecting:
-            run_id = leader.selection.run_id if leader.selection else ""
-            where = next((address for address, known in leader.run_ids.items() if known == run_id), None)
-            why = f"{leader.address}, elected at epoch {leader.selection.epoch if leader.selection else 0}, has selected it"
-            return Successor(where, run_id, why, leader) if where else None
+        by = self.selecting
+        if by and by.selection:
+            run_id = by.selection.run_id
+            where = next((address for address, known in by.run_ids.items() if known == run_id), None)
+            why = f"{by.address}, elected at epoch {by.selection.epoch}, has selected it"
+            return Successor(where, run_id, why, by) if where else None
         return None if self.own_epoch > NO_EPOCH or self._may_be_new else self._named
 
     @property
@@ -148,8 +152,8 @@ class _Case:
         to = self.successor if self.master else None
         if to is None:
             return None
-        leader = to.leader.id if to.leader else ""
-        waits = Ordered(self.fence, ask=to.address, leader=leader, closely=Closely.PEER if leader else Closely.NOBODY)
+        closely = Closely.PEER if to.leader else Closely.NOBODY
+        waits = Ordered(self.fence, ask=to.address, leader=to.leader.id if to.leader else "", closely=closely)
         if self.now - self.fence.followed < AGAIN:
             return replace(waits, until=self.fence.followed + AGAIN)
         says = self._says_master(to)
@@ -180,17 +184,17 @@ class _Case:
 
     def _pause_first(self, waits: Ordered) -> Ordered:
         """From the selection on its writes wait, once for each selection, and never where the failover does that by itself."""
-        leader, node = self.selecting, self.master
-        if leader is None or leader.selection is None or node is None or leader.coordinated:
+        by, node = self.selecting, self.master
+        if by is None or by.selection is None or node is None or by.coordinated:
             return waits
-        selection, fence = leader.selection, waits.memory
-        mine = self.view.names_me(leader) and self.now - selection.at <= SELECTED
-        if not mine or fence.paused == (leader.id, selection.epoch) or node.version < PAUSES:
+        selection, fence = by.selection, waits.memory
+        mine = self.view.names_me(by) and self.now - selection.at <= SELECTED
+        if not mine or fence.paused == (by.id, selection.epoch) or node.version < PAUSES:
             return waits
-        if fence.returned and self.now - fence.returned_at <= SELECTED:
+        if fence.returned and node.empty and self.now - fence.returned_at <= SELECTED:
             return waits  # everything waits already, and so would the order
-        why = f"{leader.address}, elected at epoch {selection.epoch}, has selected another node"
-        return replace(waits, order=Order(Do.PAUSE, why), memory=replace(fence, paused=(leader.id, selection.epoch)))
+        why = f"{by.address}, elected at epoch {selection.epoch}, has selected another node"
+        return replace(waits, order=Order(Do.PAUSE, why), memory=replace(fence, paused=(by.id, selection.epoch)))
 
     # Ask for a failover
 
@@ -199,9 +203,13 @@ class _Case:
         view, fence = self.view, self.fence
         if not view.policy.on_empty or not fence.returned or self.now - fence.returned_at > HOLLOW:
             return None
+        if self._is_behind:
+            fence = replace(fence, behind=self._is_behind)
         places = sorted(self._published)
         peer = view.facts.peer
         answered = peer if peer and peer.at >= fence.returned_at and peer.address in places else None
+        if not view.node.empty:  # it has read something from disk, which may be old
+            return Ordered(fence, ask=None if answered else _next(places, None))
         if fence.returned_at == self.now and self.master:
             why = "it came back without its data"
             ask = places[0] if places else None
@@ -216,6 +224,13 @@ class _Case:
         why = f"the master came back without its data, and {answered.address} has some"
         return self._asks(waits, sentinel, why)
 
+    @property
+    def _is_behind(self) -> int:
+        """How much the node lacks of a history that a replica has, in bytes, where it is the same history."""
+        peer, node = self.view.facts.peer, self.view.node
+        same = peer is not None and peer.role is Role.REPLICA and peer.replication_id == node.former_id != ""
+        return max(0, peer.offset - node.offset) if peer and same and peer.at >= self.fence.returned_at else 0
+
     def ask_for_the_dead(self) -> Ordered | None:
         """The process of the published master is gone, as a majority of the Sentinels sees as well."""
         view, fence, silence = self.view, self.fence, self.view.facts.node
@@ -224,7 +239,7 @@ class _Case:
             return None
         due, alive = fence.lost_at + view.policy.delay, fence.lost_at - view.node.at
         waits = Ordered(fence, until=due if self.now < due else inf)
-        if due - MOMENT <= self.now <= due + ATTENTION:
+        if due - SOON <= self.now <= due + ATTENTION:
             waits = replace(waits, closely=Closely.SENTINELS)
         long_ago = self.now - view.node.at >= self._down_after / 2
         cut = [s for s in view.fresh if s.at >= fence.lost_at and s.disconnected and view.names_me(s)]
@@ -241,19 +256,22 @@ class _Case:
     def ask_for_the_unheard(self) -> Ordered | None:
         """The leader that promoted this node is lost, and nobody else has heard of it."""
         view, backed = self.view, self.backed
+        if not self.master and leader(view.facts, view.node, view.memory.known):
+            return Ordered(self.fence, ask=view.named)  # the connection is there when the old master's word counts
         own = view.own.claim if view.own else view.memory.held
         early = (own.early if own and own.run_id == view.node.run_id else None) or self.fence.early
-        if not (view.policy.on_death and self.master and backed and early):
+        if not (self.master and backed and early):
             return None
-        if backed.by is Backing.SELECTED:  # the old master's own word tells at once whether it follows
-            return Ordered(self.fence, ask=view.named)
-        if backed.by in (Backing.NAMED, Backing.FAILING_OVER, Backing.UNASKED):
+        if backed.by is Backing.SELECTED:  # should the leader be lost now, the old master's own word is what counts
+            closely = Closely.NOBODY if self.fence.yielded >= early.since else Closely.PEER
+            return Ordered(self.fence, ask=view.named, closely=closely)
+        if not view.policy.on_death or backed.by in (Backing.NAMED, Backing.FAILING_OVER, Backing.UNASKED):
             return None
         if self.fence.asked >= early.since or self.now - early.since > 2 * EARLY_TERM:
             return None
         waits = Ordered(replace(self.fence, early=early), ask=view.named, closely=Closely.SENTINELS)
         cut = [s for s in view.fresh if s.disconnected and s.id != early.leader]
-        if len(cut) < view.need and not view.follows_me(view.named):
+        if len(cut) < view.need and self.fence.yielded < early.since:  # the old master may be well, and is named
             return waits
         others = [s for s in view.fresh if s.id != early.leader]
         sentinel = self._to_be_asked(early.since, others, self._published | view.facts.me)
@@ -335,8 +353,10 @@ ORDERS = (
 
 
 def noted(view: View) -> Fenced:
-    """What is remembered of the facts, whatever is ordered: a process that is gone, a life that began empty."""
+    """What is remembered of the facts, whatever is ordered: a process that is gone, a life that has come back."""
     fence, node = view.memory.fence, view.facts.node
+    if view.named and view.facts.peer and view.follows_me(view.named):
+        fence = replace(fence, yielded=view.facts.peer.at)
     if isinstance(node, Silence):
         if not node.refused:
             return replace(fence, lost=None, lost_at=inf)
@@ -347,14 +367,8 @@ def noted(view: View) -> Fenced:
         fence = replace(fence, lost=None, lost_at=inf)
     if node is None or fence.returned == node.run_id or not view.policy.on_empty:
         return fence
-    came_back = (
-        node.role is Role.MASTER
-        and node.empty is True
-        and not node.loading
-        and view.is_named
-        and _left_by_another(view)
-    )
-    return replace(fence, returned=node.run_id, returned_at=view.now) if came_back else fence
+    came_back = node.role is Role.MASTER and not node.loading and view.is_named and _left_by_another(view)
+    return replace(fence, returned=node.run_id, returned_at=view.now, behind=0) if came_back else fence
 
 
 def _left_by_another(view: View) -> bool:
@@ -366,7 +380,7 @@ def _left_by_another(view: View) -> bool:
 
 def is_hollow(view: View, fence: Fenced) -> bool:
     """Whether the node came back without its data a moment ago, and nobody has said yet that there never were any."""
-    if fence.returned != view.node.run_id or view.now - fence.returned_at > HOLLOW:
+    if not view.node.empty or fence.returned != view.node.run_id or view.now - fence.returned_at > HOLLOW:
         return False
     peer = view.facts.peer
     meant = peer is not None and peer.at >= fence.returned_at and peer.role is Role.REPLICA and peer.empty is True

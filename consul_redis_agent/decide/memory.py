@@ -26,12 +26,16 @@ class Fenced:
     """The claim that stood when the node's process went; None while that is there."""
     lost_at: float = inf
     returned: str = ""
-    """Run id of a life of the node that has come back empty under the claim of another one."""
+    """Run id of a life of the node that has come back as a master under the claim of another one."""
     returned_at: float = inf
+    behind: int = 0
+    """How many bytes of the group's history that life has not read from disk, though a replica has them."""
     asked: float = -inf
     """When a Sentinel was last asked for a failover."""
     early: Early | None = None
     """The own early claim's, whose leader was lost."""
+    yielded: float = -inf
+    """When the node that most Sentinels name last said that it follows this one."""
 
 
 UNFENCED = Fenced()

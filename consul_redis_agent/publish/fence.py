@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from redis.exceptions import NoPermissionError
+from redis.exceptions import ExecAbortError, NoPermissionError
 
 from consul_redis_agent.decide.decision import Do, Order
 from consul_redis_agent.decide.facts import Address, Node
@@ -56,18 +56,36 @@ def turn(to: Address, *, pauses: bool) -> Commands:
     return (("MULTI",), *steps, ("EXEC",))
 
 
+TRANSACTION: Commands = (("MULTI",), ("EXEC",))
+"""An empty transaction, to be tried before a rehearsal: whoever is refused MULTI carries out what follows, as far as it goes."""
+
+
 def rehearsal(*, pauses: bool) -> Commands:
-    """Everything that a fence sends, queued and then discarded: a right that is missing shows, and nothing is done."""
+    """Everything that a fence sends, queued and then discarded: a right that is missing shows, and nothing is done.
+
+    Each has an argument that no server takes, so that where MULTI is refused no role changes and nobody is disconnected.
+    """
     queued = [*turn(Address("127.0.0.1", 1), pauses=pauses)[1:-1]]
     if pauses:
-        queued.append(pause(0.001))
-    return (("MULTI",), *queued, ("DISCARD",))
+        queued.append(pause(PAUSE_WRITES))
+    return (("MULTI",), *((*c[:2], "nothing") if len(c) > 2 else c for c in queued), ("DISCARD",))
+
+
+def right(command: Sequence[str]) -> str:
+    """The ACL right that it takes, as ``ACL SETUSER`` has it: ``+client|pause``."""
+    return f"+{'|'.join(command[: 2 if command[0] in ('CLIENT', 'CONFIG') else 1]).lower()}"
 
 
 def missing_rights(commands: Commands, answers: Sequence[object]) -> list[str]:
-    """The ACL rights that these answers say are missing, as ``ACL SETUSER`` takes them."""
-    refused = [c for c, answer in zip(commands, answers, strict=True) if isinstance(answer, NoPermissionError)]
-    return list(dict.fromkeys(f"+{'|'.join(c[: 2 if c[0] in ('CLIENT', 'CONFIG') else 1]).lower()}" for c in refused))
+    """The rights that these answers say are missing."""
+    refused = [command for command, answer in zip(commands, answers, strict=True) if lacks_right(answer)]
+    return list(dict.fromkeys(map(right, refused)))
+
+
+def lacks_right(answer: object) -> bool:
+    """Whether a command was refused for want of a right. EXEC has an error of its own for everything, which says why."""
+    aborted = isinstance(answer, ExecAbortError) and "permission" in str(answer)
+    return isinstance(answer, NoPermissionError) or aborted
 
 
 class Asked(Protocol):
@@ -169,6 +187,10 @@ class Fence:
         rehearsed = rehearsal(pauses=self._pauses)
         try:
             async with self._turns:
+                tried = await self._own.ask(*TRANSACTION)
+                if lacking := missing_rights(TRANSACTION, tried):
+                    self.error = f"the node cannot be fenced: allow its login {' '.join(lacking)}"
+                    return
                 answers = await self._own.ask(*rehearsed, *LOOKED_AT)
         except Unanswered as error:
             self.error = f"whether the node could be fenced is not known: {error}"

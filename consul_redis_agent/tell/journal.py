@@ -92,6 +92,10 @@ class Journal:
         self._complain("Redis", silent if not isinstance(facts.node, Silence) or facts.node.misses > 1 else "")
         self._complain("Consul", self.node.lost)
         self._complain("fence", self.node.fence.error if self.node.fence else "")
+        behind = memory.fence.behind if memory.fence.returned == (memory.node.run_id if memory.node else "") else 0
+        self._complain(
+            "data", f"Redis came back with an old dump: {behind} bytes of its history are missing" if behind else ""
+        )
         latest = self.node.latest
         self._complain("another agent", latest.sentence if latest and latest.reason is Reason.OTHER_AGENT else "")
         silence = latest.sentence if latest and latest.reason is Reason.SEARCHING and facts.refused else ""

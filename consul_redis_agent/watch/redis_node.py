@@ -347,6 +347,7 @@ def node(info: Mapping[str, str], at: float) -> Node:
         follows=_follows(info, role),
         replication_id=_replication_id(info),
         offset=_offset(info, role),
+        former_id=reply.word(info.get("master_replid2", "").strip("0"), "master_replid2 of INFO"),
         changes=whole(info.get("rdb_changes_since_last_save", ""), 2**63) or 0,
         version=parse_version(info),
     )

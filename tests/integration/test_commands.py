@@ -91,6 +91,8 @@ def test_check_before_the_first_run_finds_nothing_wrong(fleet: Fleet) -> None:
         "ok   redis 127.0.0.1",
         *["ok   sentinel 127.0.0.1"] * 3,
         *["ok   sentinels"] * 2,
+        "ok   fence",
+        "warn writes 127.0.0.1",
         "warn address 127.0.0.1",
         "ok   entry 127.0.0.1",
         "ok   consul http",
@@ -123,6 +125,7 @@ def test_check_while_everything_is_down(small: Fleet) -> None:
         f"FAIL sentinel {sentinel}: nothing listens there; start Sentinel, or correct sentinel.hosts",
         "FAIL sentinels: 0 of 1 have a vote, 1 are needed: nothing new can be published; mend the Sentinels above",
         "warn sentinels: 1 of them survive no failure of a host; run three or more, on hosts of their own",
+        "ok   fence: watch: the writes that a master without authority still takes are counted, not stopped",
         (
             f"FAIL consul http://{consul.http}: Consul at {consul.http} cannot be reached for GET /v1/status/leader: "
             "Connection refused; start the Consul agent, or correct consul.url"

@@ -177,6 +177,18 @@ BAD_FILES = {
     '[fence]\nmode = "off"\n[failover]\non_empty = "ask"': (
         'failover.on_empty: "ask" needs fence.mode = "on": the old master would take writes that are lost'
     ),
+    # Without Sentinel there is neither proof nor anybody to ask
+    '[sentinel]\nmode = "off"\n[fence]\nmode = "on"': (
+        'fence.mode: "on" needs Sentinel, which alone proves who the master is; sentinel.mode is "off"'
+    ),
+    # Only a replica that is published is promoted
+    '[replica]\nname = ""\n[fence]\nmode = "on"\n[failover]\non_death = "ask"': (
+        'replica.name: "" publishes no replicas; failover.on_death = "ask" needs one that is published'
+    ),
+    '[fence]\nmode = "on"\n[failover]\non_empty = "ask"\n[[redis]]\nurl = "redis://a"\n'
+    '[[redis]]\nurl = "redis://b"\nreplica = ""': (
+        'redis.replica of node 2: "" publishes no replicas; failover.on_empty = "ask" needs one that is published'
+    ),
     '[http]\nlisten = "a b:80"': "http.listen: 'a b' is neither a host name nor an IP address",
     '[sentinel]\nhosts = ["a:1", "a:1"]': "sentinel.hosts: 'a:1' is named twice",
     f'[sentinel]\nhosts = ["u:{PASSWORD}@a:1"]': "sentinel.hosts: holds a login; only host:port belongs here",
@@ -304,6 +316,39 @@ def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
         'a.toml: sentinel.hosts: named, but sentinel.mode is "off"',
         "a.toml: redis.url of node 2: is the same as that of node 1",
     ]
+
+
+def test_a_failover_that_nobody_could_be_asked_for_is_refused_with_all_its_reasons(tmp_path: Path) -> None:
+    """Without Sentinel, without the fence, with no replica published: each is named, where it is written."""
+    text = """
+        [service]
+        mode = "services"
+        [replica]
+        name = ""
+        [sentinel]
+        mode = "off"
+        [fence]
+        mode = "watch"
+        [failover]
+        on_death = "ask"
+        on_empty = "ask"
+    """
+    lost = "the old master would take writes that are lost"
+    assert problems(tmp_path, text) == [
+        'a.toml: failover.on_death: "ask" needs a Sentinel that can be asked; sentinel.mode is "off"',
+        f'a.toml: failover.on_death: "ask" needs fence.mode = "on": {lost}',
+        'a.toml: replica.name: "" publishes no replicas; failover.on_death = "ask" needs one that is published',
+        'a.toml: failover.on_empty: "ask" needs a Sentinel that can be asked; sentinel.mode is "off"',
+        f'a.toml: failover.on_empty: "ask" needs fence.mode = "on": {lost}',
+        'a.toml: replica.name: "" publishes no replicas; failover.on_empty = "ask" needs one that is published',
+    ]
+
+
+@pytest.mark.parametrize("mode", ["check", "tags"])
+def test_a_failover_needs_no_name_of_replicas_where_the_mode_has_none(tmp_path: Path, mode: str) -> None:
+    """There each replica is registered under the master's name."""
+    text = f'[service]\nmode = "{mode}"\n[replica]\nname = ""\n[fence]\nmode = "on"\n[failover]\non_death = "ask"'
+    assert read(tmp_path, text).failover.on_death == "ask"
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:

@@ -16,8 +16,11 @@ from pathlib import Path
 import pytest
 
 from consul_redis_agent import __version__
+from consul_redis_agent.commands import check_failover
 from consul_redis_agent.config.durations import parse_duration
 from consul_redis_agent.config.schema import KEYS
+from consul_redis_agent.decide.facts import Address
+from consul_redis_agent.publish.fence import TRANSACTION, pause, rehearsal, right, turn
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "config" / "consul-redis-agent.service"
@@ -69,6 +72,28 @@ def test_the_unit_leaves_the_agent_next_to_nothing() -> None:
     score = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
     assert score is not None
     assert float(score[1]) <= 1.5, said
+
+
+# --- rights -----------------------------------------------------------------------------------------------------------
+
+ACL_FILE = (ROOT / "config" / "redis-acl.conf").read_text()
+BASIC = re.findall(r"^#?user \S+ (.*)$", ACL_FILE, re.MULTILINE)
+FENCE, FAILOVER = (rights.split() for rights in re.findall(r"^#ACL SETUSER \S+ (.*)$", ACL_FILE, re.MULTILINE))
+
+
+def test_the_shipped_rights_of_the_fence_are_those_of_what_it_sends() -> None:
+    """No command lacks its right, and no right is given that no command needs; settings are only read."""
+    sent = (*TRANSACTION, *turn(Address("10.0.0.1", 6379), pauses=True), *rehearsal(pauses=True), pause(1))
+    assert {*FENCE} == {*map(right, sent), "+config|get"}
+    assert FAILOVER == [check_failover.RIGHT]
+
+
+def test_rights_that_change_something_stand_apart_and_say_what_a_thief_could_do() -> None:
+    """The basic lines have none of them, and each has its words."""
+    assert len(BASIC) == 2
+    for given in (*FENCE, *FAILOVER):
+        assert not [line for line in BASIC if given in line.split()]
+        assert re.search(rf"(?m)^#   (?:\S+, )*{re.escape(given[1:])}\b(?:, \S+)* +\w", ACL_FILE), given
 
 
 # --- the image --------------------------------------------------------------------------------------------------------
