@@ -12,7 +12,6 @@ from .record import FENCED, KILLED, OURS, PLANNED, POLLER, RETURNING, SCRIPT, Co
 from .report import markdown, plain, tables
 from .summary import Failovers, Line, Summary
 from .words import DASH, NEVER, duration, milliseconds, number, seconds
-from .writing import stretches
 
 
 def failover(publisher: str, number: int, exact: float | None, scenario: str = KILLED, **more: float) -> Failover:
@@ -183,13 +182,6 @@ def test_an_applications_losses_are_shown_by_how_it_finds_the_master() -> None:
         ((FENCED,), ("2",), ("0", "0")),
         ((SCRIPT,), ("1",), ("2127", "2127")),
     ]
-
-
-def test_writes_make_stretches_where_they_follow_each_other() -> None:
-    """What is apart by more than a tenth of a second is two."""
-    assert stretches([]) == []
-    assert stretches([1.0]) == [(1.0, 1.0)]
-    assert stretches([1.0, 1.05, 1.125, 2.0, 2.005]) == [(1.0, 1.125), (2.0, 2.005)]
 
 
 def test_the_fitted_line_weighs_one_node_as_much_as_five_hundred() -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import pairwise
 
-from tests.chaos.application import EVERY, writing
+from tests.chaos.application import writing
 from tests.chaos.copies import Copies
-from tests.chaos.writes import Writes
+from tests.chaos.writes import Writes, unbroken
 from tests.fleet import NotInTime, RedisNode
 
 from .failovers import TRIES, recover
@@ -25,8 +24,6 @@ DOWN_AFTER = 5000
 """Milliseconds of Sentinel's down-after: an agent asks for a failover only where it is so long."""
 AFTER = 1.0
 """Seconds for which the applications write on."""
-APART = 20 * EVERY
-"""Seconds between two writes that make two stretches of them."""
 FEWER = 4
 """A round of these for so many of the publishers'."""
 SECONDS = 200.0
@@ -113,18 +110,10 @@ def _figures(way: str, writes: Writes, steps: Sequence[Step], number: int) -> It
             "lost": len(told.lost),
             "gap": told.gap,
             "copies": copies - before,
-            "there": stretches([at - start for n, at in step if n in writes.there]),
-            "gone": stretches([at - start for at in told.lost]),
+            "there": unbroken([at - start for n, at in step if n in writes.there]),
+            "gone": unbroken([at - start for at in told.lost]),
         }
         before = copies
-
-
-def stretches(moments: Sequence[float]) -> list[tuple[float, float]]:
-    """From when to when there was a moment in each tenth of a second."""
-    if not moments:
-        return []
-    breaks = [0, *(i for i, (a, b) in enumerate(pairwise(moments), 1) if b - a > APART), len(moments)]
-    return [(moments[a], moments[b - 1]) for a, b in pairwise(breaks)]
 
 
 # --- What happens: each gives a name as soon as what belongs to it is over -----------------------------------------------

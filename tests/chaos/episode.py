@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from subprocess import SubprocessError
 
 import redis
 
@@ -73,7 +74,7 @@ def _step(arena: Arena, act: Callable[[], None]) -> list[str]:
     """What went wrong, as a list of one or none: then the arena is not to be used again."""
     try:
         act()
-    except (AssertionError, OSError, redis.RedisError) as error:
+    except (AssertionError, OSError, SubprocessError, redis.RedisError) as error:
         arena.broken = True
         return [f"E: {type(error).__name__}: {error}"]
     return []

@@ -580,8 +580,8 @@ def failover_given_up_after_the_promotion(arena: Arena) -> None:
     leader = arena.random.choice(arena.sentinels)
     with setting(arena, [leader], "failover-timeout", "3000"):  # sooner than the early publication is over by itself
         arena.ask(leader, "SENTINEL", "FAILOVER", "mymaster")
-        _, new, promoted = arena.wait_for_promotion(since)
-        arena.let_pass(0.05, since=promoted)
+        _, new, _ = arena.wait_for_promotion(since)
+        arena.until(lambda: arena.names(new), "the promoted node is named")
         with paused(arena, new):
             arena.until(lambda: arena.events(["-failover-abort", "+switch-master"], since=since), "the leader gives up")
             arena.watch(FALL, "the promoted name stays")

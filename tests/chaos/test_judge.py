@@ -13,7 +13,7 @@ from .authority import Loss, Tenure
 from .history import History, Span
 from .history import spans as seen_spans
 from .judge import FALL, SURE, D, Empty, Expectation, Promise, R, Verdict, judge
-from .writes import Writes
+from .writes import Writes, unbroken
 
 A, B = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379)
 MOVED = [Tenure(A, 0, 10, Loss.PROMOTION), Tenure(B, 10, promoted=True)]
@@ -148,20 +148,32 @@ def test_a_lost_write_needs_an_excuse() -> None:
 
 def test_what_writers_lose_is_counted() -> None:
     """How much, over how long without what is there between, and the longest time without a write."""
-    writes = Writes([(1, 1.0), (2, 1.5), (4, 3.0), (5, 3.5), (6, 3.6)], there=[1, 5])
-    assert (writes.lost, writes.gap) == ([1.5, 3.0, 3.6], 1.5)
-    assert writes.lost_over == 1.5
+    writes = Writes([(1, 1.0), (2, 1.1), (3, 1.2), (4, 3.0), (5, 3.1), (6, 3.2)], there=[1, 5])
+    assert (writes.lost, writes.gap) == ([1.1, 1.2, 3.0, 3.2], 1.8)
+    assert writes.lost_over == pytest.approx(0.1)
     assert (Writes([], []).lost_over, Writes([], []).gap) == (0, 0)
 
 
 def test_each_thread_of_a_pool_counts_for_itself() -> None:
     """One that is stuck shows, though the others write; what two lose at once is one time."""
-    acknowledged = [(0, 1.0), (1, 1.1), (2, 2.0), (4, 3.0), (6, 4.0), (3, 4.5), (5, 4.6), (8, 5.0)]
+    acknowledged = [(0, 1.0), (1, 1.1), (2, 1.2), (4, 1.3), (6, 1.4), (3, 4.5), (5, 4.6), (8, 5.0)]
     writes = Writes(acknowledged, there=[0, 1, 8], lanes=2)
-    assert writes.pause == (1.1, 4.5)
-    assert writes.stretches == [(2.0, 4.0), (4.5, 4.6)]
-    assert writes.lost_over == pytest.approx(2.1)
-    assert Writes([(0, 1.0), (1, 1.0), (2, 3.0), (3, 2.0), (5, 4.0)], there=[0, 1], lanes=2).lost_over == 2.0
+    assert writes.pause == (1.4, 5.0)
+    assert writes.stretches == [(1.2, 1.4), (4.5, 4.6)]
+    assert writes.lost_over == pytest.approx(0.3)
+    assert Writes([(2, 1.1), (4, 1.2), (1, 1.0), (3, 1.1), (5, 1.3)], there=[], lanes=2).lost_over == pytest.approx(0.3)
+
+
+def test_a_writer_that_waits_loses_nothing_meanwhile() -> None:
+    """Its last write before a node hung and its first one when that went on are two stretches."""
+    assert Writes([(1, 1.0), (2, 1.1), (3, 9.0), (4, 9.1)], there=[]).lost_over == pytest.approx(0.2)
+
+
+def test_moments_make_a_stretch_while_they_follow_each_other() -> None:
+    """What is apart by more than ``APART`` is two."""
+    assert unbroken([]) == []
+    assert unbroken([1.0]) == [(1.0, 1.0)]
+    assert unbroken([1.0, 1.05, 1.125, 2.0, 2.005]) == [(1.0, 1.125), (2.0, 2.005)]
 
 
 def test_a_writer_that_never_writes_again_has_a_gap_until_the_end() -> None:

@@ -228,11 +228,13 @@ def main(spec: dict[str, Any]) -> None:
         sys.stdout.write("".join(writer.report() for writer in writers))
         sys.stdout.flush()
 
-    signal.signal(signal.SIGTERM, lambda number, frame: over.set())
+    # Not a handler that sets the event: it may interrupt the very wait whose lock it needs.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     for thread in threads:
         thread.start()
-    while not over.wait(REPORT):
+    while signal.sigtimedwait({signal.SIGTERM}, REPORT) is None:
         report()
+    over.set()
     deadline = time.monotonic() + 2 * TIMEOUT
     for thread in threads:  # redis-py may be between two of its retries; what it writes then counts for nobody
         thread.join(max(0.0, deadline - time.monotonic()))

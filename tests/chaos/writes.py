@@ -12,6 +12,9 @@ HANDFUL = 0.2
 """Seconds before and after authority moves in which a write may be lost: Redis replicates after it has acknowledged, and
 who asked DNS just before writes just after."""
 
+APART = 0.2
+"""Seconds between two writes of a thread that make a pause."""
+
 Span = tuple[float, float]
 """Two moments, in monotonic seconds."""
 
@@ -37,13 +40,12 @@ class Writes:
 
     @property
     def stretches(self) -> list[Span]:
-        """From when to when writes of one thread were lost with none between that is there, oldest first."""
+        """From when to when one thread's writes were lost, with none between that is there and no pause, oldest first."""
         there, found = frozenset(self.there), []
         for lane in self._by_lane():
             for is_lost, stretch in groupby(lane, key=lambda write: write[0] not in there):
-                moments = [at for _, at in stretch]
                 if is_lost:
-                    found.append((moments[0], moments[-1]))
+                    found += unbroken([at for _, at in stretch])
         return sorted(found)
 
     @property
@@ -74,6 +76,14 @@ class Writes:
     def _by_lane(self) -> Iterator[list[tuple[int, float]]]:
         for lane in range(self.lanes):
             yield [(number, at) for number, at in self.acknowledged if number % self.lanes == lane]
+
+
+def unbroken(moments: Sequence[float]) -> list[Span]:
+    """From when to when each moment is followed by another one within ``APART``."""
+    if not moments:
+        return []
+    breaks = [0, *(i for i, (a, b) in enumerate(pairwise(moments), 1) if b - a > APART), len(moments)]
+    return [(moments[a], moments[b - 1]) for a, b in pairwise(breaks)]
 
 
 def unexcused(lost: Sequence[float], tenures: Sequence[Tenure], bound: Callable[[Loss], float]) -> list[float]:
