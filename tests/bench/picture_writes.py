@@ -26,10 +26,10 @@ def writes(record: Record) -> Figure | None:
     page = Page(
         74 + sum(52 + ROW * len(names) for names in ways.values()),
         "What becomes of an application's writes",
-        "It writes every 5 ms over a connection that it keeps. Seconds from the fault on.",
+        "It writes every 5 ms over a connection that it keeps. Seconds from the fault on, until it writes and all is well again.",
     )
-    page.text(500, 44, "there", color=GREEN, weight="bold")
-    page.text(536, 44, "acknowledged, and lost", color=VERMILION, weight="bold")
+    page.text(680, 44, "there", color=GREEN, weight="bold")
+    page.text(724, 44, "acknowledged, and lost", color=VERMILION, weight="bold")
     top, width = 74.0, 900 - LEFT - RIGHT
     for scenario in scenarios:
         page.text(16, top + 8, scenario.capitalize(), weight="bold")

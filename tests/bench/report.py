@@ -312,10 +312,15 @@ def markdown(record: Record) -> str:
     return "\n\n".join([*blocks, *([machine(record)] if machine(record) else [])])
 
 
+def _say(text: str) -> None:
+    for row in text.split("\n"):
+        say(*row.split("\t"))
+
+
 def show(record: Record) -> None:
     """Write everything to standard output."""
     if not is_terminal():
-        say(plain(record))
+        _say(plain(record))
         return
     from rich.console import Console
     from rich.table import Table as Grid
@@ -344,7 +349,7 @@ def main() -> None:
     given = parser.parse_args()
     record = load(given.file)
     if given.markdown:
-        say(markdown(record))
+        _say(markdown(record))
     else:
         show(record)
 

@@ -9,7 +9,7 @@ import pytest
 
 from .goals import goals
 from .record import FENCED, KILLED, OURS, PLANNED, POLLER, RETURNING, SCRIPT, Cost, Failover, Record, Written
-from .report import markdown, plain, tables
+from .report import markdown, plain, show, tables
 from .summary import Failovers, Line, Summary
 from .words import DASH, NEVER, duration, milliseconds, number, seconds
 
@@ -209,3 +209,9 @@ def test_markdown_tables_are_whole() -> None:
     for block in markdown(RECORD).split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1, block
+
+
+def test_a_report_is_written_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is piped on has its lines and tabs, not their escapes."""
+    show(RECORD)
+    assert capsys.readouterr().out == plain(RECORD) + "\n"

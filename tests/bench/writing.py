@@ -7,8 +7,8 @@ done twice, to a fleet whose agents fence and to one where nobody does, since a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 
 from tests.chaos.application import writing
 from tests.chaos.copies import Copies
@@ -22,6 +22,8 @@ from .stage import FAILOVER_TIMEOUT, Stage
 
 DOWN_AFTER = 5000
 """Milliseconds of Sentinel's down-after: an agent asks for a failover only where it is so long."""
+STAYS = "cached"
+"""The writer that keeps to the address that it has once resolved: it alone writes to a master that comes back."""
 AFTER = 1.0
 """Seconds for which the applications write on."""
 FEWER = 4
@@ -71,13 +73,19 @@ def _seen(stage: Stage, scenario: Scenario, number: int) -> Iterator[Written]:
     stage.witness.watch(FAILOVER_TIMEOUT / 1000)  # an agent asks for no failover so soon after another
     with ExitStack() as stack:
         ways = {
-            way: (writer, stack.enter_context(writing(stage.fleet, publisher.service, [writer])))
+            way: (writer, stack.enter_context(writing(stage.fleet, publisher.service, {writer, STAYS})))
             for publisher in stage.publishers
             for way, writer in _ways(publisher)
         }
         steps: list[Step] = []
         began, copies = time.monotonic(), Copies(stage.nodes)
         for name in scenario(stage, old):
+            since = time.monotonic()
+            with suppress(NotInTime):  # then it is seen that it does not write
+                stage.until(
+                    lambda: all(a.has_written(writer, since=since) for writer, a in ways.values()),  # noqa: B023 - at once
+                    "every application writes again",
+                )
             stage.witness.watch(AFTER)
             steps.append((name, began, time.monotonic(), copies.made()))
             began = time.monotonic()
@@ -85,8 +93,7 @@ def _seen(stage: Stage, scenario: Scenario, number: int) -> Iterator[Written]:
         for _, application in ways.values():
             application.stop()
         for way, (writer, application) in ways.items():
-            written = application.writes(master)[writer]
-            yield from _figures(way, written, steps, number)
+            yield from _figures(way, writer, application.writes(master), steps, number)
             application.forget(master)
 
 
@@ -96,22 +103,25 @@ def _ways(publisher: Publisher) -> Iterator[tuple[str, str]]:
         yield AWARE, "sentinel"
 
 
-def _figures(way: str, writes: Writes, steps: Sequence[Step], number: int) -> Iterator[Written]:
-    """Of a writer, a step each."""
+def _figures(
+    way: str, writer: str, told: Mapping[str, Writes], steps: Sequence[Step], number: int
+) -> Iterator[Written]:
+    """Of a writer, a step each; of one that stays with its address, where the old master comes back to it."""
     before = 0
     for name, start, stop, copies in steps:
+        writes = told[STAYS if name == RETURNING else writer]
         step = [(n, at) for n, at in writes.acknowledged if start <= at <= stop]
-        told = Writes(step, writes.there, until=stop)
+        own = Writes(step, writes.there, until=stop)
         yield {
             "scenario": name,
             "way": way,
             "round": number,
             "acknowledged": len(step),
-            "lost": len(told.lost),
-            "gap": told.gap,
+            "lost": len(own.lost),
+            "gap": own.gap,
             "copies": copies - before,
             "there": unbroken([at - start for n, at in step if n in writes.there]),
-            "gone": unbroken([at - start for at in told.lost]),
+            "gone": unbroken([at - start for at in own.lost]),
         }
         before = copies
 
@@ -143,12 +153,13 @@ def killed(stage: Stage, old: RedisNode) -> Iterator[str]:
 
 
 def hung(stage: Stage, old: RedisNode) -> Iterator[str]:
-    """The master is stopped, and goes on when all have followed."""
+    """The master is stopped, and goes on as soon as another one is promoted."""
     since = time.monotonic()
     old.pause()
-    _moved(stage, old, since)
+    _, new = stage.promotion(old, since=since)
     old.resume()
     _follows(stage, old)
+    stage.settle(new)
     yield HUNG
 
 

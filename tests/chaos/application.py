@@ -52,6 +52,11 @@ class Application(Process):
         """Whether each writer has written."""
         return all(acknowledged for _, acknowledged in self._told().values())
 
+    def has_written(self, writer: str, *, since: float) -> bool:
+        """Whether a write of a writer was acknowledged after a moment, as far as it has told."""
+        _, acknowledged = self._told()[writer]
+        return bool(acknowledged) and acknowledged[-1][1] > since
+
     def stop(self, *, within: float = 10) -> int:
         """Have every writer end with what it has begun; returns the exit code. Raises subprocess.TimeoutExpired."""
         self._stopped = time.monotonic()
