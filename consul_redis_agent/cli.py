@@ -37,6 +37,7 @@ examples:
   consul-redis-agent run --config agent.toml
   consul-redis-agent status                what the running agent decided, and why
   consul-redis-agent resolve --watch       the master that applications see, as it moves
+  consul-redis-agent failover --dry-run    could the master be moved now, and to where?
   consul-redis-agent COMMAND --help        the flags of a command"""
 
 CONFIG_EPILOG = """\
@@ -60,6 +61,18 @@ With --watch, a line each time the answer is another one: the time, the answer (
 several with commas, "none", or "unanswered"), the former answer and for how long it held.
 Where output is no terminal these are four columns with tabs between: ISO time, answer,
 former answer, seconds; the last two are empty in the first line."""
+
+FAILOVER_EPILOG = """\
+Looks first whether it can work, and says all that stands against it: then nothing is done.
+Else the writes wait on the master until every replica that could be chosen has all of them,
+for 2 s at most; a Sentinel on another host is asked for a failover; when the new master has
+said itself that it is one, and Sentinel stands by it, the old one is made its replica and
+its clients are sent away. (Valkey 9 does all this by itself and is asked to: COORDINATED.)
+It ends when all Sentinels, both nodes and DNS agree: then the old host may be switched off.
+
+It may be run on any host of the group. The exit code is 0 only if DNS never named two
+masters, nor none, and the proof came, and the old master was turned, while the writes waited;
+with --dry-run, if it can work."""
 
 DEREGISTER_EPILOG = """\
 Only entries that consul-redis-agent made for the configured Redis nodes at this host's
@@ -172,6 +185,20 @@ def _parser() -> argparse.ArgumentParser:
         help="name to ask for, or a service's (default: SERVICE.service.consul; with mode tags, master.SERVICE...)",
     )
     resolve.add_argument("--watch", action="store_true", help="keep asking; print each change with its time")
+    failover = command(
+        "failover",
+        "Move the master in order, with proof, so that its host may be switched off.",
+        usage=" [NAME]",
+        more=FAILOVER_EPILOG,
+    )
+    failover.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="service whose master is moved; needed where the nodes here are of several",
+    )
+    failover.add_argument("--dry-run", action="store_true", help="only look whether it can work; changes nothing")
+    failover.add_argument("--json", action="store_true", help="as JSON, for programs")
     deregister = command("deregister", "Take this host's entries out of Consul.", more=DEREGISTER_EPILOG)
     _add_socket(deregister)
     deregister.add_argument("--dead", action="store_true", help="also the entries of hosts that Consul holds for dead")

@@ -82,7 +82,7 @@ KEYS = (
     _tls("consul", "key_file", env="CONSUL_CLIENT_KEY"),
     _environment("consul", "ssl", "CONSUL_HTTP_SSL", values.no_tls_flag),
     Key("consul", "timeout", "2s", values.duration("50ms", "1m"), "How long one request may take."),
-    Key("consul", "dns", "127.0.0.1:8600", values.address, "Consul's DNS; used by resolve, check and demo."),
+    Key("consul", "dns", "127.0.0.1:8600", values.address, "Consul's DNS; used by resolve, check, failover and demo."),
     Key("service", "name", "redis", values.service_name, "Name of the master's service in Consul."),
     Key(
         "service",

@@ -20,7 +20,7 @@ from consul_redis_agent.config.schema import KEYS
 from consul_redis_agent.errors import ConsulDenied, LocalError
 
 REDIS_LOGIN = "holds a login or an option, which others could read here: it belongs in username and password_file"
-COMMANDS = ("run", "check", "status", "resolve", "deregister", "demo")
+COMMANDS = ("run", "check", "status", "resolve", "failover", "deregister", "demo")
 
 
 def agent(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -65,7 +65,7 @@ def test_a_pipe_as_configuration_ends_with_78_at_once(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"{tmp_path / 'pipe'}: is a pipe, no regular file, and is not read")
 
 
-@pytest.mark.parametrize("name", ["run", "check", "resolve", "deregister"])
+@pytest.mark.parametrize("name", ["run", "check", "resolve", "failover", "deregister"])
 def test_every_command_that_is_configured_refuses_bad_configuration(name: str) -> None:
     """None goes ahead with half of what was asked for."""
     done = agent(name, "--service-ttl", "soon")
@@ -98,7 +98,7 @@ def test_the_version_is_the_packages() -> None:
 
 def test_help_names_each_command_exit_code_and_flag(capsys: pytest.CaptureFixture[str]) -> None:
     """What can be asked for can be found."""
-    for args in ([], ["run"], ["check"], ["resolve"], ["deregister"], ["status"], ["demo"]):
+    for args in ([], ["run"], ["check"], ["resolve"], ["failover"], ["deregister"], ["status"], ["demo"]):
         with pytest.raises(SystemExit) as ended:
             cli.main([*args, "--help"])
         assert ended.value.code == 0
