@@ -128,7 +128,20 @@ class _Case:
             where = next((address for address, known in by.run_ids.items() if known == run_id), None)
             why = f"{by.address}, elected at epoch {by.selection.epoch}, has selected it"
             return Successor(where, run_id, why, by) if where else None
+        if proved := self._proved:
+            return proved
         return None if self.own_epoch > NO_EPOCH or self._may_be_new else self._named
+
+    @property
+    def _proved(self) -> Successor | None:
+        """The node that proved itself a moment ago by a leader that was lost since: it still proved itself."""
+        fence, where = self.fence, self.fence.proved_where
+        promoted = self.backed is not None and self.backed.by in HAS_AUTHORITY - {Backing.NAMED, Backing.FAILING_OVER}
+        if where is None or not fence.proved_by or promoted or self.now - fence.proved_at > AGAIN:
+            return None
+        if any(s.id == fence.proved_by for s in self.view.fresh):
+            return None  # it has given up
+        return Successor(where, fence.proved, "the leader that was elected, and is lost now, had selected it")
 
     @property
     def _may_be_new(self) -> bool:
@@ -162,13 +175,19 @@ class _Case:
         if self.fence.proved != to.run_id or self.now - self.fence.proved_at > AGAIN:
             if to.leader and to.leader.at < says - MOMENT:
                 return self._pause_first(waits)
-            waits = replace(waits, memory=replace(self.fence, proved=to.run_id, proved_at=self.now))
+            waits = replace(waits, memory=self._with_proof(to))
         proved_at = waits.memory.proved_at
         claims = any(h.claim.run_id == to.run_id and h.entry.live for h in self.view.others)
         if not claims and self.now < proved_at + TOLD:
             return replace(waits, until=proved_at + TOLD)
         order = Order(Do.FOLLOW, f"{to.address} says that it is the master, and {to.why}", to.address)
-        return replace(waits, order=order, memory=replace(self.fence, proved="", proved_at=inf, followed=self.now))
+        return replace(waits, order=order, memory=replace(self._with_proof(None), followed=self.now))
+
+    def _with_proof(self, to: Successor | None) -> Fenced:
+        if to is None:
+            return replace(self.fence, proved="", proved_at=inf, proved_where=None, proved_by="")
+        by = to.leader.id if to.leader else ""
+        return replace(self.fence, proved=to.run_id, proved_at=self.now, proved_where=to.address, proved_by=by)
 
     def _says_master(self, to: Successor) -> float | None:
         """When that node said so itself, if it did just now."""
@@ -203,6 +222,8 @@ class _Case:
         view, fence = self.view, self.fence
         if not view.policy.on_empty or not fence.returned or self.now - fence.returned_at > HOLLOW:
             return None
+        if isinstance(view.facts.node, Silence) and view.facts.node.refused:
+            return None  # it is gone again
         if self._is_behind:
             fence = replace(fence, behind=self._is_behind)
         places = sorted(self._published)
@@ -358,10 +379,8 @@ def noted(view: View) -> Fenced:
     if view.named and view.facts.peer and view.follows_me(view.named):
         fence = replace(fence, yielded=view.facts.peer.at)
     if isinstance(node, Silence):
-        if not node.refused:
-            return replace(fence, lost=None, lost_at=inf)
         lost = fence.lost or (view.own.claim if view.own else view.memory.held)
-        at = min(fence.lost_at, node.at)
+        at = min(fence.lost_at, node.at) if node.refused else inf
         return fence if (lost, at) == (fence.lost, fence.lost_at) else replace(fence, lost=lost, lost_at=at)
     if fence.lost is not None or fence.lost_at < inf:
         fence = replace(fence, lost=None, lost_at=inf)
@@ -404,4 +423,5 @@ def ordered(view: View, backed: Backed | None, memory: Memory) -> Ordered:
 
 def _is_maintained(view: View) -> bool:
     """An operator works on the node: nothing is done to it."""
-    return any(h.entry.maintenance for h in view.own_entries)
+    own = view.facts.own_entry  # also one without a claim
+    return (own is not None and own.maintenance) or any(h.entry.maintenance for h in view.own_entries)

@@ -20,6 +20,10 @@ class Fenced:
     proved: str = ""
     """Run id of the node that has proved to be the new master."""
     proved_at: float = inf
+    proved_where: Address | None = None
+    """Its address, as Sentinel uses it."""
+    proved_by: str = ""
+    """Id of the leader whose word was part of the proof; "" where a majority's was."""
     followed: float = -inf
     """When the node was last told to follow it."""
     lost: Claim | None = None

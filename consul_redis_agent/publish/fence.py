@@ -36,7 +36,8 @@ LOOKED_AT = (("CONFIG", "GET", "masterauth"), ("CONFIG", "GET", "requirepass"))
 
 def pause(seconds: float, *, all_commands: bool = False) -> tuple[str, ...]:
     """Let the writes wait, or everything. ``WRITE`` needs Redis 6.2 or later; expiry and eviction wait too."""
-    return ("CLIENT", "PAUSE", str(round(seconds * 1000)), "ALL" if all_commands else "WRITE")
+    every_version = ("CLIENT", "PAUSE", str(round(seconds * 1000)))
+    return every_version if all_commands else (*every_version, "WRITE")
 
 
 def turn(to: Address, *, pauses: bool) -> Commands:
@@ -194,6 +195,7 @@ class Fence:
                 answers = await self._own.ask(*rehearsed, *LOOKED_AT)
         except Unanswered as error:
             self.error = f"whether the node could be fenced is not known: {error}"
+            self._life = ""  # the next decision tries again
             return
         missing = missing_rights(rehearsed, answers[: len(rehearsed)])
         settings = [dict(zip(a[::2], a[1::2], strict=False)) for a in answers[len(rehearsed) :] if isinstance(a, list)]

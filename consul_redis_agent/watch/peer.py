@@ -51,10 +51,11 @@ class PeerWatch:
         """Ask this one from now on, and now unless its answer is young; None: nobody."""
         now, before = clock(), self._address
         self._address = address
+        begins = closely and now >= self._closely
         if closely:
             self._closely = now + AT_LEAST
         young = self.fact and self.fact.address == address and now - self.fact.at < (CLOSELY if closely else PERIOD)
-        if (address is None and before) or (address and not young):
+        if (address is None and before) or (address and (begins or not young)):
             self._again.set()
 
     def forget(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from consul_redis_agent.decide.claim import NO_EPOCH, Claim, Early
-from consul_redis_agent.decide.decision import Policy, SentinelMode
+from consul_redis_agent.decide.decision import FenceMode, Policy, SentinelMode
 from consul_redis_agent.decide.facts import (
     Address,
     Catalog,
@@ -22,7 +22,7 @@ from consul_redis_agent.decide.facts import (
     Sentinel,
     Silence,
 )
-from consul_redis_agent.decide.memory import Memory
+from consul_redis_agent.decide.memory import Fenced, Memory
 
 from .facts import BOOT, ELSEWHERE, GROUP, NOW, OTHER_GROUP, OWN, WHERE, entry, sentinel
 
@@ -50,8 +50,15 @@ nodes = st.builds(
     follows=st.none() | addresses,
     replication_id=st.sampled_from(["", "x"]),
     turned=last,
+    master_since=last,
+    empty=st.none() | booleans,
+    offset=st.sampled_from([0, 50]),
+    former_id=st.sampled_from(["", "x"]),
+    version=st.sampled_from([(), (6, 0, 9), (7, 0, 15)]),
 )
-silences = st.builds(Silence, times, st.just("no answer"), st.integers(1, 3), gone=rarely)
+silences = st.builds(Silence, times, st.just("no answer"), st.integers(1, 3), gone=rarely) | st.builds(
+    Silence, times, st.just("refused"), st.integers(1, 3), gone=st.just(True), refused=st.just(True)
+)
 run_ids = st.sampled_from([sentinel("s1").run_ids, sentinel("s1").run_ids, {a: n for n, a in ELSEWHERE.items()}, {}])
 strange_sentinels = st.builds(
     Sentinel,
@@ -70,6 +77,13 @@ strange_sentinels = st.builds(
     down=rarely,
     promoting=st.none() | names | st.just(""),
     promoting_since=last,
+    coordinated=rarely,
+    disconnected=booleans,
+    usable=st.frozensets(addresses, max_size=2),
+    reaches=st.integers(0, 2),
+    down_after=st.sampled_from([0.0, 1.0, 30.0]),
+    failover_timeout=st.sampled_from([0.0, 2.0, 180.0]),
+    switched=last,
 )
 
 
@@ -85,8 +99,13 @@ def heard_sentinels(draw: st.DrawFn) -> tuple[Sentinel, ...]:
     if draw(rarely):
         heard[0] = replace(heard[0], promoting=draw(names), promoting_since=NOW)
     if draw(booleans):
-        chosen = Selection(epoch + 1, "a", NOW - 0.5)
-        heard[2] = replace(heard[2], selection=chosen, promoting="a", at=draw(st.sampled_from([NOW, NOW - 0.5])))
+        usable = draw(st.frozensets(addresses, min_size=1))
+        heard = [replace(s, disconnected=True, usable=usable, reaches=2, down_after=30.0) for s in heard]
+    if draw(booleans):
+        chosen = Selection(epoch + 1, draw(st.sampled_from("aab")), NOW - 0.5)
+        heard[2] = replace(
+            heard[2], selection=chosen, promoting=chosen.run_id, at=draw(st.sampled_from([NOW, NOW - 0.5]))
+        )
     elif draw(booleans):
         heard[2] = draw(strange_sentinels)
     return tuple({s.id: s for s in heard}.values())
@@ -119,6 +138,21 @@ entries = st.builds(
 shown_entries = st.lists(entries, max_size=4, unique_by=lambda e: e.key).map(tuple)
 catalogs = st.builds(Catalog, times, st.integers(1, 9), shown_entries)
 recent_catalogs = st.builds(Catalog, st.just(NOW), st.just(9), shown_entries)
+peers = st.builds(
+    Peer,
+    times,
+    addresses,
+    st.none() | st.sampled_from(Role),
+    st.none() | addresses,
+    st.just("x"),
+    run_id=names | st.just(""),
+    offset=st.sampled_from([0, 100]),
+    empty=st.none() | booleans,
+) | st.builds(
+    lambda at, name: Peer(at, WHERE[name], Role.MASTER, run_id=name),
+    st.sampled_from([NOW, NOW - 0.5]),
+    st.sampled_from("bc"),
+)
 all_facts = st.builds(
     Facts,
     now=st.just(NOW),
@@ -131,11 +165,28 @@ all_facts = st.builds(
     catalog=st.none() | catalogs | catalogs | catalogs,
     own=st.sampled_from([OWN, OWN, ("", OWN[1])]),
     master_name=st.sampled_from(["", "mymaster"]),
-    peer=st.none() | st.builds(Peer, times, addresses, st.none() | st.sampled_from(Role), addresses, st.just("x")),
+    peer=st.none() | peers | peers,
+    elsewhere=st.just(()) | shown_entries,
     confirmation=st.none() | catalogs | recent_catalogs | recent_catalogs,
     boot=st.sampled_from(["", BOOT]),
 )
 seen = st.dictionaries(names.map(lambda name: (f"host-{name}", OWN[1])), st.tuples(claims, times), max_size=3)
+fences = st.just(Fenced()) | st.builds(
+    Fenced,
+    paused=st.tuples(ids | st.just(""), epochs),
+    proved=names | st.just(""),
+    proved_at=since,
+    proved_where=st.none() | st.sampled_from([*WHERE.values()]),
+    proved_by=ids | st.just(""),
+    followed=last,
+    lost=st.none() | claims,
+    lost_at=since,
+    returned=names | st.just(""),
+    returned_at=since,
+    asked=last,
+    early=earlies,
+    yielded=last,
+)
 memories = st.builds(
     Memory,
     group=groups,
@@ -154,7 +205,16 @@ memories = st.builds(
     heard=last,
     spent=st.integers(-1, 3),
     outvoted=since,
+    fence=fences,
 )
 policies = st.builds(
-    Policy, mode=st.sampled_from(SentinelMode), early=booleans, ttl=st.sampled_from([10.0, 2.0]), patience=st.just(3.0)
+    Policy,
+    mode=st.sampled_from(SentinelMode),
+    early=booleans,
+    ttl=st.sampled_from([10.0, 2.0]),
+    patience=st.just(3.0),
+    fence=st.sampled_from(FenceMode),
+    on_death=booleans,
+    on_empty=booleans,
+    delay=st.sampled_from([0.0, 1.0]),
 )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from consul_redis_agent.decide.claim import Claim, Early
-from consul_redis_agent.decide.decision import Decision, Policy, Reason, SentinelMode, Verdict
+from consul_redis_agent.decide.decision import Decision, FenceMode, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import (
     Address,
     Catalog,
@@ -30,6 +30,9 @@ from consul_redis_agent.decide.rules import MISSES, decide
 NOW = 100.0
 POLICY = Policy()
 OFF = Policy(mode=SentinelMode.OFF)
+FENCED = Policy(fence=FenceMode.ON)
+ASKING = Policy(fence=FenceMode.ON, on_death=True, on_empty=True)
+"""Both of ``[failover]`` ask."""
 BOOT = "this-start-of-the-machine"
 GROUP = "a-1"
 OTHER_GROUP = "x-1"
@@ -38,6 +41,8 @@ WHERE = {name: Address(f"10.0.0.{i}", 6379) for i, name in enumerate("abc", 1)}
 ELSEWHERE = {name: Address(f"10.9.9.{i}", 6379) for i, name in enumerate("xyz", 1)}
 """The Redis nodes of another group."""
 SILENT = Silence(NOW, "no answer", MISSES)
+REFUSED = Silence(NOW, "nothing listens there", 1, gone=True, refused=True)
+"""Its process is gone: both its addresses refuse."""
 
 
 def master(name: str = "a", **changes: Any) -> Node:
@@ -95,6 +100,11 @@ def early(since: float = NOW, epoch: int = 6, name: str = "a", leader: str = "s1
 def following(name: str = "b", **changes: Any) -> Peer:
     """Another node says that it is a replica of ``a`` now."""
     return replace(Peer(NOW, WHERE[name], Role.REPLICA, WHERE["a"], "x"), **changes)
+
+
+def saying_master(name: str = "b", **changes: Any) -> Peer:
+    """Another node says that it is a master."""
+    return replace(Peer(NOW, WHERE[name], Role.MASTER, run_id=name), **changes)
 
 
 def entry(name: str, claim: Claim | None = None, *, passing: bool = True, **changes: Any) -> Entry:

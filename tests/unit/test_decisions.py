@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH
-from consul_redis_agent.decide.decision import Policy, Reason, SentinelMode, Verdict
+from consul_redis_agent.decide.decision import Do, FenceMode, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Catalog, Entry, Facts, Node, Role, Selection, Sentinel, Silence
+from consul_redis_agent.decide.fence import MOMENT, SHORTEST, YOUNG
 from consul_redis_agent.decide.group import Told, told
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.remember import remember
 from consul_redis_agent.decide.rules import decide
 from consul_redis_agent.decide.sentinels import is_fresh, majority, of_group, reached
-from tests.doubles.any_facts import all_facts, memories, policies
-from tests.doubles.facts import NOW, OWN, POLICY, facts, holds, judge, master, seen_by, sentinel
+from tests.doubles.any_facts import all_facts, fences, memories, policies, strange_sentinels
+from tests.doubles.facts import NOW, OWN, POLICY, entry, facts, holds, judge, master, seen_by, sentinel, settled
+from tests.unit.test_fence import GIVEN, Story
 
+NOBODYS = entry("c")
 THOROUGH = settings(max_examples=100, deadline=None)
 LASTING = (Verdict.NONE, Verdict.REPLICA, Verdict.PENDING)
 
@@ -179,6 +183,107 @@ def test_a_claim_of_an_epoch_has_its_backing(known: Facts, memory: Memory, polic
         need = majority(len(after.known) or known.watched)
         assert len(epochs) >= need
         assert decision.claim.epoch >= reached(epochs, need)
+
+
+@st.composite
+def eventful(draw: st.DrawFn) -> tuple[Facts, Memory]:
+    """A story in which something is ordered, with some of it, and of what is remembered, replaced by anything."""
+    story: Story = draw(st.sampled_from(list(GIVEN.values())))
+    known, other, heard = story.known, draw(all_facts), list(story.known.sentinels)
+    parts = ("node", "me", "sentinels", "catalog", "peer", "elsewhere", "address", "own")
+    for part in draw(st.lists(st.sampled_from(parts), max_size=2)):
+        known = replace(known, **{part: getattr(other, part)})
+    for number in draw(st.sets(st.integers(0, 2), max_size=2)):
+        heard[number] = draw(strange_sentinels)
+    if known.sentinels is story.known.sentinels:
+        known = replace(known, sentinels=tuple({s.id: s for s in heard}.values()))
+    fence = draw(st.just(story.fence) | st.just(story.fence) | fences)
+    memory = settled(story.known, fence=fence, **story.remembered)
+    return known, draw(st.just(memory) | st.just(memory) | memories)
+
+
+events = st.tuples(all_facts, memories) | eventful() | eventful() | eventful()
+fenced = policies.map(lambda policy: replace(policy, fence=FenceMode.ON, on_death=True, on_empty=True))
+"""Every order may be given."""
+
+
+@THOROUGH
+@given(events, policies)
+def test_nothing_is_ordered_unless_it_is_wanted_and_nobody_maintains_the_node(
+    event: tuple[Facts, Memory], policy: Policy
+) -> None:
+    """Rule 12: only with the fence on, only what is configured, only of a group with Sentinels; each order says why."""
+    known, memory = event
+    decision, _ = decide(known, memory, policy)
+    order = decision.order
+    if policy.fence is not FenceMode.ON or policy.mode is SentinelMode.OFF or (known.own_entry or NOBODYS).maintenance:
+        assert order is None
+    if order is None:
+        return
+    assert order.sentence
+    if order.do is Do.HOLD:
+        assert policy.on_empty
+    elif order.do is Do.FAIL_OVER:
+        assert policy.on_death or policy.on_empty
+    assert (order.to is None) is (order.do in (Do.PAUSE, Do.HOLD))
+
+
+@THOROUGH
+@given(events, fenced)
+def test_a_node_follows_only_who_says_itself_that_it_is_the_master_that_sentinel_means(
+    event: tuple[Facts, Memory], policy: Policy
+) -> None:
+    """Its own word of just now, with the run id that a leader of a newer epoch or a majority knows at that address."""
+    known, memory = event
+    decision, after = decide(known, memory, policy)
+    order, peer = decision.order, known.peer
+    if order is None or order.do is not Do.FOLLOW:
+        return
+    assert isinstance(known.node, Node)
+    assert (known.node.role, known.node.loading) == (Role.MASTER, False)
+    assert peer
+    assert (peer.role, peer.address) == (Role.MASTER, order.to)
+    assert known.now - peer.at <= YOUNG
+    assert peer.run_id not in ("", known.node.run_id)
+    fresh = [s for s in of_group(known.sentinels, known.node.run_id, known.me) if is_fresh(s, known.now)]
+    say_so = [s for s in fresh if s.run_ids.get(peer.address) == peer.run_id]
+    chose = [s for s in say_so if s.selection and s.selection.run_id == peer.run_id]
+    if decision.verdict is Verdict.MASTER:
+        assert decision.claim
+        assert any(s.selection and s.selection.epoch > decision.claim.epoch for s in chose)
+    proved = memory.fence.proved == peer.run_id
+    asked = proved or any(s.at >= peer.at - MOMENT for s in chose)
+    majority_says = sum(s.master == peer.address for s in say_so) >= majority(len(after.known) or known.watched)
+    assert asked or majority_says
+
+
+@THOROUGH
+@given(events, fenced)
+def test_no_order_is_given_twice(event: tuple[Facts, Memory], policy: Policy) -> None:
+    """What is remembered of the first order keeps the same facts from giving it a millisecond later."""
+    known, memory = event
+    first, after = decide(known, memory, policy)
+    second, _ = decide(replace(known, now=known.now + 0.001), after, policy)
+    assert first.order is None or second.order is None or second.order.do is not first.order.do
+
+
+@THOROUGH
+@given(events, fenced)
+def test_a_sentinel_is_asked_only_where_no_failover_can_be_under_way(
+    event: tuple[Facts, Memory], policy: Policy
+) -> None:
+    """None shows one, none could have begun one, and the one that is asked is on another host and in reach."""
+    known, memory = event
+    decision, after = decide(known, memory, policy)
+    if decision.order is None or decision.order.do is not Do.FAIL_OVER:
+        return
+    node = known.node if isinstance(known.node, Node) else memory.node
+    members = [s for s in of_group(known.sentinels, node.run_id if node else "", known.me) if s.id in after.known]
+    assert all(s.promoting is None for s in members)
+    assert all(s.down_after >= SHORTEST for s in members if not s.error)
+    (asked,) = {s.address for s in members if s.address == decision.order.to and is_fresh(s, known.now)}
+    assert asked.host not in {address.host for address in known.me}
+    assert after.fence.asked == known.now
 
 
 @st.composite

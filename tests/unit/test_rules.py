@@ -345,6 +345,43 @@ def test_an_early_claim_is_spent_whatever_ends_it(end: dict[str, Any]) -> None:
     assert (memory.spent, memory.held) == (6, None)
 
 
+@pytest.mark.parametrize("case", FELL)
+def test_a_node_that_the_old_master_follows_stays_though_its_leader_is_lost(case: str) -> None:
+    """Rule 8: the fence has turned that one on the leader's word, and nobody else may take writes."""
+    age, leader = FELL[case]
+    known = replace(publishing(NOW - age, leader), peer=following("b"))
+    decision, memory = decide(known, settled(known), POLICY)
+    assert outcome(decision) == (Verdict.MASTER, Reason.HANDED_OVER)
+    assert decision.claim
+    assert (decision.claim.early, memory.held) == (None, decision.claim)
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        following("b", follows=WHERE["c"], replication_id="y"),
+        following("b", role=Role.MASTER, follows=None),
+        following("b", role=None, follows=None),
+        following("b", at=NOW - PEER_LIFE - 0.1),
+        following("c"),
+        None,
+    ],
+    ids=["it follows another", "it is a master", "it is silent", "it said so long ago", "another follows", "not asked"],
+)
+def test_nothing_else_keeps_a_claim_whose_leader_is_lost(peer: Peer | None) -> None:
+    """Only the word of the node that the majority names, of just now, that it follows this one."""
+    known = replace(publishing(NOW - 0.5, FELL["its leader gives up"][1]), peer=peer)
+    decision = judge(known)
+    assert outcome(decision) == (Verdict.NONE, Reason.EARLY_OVER)
+    assert decision.ask == WHERE["b"], "it is asked"
+
+
+def test_a_leader_that_stands_by_it_makes_no_handover() -> None:
+    """The claim is that of the newer epoch, which a majority will reach."""
+    known = replace(publishing(NOW - 0.5, selecting("a", 6)), peer=following("b"))
+    assert outcome(judge(known)) == (Verdict.MASTER, Reason.SELECTED)
+
+
 def test_a_leader_may_be_silent_for_less_than_two_seconds() -> None:
     """One answer that is late is not a death: what counts is when it was last heard."""
     silent = sentinel("s1", error="no answer", master=None)

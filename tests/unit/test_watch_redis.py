@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from math import inf
 from typing import Any
+from unittest.mock import patch
+
+import pytest
+from tenacity import AsyncRetrying, RetryCallState
 
 from consul_redis_agent.clock import clock
-from consul_redis_agent.decide.facts import Node
+from consul_redis_agent.decide.facts import Address, Node, Silence
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.watch import looks
 from consul_redis_agent.watch.link import Link
-from consul_redis_agent.watch.redis_node import RedisWatch
+from consul_redis_agent.watch.redis_node import CLOSELY, YOUNG, RedisWatch, node, parse_info, parse_version
+from tests.unit.test_watch_link import serving
 
 
 class FakeRedis(Link):
@@ -21,10 +28,13 @@ class FakeRedis(Link):
     def __init__(self, lost: Callable[[], None]) -> None:
         self.role, self.run_id, self.silent, self.lost = "slave", "a1", False, lost
         self.link, self.stale = "", "yes"
+        self.gone = False
+        self.asked: list[Sequence[str]] = []
 
     async def ask(self, *commands: Sequence[str]) -> list[Any]:
-        if self.silent:
-            raise Unanswered("no answer")
+        self.asked += commands
+        if self.silent or self.gone:
+            raise Unanswered("no answer", gone=self.gone)
         info = f"run_id:{self.run_id}\r\nrole:{self.role}\r\n{self.link}"
         return [["replica-serve-stale-data", self.stale] if c[0] == "CONFIG" else info for c in commands]
 
@@ -33,7 +43,9 @@ class FakeRedis(Link):
 
 
 @asynccontextmanager
-async def watching() -> AsyncIterator[tuple[RedisWatch, FakeRedis, list[float]]]:
+async def watching(
+    published: Address | None = None, **options: Any
+) -> AsyncIterator[tuple[RedisWatch, FakeRedis, list[float]]]:
     """A watch that has looked, its node, and when it was told that the connection is closed."""
     made: list[FakeRedis] = []
     closed: list[float] = []
@@ -42,7 +54,7 @@ async def watching() -> AsyncIterator[tuple[RedisWatch, FakeRedis, list[float]]]
         made.append(FakeRedis(lost))
         return made[0]
 
-    watch = RedisWatch(link, lambda: None, 0.0, lambda: closed.append(clock()))
+    watch = RedisWatch(link, lambda: None, 0.0, lambda: closed.append(clock()), lambda: published, **options)
     running = asyncio.create_task(watch.run())
     try:
         async with asyncio.timeout(5):
@@ -159,3 +171,148 @@ async def test_a_replica_that_copies_everything_or_serves_nothing_without_its_ma
         assert not (await seen(watch, redis, DOWN)).serves
         assert (await seen(watch, redis, UP)).serves
         assert not (await seen(watch, redis, f"{UP}replica_announced:0\r\n")).announced
+
+
+def since(watch: RedisWatch) -> float:
+    """Since when the node can have been a master, as the watch has it."""
+    assert isinstance(watch.fact, Node)
+    return watch.fact.master_since
+
+
+async def test_a_node_that_begins_as_a_master_has_been_none_that_was_promoted() -> None:
+    """Sentinel promotes nobody whom it has not asked: one that has just started came back as what it was."""
+    async with watching() as (watch, redis, _):
+        redis.role, redis.run_id, redis.link = "master", "a2", f"uptime_in_seconds:{YOUNG - 1:.0f}\r\n"
+        await watch.fresh()
+        assert since(watch) == -inf
+        redis.link = "uptime_in_seconds:900\r\n"
+        await watch.fresh()
+        assert since(watch) == -inf, "this was seen from its beginning on"
+
+
+@pytest.mark.parametrize("uptime", [f"uptime_in_seconds:{YOUNG:.0f}\r\n", "uptime_in_seconds:900\r\n", ""])
+async def test_one_that_was_a_master_before_the_first_look_may_have_been_promoted_just_then(uptime: str) -> None:
+    """Where its age is not told, too. The first look is remembered through all that follow, and those that fail."""
+    async with watching() as (watch, redis, _):
+        redis.role, redis.run_id, redis.link = "master", "a2", uptime
+        before = clock()
+        await watch.fresh()
+        first = since(watch)
+        assert before <= first <= clock()
+        redis.silent = True
+        await watch.fresh()
+        redis.silent = False
+        await watch.fresh()
+        assert since(watch) == first
+
+
+async def test_a_master_that_was_promoted_is_one_since_then() -> None:
+    """However long its process has been there; a replica is none."""
+    async with watching() as (watch, redis, _):
+        redis.link = "uptime_in_seconds:900\r\n"
+        assert since(watch) == -inf
+        redis.role = "master"
+        redis.lost()
+        await watch.fresh()
+        await watch.fresh()
+        assert since(watch) == turned(watch) > -inf
+        redis.role = "slave"
+        await watch.fresh()
+        assert since(watch) == -inf
+
+
+async def silence(watch: RedisWatch) -> Silence:
+    """What a look that failed shows."""
+    await watch.fresh()
+    assert isinstance(watch.fact, Silence)
+    return watch.fact
+
+
+def free_port() -> Address:
+    """Where nothing listens on this host."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return Address(*probe.getsockname())
+
+
+async def test_a_node_that_refuses_at_its_only_address_is_gone() -> None:
+    """Its process is not there; one that only does not answer is there."""
+    async with watching() as (watch, redis, _):
+        redis.gone = True
+        fact = await silence(watch)
+        assert (fact.gone, fact.refused) == (True, True)
+        redis.gone, redis.silent = False, True
+        fact = await silence(watch)
+        assert (fact.gone, fact.refused) == (False, False)
+
+
+async def test_a_node_that_refuses_at_its_published_address_too_is_gone() -> None:
+    """Both refuse: its process is not there."""
+    async with watching(free_port()) as (watch, redis, _):
+        redis.gone = True
+        fact = await silence(watch)
+        assert (fact.gone, fact.refused) == (True, True)
+
+
+async def test_a_node_to_which_others_can_connect_is_not_gone() -> None:
+    """The agent may be in another network than its node, or have the wrong address: nobody is replaced for that."""
+    async with serving(b"") as (address, _), watching(address) as (watch, redis, _):
+        redis.gone = True
+        fact = await silence(watch)
+        assert (fact.gone, fact.refused) == (False, False)
+        assert fact.reason == f"no answer, but something listens at {address}"
+
+
+async def test_a_published_address_that_cannot_be_tried_refuses_nobody() -> None:
+    """Then the node leaves DNS, and Sentinel decides by itself."""
+    async with watching(Address("x" * 64, 6379)) as (watch, redis, _):
+        redis.gone = True
+        fact = await silence(watch)
+        assert (fact.gone, fact.refused) == (True, False)
+
+
+async def test_a_node_whose_next_answer_is_awaited_is_looked_at_closely() -> None:
+    """It would take writes without authority from its first answer on; otherwise the pauses grow."""
+    often = RetryCallState(AsyncRetrying(), None, (), {})
+    often.attempt_number = 12
+    async with watching() as (watch, redis, _):
+        redis.role, redis.link = "master", "loading:1\r\n"
+        await watch.fresh()
+        with patch.object(looks, "until_tick", return_value=0.7):
+            assert (watch._how_long(often) > 10 * CLOSELY, watch._pause()) == (True, 0.7)
+            watch.attentive = True
+            assert (watch._how_long(often), watch._pause()) == (CLOSELY, CLOSELY)
+            redis.link = ""
+            await watch.fresh()
+            assert watch._pause() == 0.7, "it has answered"
+
+
+async def test_whether_a_node_has_keys_is_asked_only_where_that_matters() -> None:
+    """INFO's keyspace has a line for each database with a key in it."""
+    async with watching() as (watch, redis, _):
+        assert (await seen(watch, redis, "db0:keys=1,expires=0\r\n")).empty is None
+        assert not any("keyspace" in command for command in redis.asked)
+    async with watching(keys=True) as (watch, redis, _):
+        assert (await seen(watch, redis, "db12:keys=1,expires=0\r\n")).empty is False
+        assert (await seen(watch, redis, "")).empty is True
+        assert any("keyspace" in command for command in redis.asked)
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [("7.0.15", (7, 0, 15)), ("6.2.5", (6, 2, 5)), ("255.255.255", (255, 255, 255)), ("", ()), ("unstable", ())],
+)
+def test_the_version_is_told_in_numbers(version: str, known: tuple[int, ...]) -> None:
+    """Valkey tells of the Redis that it is like; what is no number is none."""
+    assert parse_version({"redis_version": version, "server_name": "valkey", "valkey_version": "9.1.2"}) == known
+
+
+@pytest.mark.parametrize(("role", "offset"), [("master", 7), ("slave", 5)])
+def test_how_much_of_its_history_a_node_has_is_in_its_info(role: str, offset: int) -> None:
+    """A replica's is that of its master; what cannot be read is nothing."""
+    info = f"run_id:a\r\nrole:{role}\r\nmaster_repl_offset:7\r\nslave_repl_offset:5\r\nrdb_changes_since_last_save:3"
+    fact = node(parse_info(f"{info}\r\nmaster_replid2:{'0' * 40}"), 1.0)
+    assert (fact.offset, fact.changes, fact.former_id) == (offset, 3, "")
+    assert node(parse_info(f"{info}\r\nmaster_replid2:abc"), 1.0).former_id == "abc"
+    strange = node({"run_id": "a", "role": role, "master_repl_offset": "-1", "rdb_changes_since_last_save": "x"}, 1.0)
+    assert (strange.offset, strange.changes) == (0, 0)

@@ -9,12 +9,14 @@ from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 from consul_redis_agent.clock import clock
-from consul_redis_agent.decide.facts import Address, Selection
+from consul_redis_agent.decide.facts import Address, Selection, Sentinel
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.watch import looks
 from consul_redis_agent.watch.link import NOBODY, Link
-from consul_redis_agent.watch.sentinels import ATTENTION, PERIOD, SentinelWatch
+from consul_redis_agent.watch.sentinels import ATTENTION, CLOSELY, LINK_LOST, PERIOD, SentinelWatch
 
 NAMES = [f"shop-{i}" for i in range(3)]
 
@@ -28,6 +30,10 @@ class FakeSentinel(Link):
         self.events: asyncio.Queue[Any] = asyncio.Queue()
         self.connected = False
         self.flags, self.refuses, self.run_id = "master", False, "r"
+        self.more: dict[str, str] = {}
+        """Further fields of SENTINEL MASTER."""
+        self.lists: dict[str, list[dict[str, str]]] = {}
+        """What SENTINEL REPLICAS and SENTINELS answer, where the test says so."""
 
     @property
     def open(self) -> bool:
@@ -59,7 +65,10 @@ class FakeSentinel(Link):
                 return ["10.0.0.1", "6379"]
             case ("SENTINEL", "MASTER", _):
                 fields = {"ip": "10.0.0.1", "port": "6379", "runid": self.run_id, "flags": self.flags}
-                return [part for pair in (fields | {"config-epoch": str(self.epoch)}).items() for part in pair]
+                fields |= {"config-epoch": str(self.epoch)} | self.more
+                return [part for pair in fields.items() for part in pair]
+            case ("SENTINEL", what, _) if what in self.lists:
+                return [[part for pair in fields.items() for part in pair] for fields in self.lists[what]]
             case ("SENTINEL", "REPLICAS", _) if self.flags != "master":
                 fields = {"ip": "10.0.0.2", "port": "6379", "runid": "p", "flags": "slave,promoted"}
                 return [[part for pair in fields.items() for part in pair]]
@@ -191,3 +200,98 @@ async def test_an_event_looks_up_its_own_master_only() -> None:
     assert {command[2] for command in sentinel.asked if len(command) == 3} == {"shop-1"}
     assert ("SENTINEL", "REPLICAS", "shop-1") in sentinel.asked
     assert [watch.facts[name].epoch for name in NAMES] == [1, 2, 1]
+
+
+async def told(sentinel: FakeSentinel) -> Sentinel:
+    """What one look at everything shows."""
+    async with watching(sentinel, "shop-0") as (watch, _):
+        return watch.facts["shop-0"]
+
+
+async def test_what_sentinel_says_of_its_master_is_told() -> None:
+    """Times are in seconds; what it does not say is nothing."""
+    sentinel = FakeSentinel()
+    assert (await told(sentinel)).down_after == 0.0
+    sentinel.flags = "master,disconnected,failover_in_progress,coordinated_failover"
+    sentinel.more = {"down-after-milliseconds": "30000", "failover-timeout": "180000", "role-reported-time": "5000"}
+    fact = await told(sentinel)
+    assert (fact.disconnected, fact.coordinated) == (True, True)
+    assert (fact.down_after, fact.failover_timeout, fact.at - fact.switched) == (30.0, 180.0, 5.0)
+    sentinel.flags = "master"
+    fact = await told(sentinel)
+    assert (fact.disconnected, fact.coordinated) == (False, False)
+
+
+async def test_a_lost_connection_is_told_by_the_short_look_too() -> None:
+    """A killed master shows as disconnected milliseconds later: waiting for the next whole look would be too long."""
+    sentinel = FakeSentinel()
+    async with watching(sentinel, "shop-0") as (watch, news):
+        sentinel.flags = "master,disconnected"
+        watch.attend("shop-0", closely=True)
+        assert set(await news.get()) == {"shop-0"}
+        assert watch.facts["shop-0"].disconnected
+
+
+def listed(number: int, **fields: str) -> dict[str, str]:
+    """One replica or Sentinel in a list."""
+    shown = {key.replace("_", "-"): value for key, value in fields.items()}
+    return {"ip": f"10.0.0.{number}", "port": "6379", "runid": f"r{number}", "flags": "slave"} | shown
+
+
+async def test_only_a_replica_that_sentinel_could_promote_is_usable() -> None:
+    """Up, linked to its master or parted from it a moment ago, and not excluded by its priority."""
+    sentinel, lost = FakeSentinel(), str(round(LINK_LOST * 1000))
+    sentinel.lists["REPLICAS"] = [
+        listed(2, master_link_status="ok", slave_priority="100"),
+        listed(3, master_link_status="err", master_link_down_time="200", slave_priority="1"),
+        listed(4, master_link_status="ok", slave_priority="0"),
+        listed(5, master_link_status="ok", slave_priority="100", flags="slave,s_down"),
+        listed(6, master_link_status="ok", slave_priority="100", flags="slave,disconnected"),
+        listed(7, master_link_status="err", master_link_down_time=lost, slave_priority="100"),
+        listed(8, master_link_status="err", master_link_down_time="0", slave_priority="100"),
+        listed(9, master_link_status="err", slave_priority="100"),
+    ]
+    fact = await told(sentinel)
+    assert fact.usable == {Address("10.0.0.2", 6379), Address("10.0.0.3", 6379)}
+    assert len(fact.run_ids) == 9
+
+
+async def test_only_a_sentinel_that_is_connected_is_reached() -> None:
+    """One that has lost the others would lead a failover of which nobody hears."""
+    sentinel = FakeSentinel()
+    flags = ("sentinel", "sentinel,s_down", "sentinel,disconnected", "sentinel,o_down", "sentinel,master_down")
+    sentinel.lists["SENTINELS"] = [listed(number, flags=flag) for number, flag in enumerate(flags, 10)]
+    fact = await told(sentinel)
+    assert (fact.reaches, len(fact.peers)) == (2, 5)
+
+
+async def test_what_the_short_look_does_not_ask_for_stays_as_it_was() -> None:
+    """Who could be promoted and who is reached is in the lists."""
+    sentinel = FakeSentinel()
+    sentinel.lists = {
+        "REPLICAS": [listed(2, master_link_status="ok", slave_priority="1")],
+        "SENTINELS": [listed(3, flags="sentinel")],
+    }
+    async with watching(sentinel, "shop-0") as (watch, _):
+        before = watch.facts["shop-0"]
+        sentinel.asked.clear()
+        watch.attend("shop-0", closely=True)
+        while watch.facts["shop-0"].at == before.at:
+            await watch._ended.wait()
+        after = watch.facts["shop-0"]
+        assert (after.usable, after.reaches) == (before.usable, before.reaches)
+        assert (after.usable, after.reaches) == (frozenset({Address("10.0.0.2", 6379)}), 1)
+        assert ("SENTINEL", "REPLICAS", "shop-0") not in sentinel.asked
+
+
+async def test_a_sentinel_whose_word_cannot_wait_is_looked_up_closely_for_a_moment() -> None:
+    """Then it is looked up often, and then left alone again."""
+    sentinel = FakeSentinel()
+    async with watching(sentinel, "shop-0") as (watch, _):
+        watch.attend("shop-0", closely=True)
+        assert watch._pause() == CLOSELY
+        watch._closely = clock()
+        assert CLOSELY < watch._pause() <= ATTENTION
+        watch._attended.clear()
+        with patch.object(looks, "until_tick", return_value=PERIOD):
+            assert watch._pause() == PERIOD
