@@ -95,7 +95,7 @@ def _holds_writes(node: RedisNode) -> bool:
 # --- Fence ------------------------------------------------------------------------------------------------------------
 
 
-@fault(fenced=True, moves=False, empty=Empty.NEVER, promise=Promise(lost=0, gap=WAITS))
+@fault(fenced=True, ci_fenced=True, moves=False, empty=Empty.NEVER, promise=Promise(lost=0, gap=WAITS))
 def agent_killed_with_the_fence_closed(arena: Arena) -> None:
     """The failover is given up, so that nobody else opens it. The agent is started again soon, as by systemd."""
     old, since = arena.master, arena.witness.up_to
@@ -125,7 +125,7 @@ def old_host_switched_off_as_soon_as_dns_has_moved_and_nothing_is_early(arena: A
 # --- Agents that ask --------------------------------------------------------------------------------------------------
 
 
-@fault(fenced=True, ci_fenced=True, promise=Promise(lost=ASKED))
+@fault(fenced=True, promise=Promise(lost=ASKED))
 def master_without_persistence_killed_and_back_empty(arena: Arena) -> None:
     """Its replicas must not copy its emptiness. It is back before anybody may ask because it is gone."""
     with later(arena), data(arena):
