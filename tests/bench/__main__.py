@@ -19,7 +19,7 @@ from tests.fleet import may_build_networks
 from .machine import machine
 from .record import Record
 
-PARTS = ("failovers", "cost", "start")
+PARTS = ("failovers", "writes", "cost", "start")
 SERVERS = Path(__file__).parents[2] / ".servers" / "bin"
 
 
@@ -78,6 +78,15 @@ def failovers(record: Record, rounds: int, tell: Tell) -> None:
         record["lanes"] = result.lanes
 
 
+def writes(record: Record, rounds: int, tell: Tell) -> None:
+    """Measure what applications lose."""
+    from . import writing
+
+    rounds = max(1, rounds // writing.FEWER)
+    tell(f"{rounds} rounds of about {writing.SECONDS:.0f} s: {rounds * writing.SECONDS / 60:.0f} min")
+    record["writes"] = writing.measure(rounds, tell)
+
+
 def cost(record: Record, rounds: int, tell: Tell) -> None:
     """Measure what publishers cost while nothing changes."""
     from . import cost
@@ -93,7 +102,12 @@ def start(record: Record, rounds: int, tell: Tell) -> None:
     record["start"] = start.measure(tell)
 
 
-PART: dict[str, Callable[[Record, int, Tell], None]] = {"failovers": failovers, "cost": cost, "start": start}
+PART: dict[str, Callable[[Record, int, Tell], None]] = {
+    "failovers": failovers,
+    "writes": writes,
+    "cost": cost,
+    "start": start,
+}
 
 
 # --- For people -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .record import KILLED, OURS, PLANNED, POLLER, SCRIPT, Cost, Record
+from .record import FENCED, KILLED, OURS, PLANNED, POLLER, RETURNING, SCRIPT, Cost, Record, Written
 from .summary import Failovers, Line, Summary, whole_cpu
 from .words import DASH, KIBI, MEBI, mebibytes, milliseconds, number, ratio, seconds
 
@@ -22,7 +22,8 @@ class Goal:
 
 def goals(record: Record) -> list[Goal]:
     """Judge all of them."""
-    return [*_failovers(Failovers(record.get("failovers", []))), *_costs(record), *_starts(record)]
+    failovers, writes = Failovers(record.get("failovers", [])), record.get("writes", [])
+    return [*_failovers(failovers), *_writes(writes), *_costs(record), *_starts(record)]
 
 
 def _failovers(failovers: Failovers) -> Iterator[Goal]:
@@ -39,6 +40,24 @@ def _failovers(failovers: Failovers) -> Iterator[Goal]:
     yield _most("two masters in DNS, any scenario", "0 s", two, 0, lambda x: f"{seconds(x)} s")
     none = {PLANNED: max(failovers.spans(PLANNED, OURS, "none"), default=None)}
     yield _most(f"{PLANNED}: no master in DNS", "0 s", none, 0, lambda x: f"{seconds(x)} s")
+
+
+def _writes(writes: Sequence[Written]) -> Iterator[Goal]:
+    """What is promised to an application where agents fence."""
+
+    def worst(scenario: str, quantity: Callable[[Written], float]) -> dict[str, float | None]:
+        return {"": max((quantity(w) for w in writes if (w["scenario"], w["way"]) == (scenario, FENCED)), default=None)}
+
+    def spent(w: Written) -> float:
+        return sum(stop - start for start, stop in w["gone"])
+
+    yield _most(f"{PLANNED}, fence: writes lost", "0", worst(PLANNED, lambda w: w["lost"]), 0, number)
+    for scenario, limit in ((PLANNED, 0.15), (KILLED, 0.5)):
+        what, gaps = f"{scenario}, fence: longest time without a write", worst(scenario, lambda w: w["gap"])
+        yield _most(what, f"≤ {limit} s", gaps, limit, lambda x: f"{seconds(x)} s")
+    yield _most(f"{PLANNED}, fence: full copies", "0", worst(PLANNED, lambda w: w["copies"]), 0, number)
+    took = worst(RETURNING, spent)
+    yield _most(f"{RETURNING}, fence: takes writes for", "≤ 0.05 s", took, 0.05, lambda x: f"{seconds(x)} s")
 
 
 def _costs(record: Record) -> Iterator[Goal]:

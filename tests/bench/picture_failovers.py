@@ -54,7 +54,7 @@ def failovers(record: Record) -> Figure | None:
             page.text(left, top + 8, word, size=SMALL, color=GREY, align="right")
         axes = page.axes(LEFT, top + 20, width, ROW * len(rows))
         last = scenario == scenarios[-1]
-        _rows(axes, list(rows))
+        label_rows(axes, list(rows))
         axes.set_xlim(low, edge)
         axes.set_xticks(list(ticks), list(ticks.values()) if last else [])
         axes.tick_params(axis="x", length=3 if last else 0)
@@ -105,7 +105,7 @@ def two(record: Record) -> Figure | None:
         last = scenario == found.scenarios[-1]
         for k, (span, _) in enumerate(columns):
             axes = page.axes(LEFT + room * k, top + 20, room - 62, ROW * len(names))
-            _rows(axes, names if k == 0 else [""] * len(names))
+            label_rows(axes, names if k == 0 else [""] * len(names))
             axes.set_xlim(-4.35, powers[-1])
             axes.set_xticks([-4, *powers], ["0", *(_power(p) if p % 2 else "" for p in powers)] if last else [])
             axes.tick_params(axis="x", length=3 if last else 0)
@@ -124,7 +124,8 @@ def two(record: Record) -> Figure | None:
     return page.figure
 
 
-def _rows(axes: Axes, names: Sequence[str]) -> None:
+def label_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows of some axes, the first one on top."""
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), names)
     for label, name in zip(axes.get_yticklabels(), names, strict=True):

@@ -14,9 +14,10 @@ from .page import save
 from .picture_cost import cost
 from .picture_failovers import failovers, two
 from .picture_lanes import lanes
+from .picture_writes import writes
 from .record import Record, load
 
-PICTURES = {"failovers": failovers, "two": two, "lanes": lanes, "cost": cost}
+PICTURES = {"failovers": failovers, "two": two, "lanes": lanes, "writes": writes, "cost": cost}
 
 
 def draw(record: Record, folder: Path, kind: str = "svg") -> list[Path]:

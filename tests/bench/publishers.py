@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from tests.chaos.arena import FENCE
 from tests.fleet import CHECKOUT, Fleet, Process, RedisNode, program
 
 from .programs import reconfig
-from .record import OURS, POLLER, SCRIPT
+from .record import FENCED, OURS, POLLER, SCRIPT, SWITCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,16 @@ def our_agent(fleet: Fleet, node: RedisNode, service: str) -> Process:
     return fleet.agent(node, more=f'[service]\nname = "{service}"\n')
 
 
+def our_agent_that_fences(fleet: Fleet, node: RedisNode, service: str) -> Process:
+    """Start our agent with a fence, and have it ask as soon as a master is gone."""
+    return fleet.agent(node, more=f'[service]\nname = "{service}"\n{FENCE}')
+
+
+WITH_FENCE: Final = Publisher(FENCED, "redis", 0.002, our_agent_that_fences)
 PUBLISHERS: Final = (
     Publisher(OURS, "redis", 0.002, our_agent),
     Publisher(POLLER, "redis-polled", 0.002, info_poller),
     Publisher(SCRIPT, "redis-checked", 0.01, script_check),
-    Publisher("+switch-master", "redis-switched", 0.01, switch_master),
+    Publisher(SWITCH, "redis-switched", 0.01, switch_master),
     Publisher("client-reconfig-script", "redis-scripted", 0.01, reconfig_script),
 )

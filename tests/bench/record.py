@@ -9,6 +9,12 @@ from typing import NotRequired, TypedDict, cast
 OURS = "consul-redis-agent"
 SCRIPT = "script check"
 POLLER = "INFO poller"
+FENCED = f"{OURS}, fence"
+"""Ours with ``fence.mode = "on"``, which asks where a master has died."""
+AWARE = "Sentinel-aware client"
+SWITCH = "+switch-master"
+WAYS = (FENCED, OURS, SWITCH, SCRIPT, AWARE)
+"""How an application finds the master, in the order in which they are shown."""
 PUBLISHERS = (OURS, POLLER, "+switch-master", "client-reconfig-script", SCRIPT)
 """In the order in which they are shown; any other comes after them."""
 
@@ -16,7 +22,10 @@ KILLED = "killed master"
 PLANNED = "planned failover"
 RETURNING = "returning master"
 LOST = "lost host"
+HUNG = "hung and resumed"
 SCENARIOS = (KILLED, LOST, PLANNED, RETURNING)
+STEPS = (PLANNED, KILLED, RETURNING, HUNG, LOST)
+"""What happens to a master that an application writes to."""
 
 
 class Machine(TypedDict):
@@ -89,6 +98,24 @@ class Cost(TypedDict):
     """For which it was measured."""
 
 
+class Written(TypedDict):
+    """What became of an application's writes in one failover. It keeps its connection, and writes every 5 ms."""
+
+    scenario: str
+    way: str
+    round: int
+    acknowledged: int
+    lost: int
+    """Of those: the master of the end does not have them."""
+    gap: float
+    """The longest time without a write."""
+    copies: int
+    """How often a Redis node gave another one its whole data set."""
+    there: list[tuple[float, float]]
+    """From when to when it wrote what is there, in seconds from the fault on, and what is lost."""
+    gone: list[tuple[float, float]]
+
+
 class Start(TypedDict):
     """From the start of the process until its entry is true in DNS."""
 
@@ -105,6 +132,7 @@ class Record(TypedDict, total=False):
     cost_per_process: list[Cost]
     cost_per_consul: list[Cost]
     start: list[Start]
+    writes: list[Written]
 
 
 def load(path: Path) -> Record:

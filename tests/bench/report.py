@@ -14,7 +14,22 @@ from pathlib import Path
 from consul_redis_agent.commands.screen import is_terminal, say
 
 from .goals import goals
-from .record import KILLED, LOST, OURS, PLANNED, PUBLISHERS, RETURNING, SCRIPT, Cost, Record, in_order, load
+from .record import (
+    KILLED,
+    LOST,
+    OURS,
+    PLANNED,
+    PUBLISHERS,
+    RETURNING,
+    SCRIPT,
+    STEPS,
+    WAYS,
+    Cost,
+    Record,
+    Written,
+    in_order,
+    load,
+)
 from .summary import Delay, Failovers, Line, Span, Summary, Unit, whole_cpu
 from .words import DASH, duration, line, mebibytes, milliseconds, number, ratio, seconds
 
@@ -64,6 +79,7 @@ def _tables(record: Record) -> Iterator[Table]:
     yield _digest(failovers, per_process)
     for scenario in failovers.scenarios:
         yield _scenario(failovers, scenario)
+    yield from _writes(record.get("writes", []))
     yield _costs("Cost while nothing changes, by Redis nodes in one process", per_process, "nodes")
     yield _growth("How it grows with the Redis nodes in one process (n)", per_process, "nodes")
     yield _costs("Cost while nothing changes, by agents at one Consul", per_consul, "agents")
@@ -147,6 +163,29 @@ def _scenario(failovers: Failovers, scenario: str) -> Table:
         ),
         tuple(map(row, failovers.publishers(scenario))),
     )
+
+
+def _writes(writes: Sequence[Written]) -> Iterator[Table]:
+    """One table a scenario and one row a way to find the master."""
+    for scenario in in_order({w["scenario"] for w in writes}, STEPS):
+        rows = []
+        for way in in_order({w["way"] for w in writes if w["scenario"] == scenario}, WAYS):
+            own = [w for w in writes if (w["scenario"], w["way"]) == (scenario, way)]
+            lost, gap = Summary.of([w["lost"] for w in own]), Summary.of([w["gap"] for w in own])
+            copies = max(w["copies"] for w in own)
+            counts = tuple(f"{x:g}" for x in (lost.median, lost.worst)) if lost else (DASH, DASH)
+            rows.append(((way,), (str(len(own)),), counts, _extent(gap), (str(copies),)))
+        yield Table(
+            f"An application's writes: {scenario}",
+            (
+                Column("way"),
+                Column("rounds"),
+                Column("acknowledged and lost", EXTENT),
+                Column("longest time without a write, s", EXTENT),
+                Column("full copies, worst"),
+            ),
+            tuple(rows),
+        )
 
 
 def _brief(found: Summary | None) -> str:
@@ -273,10 +312,15 @@ def markdown(record: Record) -> str:
     return "\n\n".join([*blocks, *([machine(record)] if machine(record) else [])])
 
 
+def _say(text: str) -> None:
+    for row in text.split("\n"):
+        say(*row.split("\t"))
+
+
 def show(record: Record) -> None:
     """Write everything to standard output."""
     if not is_terminal():
-        say(plain(record))
+        _say(plain(record))
         return
     from rich.console import Console
     from rich.table import Table as Grid
@@ -305,7 +349,7 @@ def main() -> None:
     given = parser.parse_args()
     record = load(given.file)
     if given.markdown:
-        say(markdown(record))
+        _say(markdown(record))
     else:
         show(record)
 

@@ -17,7 +17,9 @@ from tests.fleet import SCALE, Fleet, RedisNode, Witness, may_build_networks, un
 from .publishers import PUBLISHERS, Publisher
 
 FAILOVER_TIMEOUT = 5000
-"""Milliseconds of Sentinel's failover-timeout; down-after is 1 s."""
+"""Milliseconds of Sentinel's failover-timeout."""
+DOWN_AFTER = 1000
+"""And of its down-after, where nothing else is said."""
 LOOK = 0.05
 """Seconds between two looks of the launcher while it waits: it must not disturb what is measured."""
 PATIENCE = 30.0
@@ -32,8 +34,9 @@ EVERY_ROLE = 0.002
 class Stage:
     """Isolated hosts where that may be done, else everything on loopback with one Consul for all."""
 
-    def __init__(self, publishers: Sequence[Publisher] = PUBLISHERS) -> None:
+    def __init__(self, publishers: Sequence[Publisher] = PUBLISHERS, *, down_after: int = DOWN_AFTER) -> None:
         self.publishers = publishers
+        self._down_after = down_after
         self.isolated = may_build_networks()
         self.fleet = Fleet(isolated=self.isolated)
         self.ear: Ear | None = None
@@ -45,7 +48,7 @@ class Stage:
 
     def _build(self) -> None:
         self.fleet.populate(
-            down_after=1000,
+            down_after=self._down_after,
             failover_timeout=FAILOVER_TIMEOUT,
             settings={"sentinel deny-scripts-reconfig": "no"},
             consul_extra={"enable_script_checks": True},

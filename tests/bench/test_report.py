@@ -8,8 +8,8 @@ from math import inf
 import pytest
 
 from .goals import goals
-from .record import KILLED, OURS, PLANNED, POLLER, SCRIPT, Cost, Failover, Record
-from .report import markdown, plain, tables
+from .record import FENCED, KILLED, OURS, PLANNED, POLLER, RETURNING, SCRIPT, Cost, Failover, Record, Written
+from .report import markdown, plain, show, tables
 from .summary import Failovers, Line, Summary
 from .words import DASH, NEVER, duration, milliseconds, number, seconds
 
@@ -31,6 +31,20 @@ def cost(publisher: str, nodes: int, cpu: float, rss: float | None) -> Cost:
     return {"nodes": nodes, "publisher": publisher, "cpu": cpu, "cpu_consul": 1, "rss": rss, "raft_writes": 0}
 
 
+def written(way: str, lost: int, gap: float, scenario: str = PLANNED, number: int = 0) -> Written:
+    return {
+        "scenario": scenario,
+        "way": way,
+        "round": number,
+        "acknowledged": 3000,
+        "lost": lost,
+        "gap": gap,
+        "copies": 2 if lost else 0,
+        "there": [(0.0, 1.0), (12.0, 16.0)],
+        "gone": [(1.0, 1.0 + lost / 200)] if lost else [],
+    }
+
+
 RECORD: Record = {
     "failovers": [
         *(failover(OURS, i, 0.008 + i / 1000) for i in range(3)),
@@ -43,6 +57,13 @@ RECORD: Record = {
     "cost_per_process": [
         *(cost(OURS, n, 9 + n, (40 + n / 8) * 2**20) for n in (1, 100)),
         *(cost(SCRIPT, n, 40 * n, None) for n in (1, 100)),
+    ],
+    "writes": [
+        written(FENCED, 0, 0.12),
+        written(FENCED, 0, 0.14, number=1),
+        written(SCRIPT, 2127, 0.3),
+        written(FENCED, 9, 0.3, RETURNING),
+        written(FENCED, 0, 0.6, KILLED),
     ],
     "start": [{"how": "Sentinels configured", "seconds": [0.4, 0.5]}, {"how": "discovered", "seconds": [1, 3.5]}],
 }
@@ -142,6 +163,27 @@ def test_costs_and_starts_are_judged() -> None:
     assert result(RECORD, "start → entry true in DNS, discovered, worst") is False
 
 
+def test_an_applications_writes_are_judged_where_agents_fence() -> None:
+    """The worst round counts, and what others lose misses no goal."""
+    assert result(RECORD, "planned failover, fence: writes lost") is True
+    assert result(RECORD, "planned failover, fence: longest time without a write") is True
+    assert result(RECORD, "planned failover, fence: full copies") is True
+    assert result(RECORD, "killed master, fence: longest time without a write") is False
+    assert result(RECORD, "returning master, fence: takes writes for") is True
+    once: Record = {**RECORD, "writes": [*RECORD["writes"], written(FENCED, 1, 0.1, number=2)]}
+    assert result(once, "planned failover, fence: writes lost") is False
+    assert result(once, "planned failover, fence: full copies") is False
+
+
+def test_an_applications_losses_are_shown_by_how_it_finds_the_master() -> None:
+    """Median and worst of the rounds; ours first."""
+    [table] = [t for t in tables(RECORD) if t.title == "An application's writes: planned failover"]
+    assert [row[:3] for row in table.rows] == [
+        ((FENCED,), ("2",), ("0", "0")),
+        ((SCRIPT,), ("1",), ("2127", "2127")),
+    ]
+
+
 def test_the_fitted_line_weighs_one_node_as_much_as_five_hundred() -> None:
     """Exact points give exact figures; a large one that is off by a tenth does not swallow the constant."""
     points = [(n, 10 + 2 * n) for n in (1, 10, 100, 500)]
@@ -167,3 +209,9 @@ def test_markdown_tables_are_whole() -> None:
     for block in markdown(RECORD).split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1, block
+
+
+def test_a_report_is_written_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is piped on has its lines and tabs, not their escapes."""
+    show(RECORD)
+    assert capsys.readouterr().out == plain(RECORD) + "\n"

@@ -23,8 +23,16 @@ from .reach import Reach
 
 FAILOVER_TIMEOUT = 5000
 """Milliseconds of Sentinel's failover-timeout: after twice that, a failover whose leader died is tried again."""
-SETTINGS = {"down-after-milliseconds": "1000", "failover-timeout": str(FAILOVER_TIMEOUT), "quorum": "2"}
-"""What a fault may set otherwise at a Sentinel."""
+DOWN_AFTER, DOWN_AFTER_FENCED = 1000, 5000
+"""Milliseconds of Sentinel's down-after; an agent asks for a failover only where it is 5 s or more."""
+FENCE = """[fence]
+mode = "on"
+[failover]
+on_death = "ask"
+on_empty = "ask"
+delay = "0s"
+"""
+"""What agents that fence have in their configuration."""
 HASTE = ("TILT-PERIOD", "1", "INFO-PERIOD", "1000", "PUBLISH-PERIOD", "200")
 USUAL = ("TILT-PERIOD", "30000", "INFO-PERIOD", "10000", "PUBLISH-PERIOD", "2000")
 """Milliseconds of Sentinel's own periods, to clean up soon and for everything that is judged."""
@@ -48,10 +56,21 @@ OTHERS = (
 
 
 class Arena:
-    """Everything that a fault may use. ``random`` is the only source of chance, so a seed replays a choice."""
+    """Everything that a fault may use. ``random`` is the only source of chance, so a seed replays a choice.
 
-    def __init__(self, mode: str = "services", seed: int = 0) -> None:
-        self.mode = mode
+    ``fenced``: the agents fence, and ask for a failover where a master has died or come back empty.
+    """
+
+    def __init__(self, mode: str = "services", seed: int = 0, *, fenced: bool = False) -> None:
+        self.mode, self.fenced = mode, fenced
+        self.down_after = DOWN_AFTER_FENCED if fenced else DOWN_AFTER
+        """Milliseconds of Sentinel's down-after."""
+        self.sentinel_settings = {
+            "down-after-milliseconds": str(self.down_after),
+            "failover-timeout": str(FAILOVER_TIMEOUT),
+            "quorum": "2",
+        }
+        """What a fault may set otherwise at a Sentinel."""
         self.random = random.Random(seed)
         self.fleet = Fleet(isolated=True)
         self.broken = False
@@ -64,7 +83,7 @@ class Arena:
 
     def _build(self) -> None:
         fleet = self.fleet
-        fleet.populate(down_after=int(SETTINGS["down-after-milliseconds"]), failover_timeout=FAILOVER_TIMEOUT)
+        fleet.populate(down_after=self.down_after, failover_timeout=FAILOVER_TIMEOUT)
         for node in fleet.nodes:
             fleet.agent(node, more=self.settings)
         self.guests: list[Process] = []
@@ -101,7 +120,13 @@ class Arena:
     @property
     def settings(self) -> str:
         """What each agent's configuration begins with."""
-        return f'[log]\nlevel = "debug"\nformat = "text"\n[service]\nmode = "{self.mode}"\n'
+        own = f'[log]\nlevel = "debug"\nformat = "text"\n[service]\nmode = "{self.mode}"\n'
+        return own + (FENCE if self.fenced else "")
+
+    @property
+    def noticed(self) -> float:
+        """Seconds in which Sentinel would have begun a failover, and the agents followed."""
+        return self.down_after / 1000 + 5.0
 
     @property
     def nodes(self) -> list[RedisNode]:
@@ -250,6 +275,11 @@ class Arena:
             self.reach.go_on(process, began)
         return began
 
+    def stop(self, process: Process) -> None:
+        """SIGTERM to one process, which ends as it does for its operator."""
+        with self.doing(f"stop {process.name}"):
+            process.stop(within=20)
+
     def start(self, process: Process) -> None:
         """Start one process again and wait until it works."""
         with self.doing(f"start {process.name}") as began:
@@ -325,7 +355,7 @@ class Arena:
                 node.host,
                 master=self.master,
                 usual_port=port,
-                down_after=int(SETTINGS["down-after-milliseconds"]),
+                down_after=self.down_after,
                 failover_timeout=FAILOVER_TIMEOUT,
             )
 
@@ -481,7 +511,9 @@ class Arena:
             set_priority(node, "100")
         for sentinel in self.sentinels:
             sentinel.ask("SENTINEL", "DEBUG", *HASTE)
-            sentinel.ask("SENTINEL", "SET", "mymaster", *(word for pair in SETTINGS.items() for word in pair))
+            sentinel.ask(
+                "SENTINEL", "SET", "mymaster", *(word for pair in self.sentinel_settings.items() for word in pair)
+            )
         try:
             master = self.fleet.wait_for_master(within=30)
         except NotInTime:
@@ -506,9 +538,17 @@ class Arena:
         for sentinel, name in zip(self.sentinels, names, strict=True):
             if name != most:
                 sentinel.ask("SENTINEL", "REMOVE", "mymaster")
-                sentinel.ask("SENTINEL", "MONITOR", "mymaster", *map(str, most), SETTINGS["quorum"])
+                sentinel.ask("SENTINEL", "MONITOR", "mymaster", *map(str, most), self.sentinel_settings["quorum"])
                 sentinel.ask("SENTINEL", "DEBUG", *HASTE)
-                sentinel.ask("SENTINEL", "SET", "mymaster", *(word for pair in SETTINGS.items() for word in pair))
+                sentinel.ask(
+                    "SENTINEL", "SET", "mymaster", *(word for pair in self.sentinel_settings.items() for word in pair)
+                )
+
+    def wait_until_agents_may_ask(self) -> None:
+        """Let a failover-timeout pass since the last failover, where agents fence: until then they ask for none."""
+        news = self.events(["+try-failover", "+promoted-slave", "+switch-master"], since=self.started)
+        if self.fenced and news:
+            self.let_pass(FAILOVER_TIMEOUT / 1000 + 0.5, since=news[-1].at)
 
     def wait_for_agents(self) -> None:
         """Wait until no agent still searches, or holds off from a Sentinel that was away: a fault meets a calm fleet."""

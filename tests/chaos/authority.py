@@ -26,7 +26,9 @@ A node **loses authority** at the first of these moments
 - LIMIT, while it is early: ``LIMIT`` is over.
 
 After the last three a node that a majority names and that says master, as the former one may, has authority again;
-else nobody has. The promoted one gets it back only from a majority.
+else nobody has. The promoted one gets it back only from a majority. It does not lose it in these ways where the node that
+a majority names has turned replica, as its agent has it do that fences: then it was handed over, or is as soon as it
+says master again.
 
 A node that is paused, cut off, or has lost its Sentinels keeps it until one of these happens to it: nobody else has
 the right, and it may answer again. A ROLE of master alone gives no right: an old master that returns, and a replica
@@ -180,7 +182,7 @@ class Tenure:
     promoted: bool = False
     """It began with a promotion by Sentinel."""
     early: bool = False
-    """No majority has named the node in it."""
+    """No majority has named the node in it, nor was it handed over."""
     returned: bool = False
     """It began because an early one of another node fell."""
 
@@ -229,13 +231,13 @@ class _Timeline:
             case GaveUp(at, leader):
                 self._drop_selection_of(leader)
                 if self._early and self._early.leader == leader:
-                    self._end(at, Loss.ABORT)
+                    self._fall(at, Loss.ABORT)
             case Named(_, sentinel, node):
                 self._words[sentinel] = node
             case Gone(at, sentinel):
                 self._gone.setdefault(sentinel, at)
                 if self._early and self._early.leader == sentinel:
-                    self._end(at, Loss.LEADER)
+                    self._fall(at, Loss.LEADER)
             case Left(_, sentinel):
                 self._words.pop(sentinel, None)
             case Wiped():
@@ -277,10 +279,10 @@ class _Timeline:
         over = self.done[-1].start + LIMIT
         silent = self._silent_since(self._early.leader, self.done[-1].node) + SILENCE
         if silent - LOOK <= min(now, over):
-            self._end(silent, Loss.LEADER)
+            self._fall(silent, Loss.LEADER)
             self._follow_majority(silent - LOOK)
         elif over <= now:
-            self._end(over, Loss.LIMIT)
+            self._fall(over, Loss.LIMIT)
             self._follow_majority(over)
 
     def _says_master(self, at: float, node: Address) -> None:
@@ -299,7 +301,7 @@ class _Timeline:
             return
         self._promote(selected, at)
         if self._early and self._early.leader == selected.leader and selected.leader in self._gone:
-            self._end(at, Loss.LEADER)
+            self._fall(at, Loss.LEADER)
 
     def _promote(self, selected: Selected, at: float) -> None:
         self._selected = None
@@ -313,11 +315,14 @@ class _Timeline:
 
     def _follow_majority(self, at: float) -> None:
         """Give authority to whom a majority names, as soon as it says master, unless an early tenure stands meanwhile."""
+        last, heir = self.done[-1], self._heir()
+        if last.loss in FALLS and heir:
+            self._begin(heir, at)
+            return
         named = self._majority()
         if named is None:
             return
         self._named = named
-        last = self.done[-1]
         if self._holds(named):
             self._early = None
             self.done[-1] = replace(last, early=False)
@@ -325,6 +330,11 @@ class _Timeline:
             if last.loss is None:
                 self._end(at, Loss.PROMOTION)
             self._begin(named, at)
+
+    def _heir(self) -> Address | None:
+        """The only node that says master, where the one that a majority names says itself that it is a replica."""
+        named, masters = self._majority(), [node for node, says in self._roles.items() if says == "master"]
+        return masters[0] if named and self._roles.get(named) == "slave" and len(masters) == 1 else None
 
     def _majority(self) -> Address | None:
         """The node that more than half of the Sentinels name, of those that its host hears."""
@@ -345,6 +355,14 @@ class _Timeline:
 
     def _holds(self, node: Address) -> bool:
         return self.done[-1].loss is None and self.done[-1].node == node
+
+    def _fall(self, at: float, loss: Loss) -> None:
+        """End an early tenure, unless it has been handed over meanwhile: its agent had the old master follow it."""
+        if self._heir() == self.done[-1].node:
+            self._epoch, self._early = self._early.epoch if self._early else self._epoch, None
+            self.done[-1] = replace(self.done[-1], early=False)
+        else:
+            self._end(at, loss)
 
     def _end(self, at: float, loss: Loss) -> None:
         self.done[-1] = replace(self.done[-1], end=at, loss=loss)

@@ -8,7 +8,7 @@ import pytest
 
 from .arena import Arena
 from .figures import Figures
-from .options import Options
+from .options import Kind, Options
 
 _figures = pytest.StashKey[Figures]()
 
@@ -19,12 +19,12 @@ class Arenas:
     def __init__(self) -> None:
         self._arena: Arena | None = None
 
-    def take(self, mode: str, seed: int | str) -> Arena:
-        """The arena, clean, with its agents in this mode and its source of chance set."""
-        if self._arena and (self._arena.broken or self._arena.mode != mode):
+    def take(self, kind: Kind, seed: int | str) -> Arena:
+        """The arena, clean, with its agents told so and its source of chance set."""
+        if self._arena and (self._arena.broken or (self._arena.mode, self._arena.fenced) != (kind.mode, kind.fenced)):
             self.close()
         if self._arena is None:
-            self._arena = Arena(mode)
+            self._arena = Arena(kind.mode, fenced=kind.fenced)
         self._arena.random.seed(seed)
         return self._arena
 

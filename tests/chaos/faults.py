@@ -10,22 +10,24 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import pytest
 
 from consul_redis_agent.commands import status
 from consul_redis_agent.consul.form import EPOCH
 from consul_redis_agent.decide.group import SETTLED
+from consul_redis_agent.publish.fence import PAUSE_WRITES
 from tests.fleet import AgentNode, ConsulNode, Process, RedisNode, SentinelNode
 from tests.fleet.former import former_version
 from tests.fleet.hosts import Host
 
-from .arena import HASTE, SETTINGS, USUAL, Arena, is_settled, made_to_follow, set_priority
+from .arena import HASTE, USUAL, Arena, is_settled, made_to_follow, set_priority
 from .authority import LIMIT, SILENCE, Loss
 from .guests import WallClock, agent_for, consul_client, second_group, with_hosts_file
-from .judge import FALL, Empty, Expectation
+from .judge import FALL, Empty, Expectation, Promise
 
 TTL = 10.0
 """Seconds of ``service.ttl``, at its default."""
@@ -35,8 +37,12 @@ HUNG = 3.5
 """Seconds until an agent gives up a node that does not answer: two looks of a second each, and the pauses between."""
 POLL = 1.2
 """Seconds until an agent sees a change of role that closes no connection: its poll, and an answer."""
-NOTICED = 6.0
-"""Seconds in which Sentinel, with down-after 1 s, would have begun a failover, and the agents followed."""
+ASKED = 0.5
+"""Seconds for which an application may wait where a Sentinel is asked for a failover as soon as there is reason for it."""
+RETURNS = 0.1
+"""Seconds of writes that may be lost where a master dies and comes back: 50 ms on its return, and what it had not replicated."""
+WAITS = PAUSE_WRITES + 0.5
+"""Seconds for which an application may wait where a failover comes to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +53,25 @@ class Fault:
     does: Callable[[Arena], None]
     expects: Expectation = field(default_factory=Expectation)
     ci: bool = False
+    """CI does it, in a fleet whose agents do not fence."""
+    ci_fenced: bool = False
+    """CI does it in a fleet whose agents fence."""
     writes: bool = False
-    """Applications write meanwhile, and what they lose is judged and shown."""
+    """It is judged what an application that asks DNS for each write loses; counted is what all of them lose, in every fault."""
     not_in: frozenset[str] = frozenset()
     """Service modes in which it is not done."""
+    fenced: bool | None = None
+    """Whether it is for fleets whose agents fence, or for those whose agents do not; None: for both."""
+    promise: Promise | None = None
+    """What is promised to the application where agents fence."""
+    gossip_first: bool = False
+    """Consul's gossip may take the host out of DNS sooner than Sentinel acts, where down-after is as long as in fenced fleets."""
+
+    def expectation(self, *, fenced: bool) -> Expectation:
+        """What must be seen in a fleet."""
+        empty = Empty.ALLOWED if fenced and self.gossip_first else self.expects.empty
+        promise = self.promise if fenced else None
+        return replace(self.expects, empty=empty, promise=promise, excuses=self.writes)
 
 
 FAULTS: list[Fault] = []
@@ -58,18 +79,16 @@ FAULTS: list[Fault] = []
 
 def fault(
     *,
-    ci: bool = False,
     moves: bool | None = True,
     empty: Empty = Empty.HEADLESS,
     late: dict[Loss, float] | None = None,
-    writes: bool = False,
-    not_in: frozenset[str] = frozenset(),
+    **options: Any,
 ) -> Callable[[Callable[[Arena], None]], Callable[[Arena], None]]:
-    """Enter a function into the list, under its own name, with what must be seen."""
+    """Enter a function into the list, under its own name, with what must be seen; ``options`` as in :class:`Fault`."""
 
     def enter(does: Callable[[Arena], None]) -> Callable[[Arena], None]:
         expects = Expectation(moves, empty, late or {})
-        FAULTS.append(Fault(does.__name__.replace("_", " "), does, expects, ci, writes, not_in))
+        FAULTS.append(Fault(does.__name__.replace("_", " "), does, expects, **options))
         return does
 
     return enter
@@ -126,7 +145,7 @@ def until_old_follows(arena: Arena, old: RedisNode) -> None:
 # --- Redis ------------------------------------------------------------------------------------------------------------
 
 
-@fault(ci=True)
+@fault(ci=True, ci_fenced=True, writes=True, promise=Promise(lost=RETURNS, gap=ASKED))
 def master_killed_and_back(arena: Arena) -> None:
     old = arena.master
     with killed(arena, old):
@@ -134,7 +153,7 @@ def master_killed_and_back(arena: Arena) -> None:
     until_old_follows(arena, old)
 
 
-@fault()
+@fault(writes=True, promise=Promise(lost=RETURNS, gap=ASKED))
 def master_killed_for_good(arena: Arena) -> None:
     old = arena.master
     arena.kill(old)
@@ -142,7 +161,7 @@ def master_killed_for_good(arena: Arena) -> None:
     arena.watch(TTL + 2, "the dead name comes back, or the new one goes")
 
 
-@fault(ci=True, empty=Empty.HEADLESS)
+@fault(ci=True, empty=Empty.HEADLESS, promise=Promise())
 def master_paused_and_resumed_after_the_failover(arena: Arena) -> None:
     old = arena.master
     with paused(arena, old):
@@ -167,11 +186,11 @@ def master_back_between_the_promotion_and_the_switch(arena: Arena) -> None:
     until_old_follows(arena, old)
 
 
-@fault(moves=False)
+@fault(moves=False, fenced=False)
 def master_restarted_quicker_than_down_after(arena: Arena) -> None:
     with killed(arena, arena.master):
         pass
-    arena.watch(NOTICED, "a failover")
+    arena.watch(arena.noticed, "a failover")
 
 
 @fault(ci=True, moves=False, empty=Empty.NEVER)
@@ -185,7 +204,7 @@ def every_connection_of_the_master_closed(arena: Arena) -> None:
 def all_replicas_dead(arena: Arena) -> None:
     one, other = arena.replicas()
     with killed(arena, one), killed(arena, other):
-        arena.watch(NOTICED, "the lonely master is withdrawn")
+        arena.watch(arena.noticed, "the lonely master is withdrawn")
 
 
 @fault(ci=True, moves=False, empty=Empty.NEVER)
@@ -215,7 +234,7 @@ def planned(arena: Arena, *, not_by: SentinelNode | None = None) -> RedisNode:
     return arena.wait_for_failover(old)
 
 
-@fault(ci=True, empty=Empty.NEVER)
+@fault(ci=True, ci_fenced=True, empty=Empty.NEVER, writes=True, promise=Promise(lost=0, gap=ASKED, copies=0))
 def planned_failover(arena: Arena) -> None:
     old = arena.master
     planned(arena)
@@ -264,7 +283,7 @@ def majority_of_sentinels_down_and_the_master_dies(arena: Arena) -> None:
     one, other, _ = arena.sentinels
     with killed(arena, one), killed(arena, other):
         arena.kill(old)
-        arena.watch(NOTICED, "somebody is named without a majority")
+        arena.watch(arena.noticed, "somebody is named without a majority")
     arena.wait_for_failover(old)
     arena.start(old)
     until_old_follows(arena, old)
@@ -330,7 +349,7 @@ def sentinel_reset(arena: Arena) -> None:
     for sentinel in arena.sentinels:
         arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
         arena.watch(1, "the name goes")
-    arena.watch(NOTICED, "the name goes")
+    arena.watch(arena.noticed, "the name goes")
 
 
 @fault(moves=False, empty=Empty.NEVER)
@@ -338,12 +357,12 @@ def sentinel_remove_and_monitor(arena: Arena) -> None:
     master = arena.master
     for sentinel in arena.sentinels:
         arena.ask(sentinel, "SENTINEL", "REMOVE", "mymaster")
-    arena.watch(NOTICED, "the name goes")
+    arena.watch(arena.noticed, "the name goes")
     for sentinel in arena.sentinels:
         arena.ask(sentinel, "SENTINEL", "MONITOR", "mymaster", *map(str, master.announced), "2")
-        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", "down-after-milliseconds", "1000")
-        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", "failover-timeout", "5000")
-    arena.watch(NOTICED, "the name goes")
+        for key, value in arena.sentinel_settings.items():
+            arena.ask(sentinel, "SENTINEL", "SET", "mymaster", key, value)
+    arena.watch(arena.noticed, "the name goes")
 
 
 # --- Early publication: the elected leader's word, before a majority's ------------------------------------------------
@@ -362,14 +381,17 @@ def setting(arena: Arena, sentinels: list[SentinelNode], key: str, value: str) -
     yield
     for sentinel in sentinels:
         arena.until(sentinel.is_ready, f"{sentinel.name} answers")
-        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", key, SETTINGS[key])
+        arena.ask(sentinel, "SENTINEL", "SET", "mymaster", key, arena.sentinel_settings[key])
 
 
 @contextmanager
 def elected(arena: Arena, leader: SentinelNode) -> Iterator[None]:
     """A failover that begins in the block is led by this Sentinel: it notices first, and asks nobody whether it is so."""
     others = [sentinel for sentinel in arena.sentinels if sentinel is not leader]
-    with setting(arena, [leader], "quorum", "1"), setting(arena, others, "down-after-milliseconds", "3000"):
+    with (
+        setting(arena, [leader], "quorum", "1"),
+        setting(arena, others, "down-after-milliseconds", str(arena.down_after + 2000)),
+    ):
         yield
 
 
@@ -406,19 +428,20 @@ def until_all_follow(arena: Arena) -> None:
     arena.watch(1, "nobody comes back")
 
 
-@fault(ci=True, writes=True)
+@fault(ci=True, writes=True, ci_fenced=True, promise=Promise(lost=0.5))
 def old_host_switched_off_in_order_as_soon_as_dns_has_moved(arena: Arena) -> None:
     """As a maintenance script does it. The leader's end is heard of; nobody else has heard of the promotion."""
-    _maintenance(arena, arena.switch_off)
+    maintenance(arena, arena.switch_off)
 
 
 @fault(writes=True)
 def old_host_loses_its_power_as_soon_as_dns_has_moved(arena: Arena) -> None:
     """The same, and the leader falls silent."""
-    _maintenance(arena, arena.lose)
+    maintenance(arena, arena.lose)
 
 
-def _maintenance(arena: Arena, end: Callable[[Host], None]) -> None:
+def maintenance(arena: Arena, end: Callable[[Host], None]) -> None:
+    """A planned failover at the old master's own Sentinel, and the end of its host 50 ms after DNS has moved."""
     old = arena.master
     with setting(arena, arena.sentinels, "down-after-milliseconds", "5000"):
         arena.ask(arena.sentinel(old), "SENTINEL", "FAILOVER", "mymaster")
@@ -430,7 +453,7 @@ def _maintenance(arena: Arena, end: Callable[[Host], None]) -> None:
     until_old_follows(arena, old)
 
 
-@fault(ci=True, writes=True)
+@fault(ci=True, writes=True, promise=Promise(lost=None, gap=WAITS))
 def leader_killed_ten_milliseconds_after_the_promotion(arena: Arena) -> None:
     """All else lives, and most Sentinels name the old master: DNS goes back to it."""
     since = arena.witness.up_to
@@ -446,7 +469,7 @@ def leader_killed_ten_milliseconds_after_the_promotion(arena: Arena) -> None:
 Harm = Callable[[Arena, SentinelNode], AbstractContextManager[None]]
 
 
-@fault(writes=True)
+@fault(writes=True, promise=Promise(lost=None, gap=WAITS))
 def leader_killed_soon_after_a_planned_promotion(arena: Arena) -> None:
     _leader_lost_in_a_planned_failover(arena, killed)
 
@@ -461,17 +484,17 @@ def leader_cut_off_soon_after_a_planned_promotion(arena: Arena) -> None:
     _leader_lost_in_a_planned_failover(arena, cut_off)
 
 
-@fault(writes=True)
+@fault(writes=True, fenced=False)
 def leader_killed_soon_after_the_promotion_for_a_dead_master(arena: Arena) -> None:
     _leader_lost_after_a_death(arena, killed)
 
 
-@fault(writes=True)
+@fault(writes=True, fenced=False)
 def leader_frozen_soon_after_the_promotion_for_a_dead_master(arena: Arena) -> None:
     _leader_lost_after_a_death(arena, paused)
 
 
-@fault(writes=True)
+@fault(writes=True, fenced=False)
 def leader_cut_off_soon_after_the_promotion_for_a_dead_master(arena: Arena) -> None:
     _leader_lost_after_a_death(arena, cut_off)
 
@@ -535,7 +558,7 @@ def _agreed_without(arena: Arena, leader: SentinelNode) -> bool:
     return all(s.names() == arena.master.announced for s in arena.sentinels if s is not leader)
 
 
-@fault(moves=False, empty=Empty.NEVER, writes=True)
+@fault(moves=False, empty=Empty.NEVER, writes=True, promise=Promise(lost=0, gap=WAITS))
 def failover_given_up_after_the_selection(arena: Arena) -> None:
     """The chosen node is stopped before it hears of its promotion, and turns master when nobody wants it any more."""
     since = arena.witness.up_to
@@ -557,8 +580,8 @@ def failover_given_up_after_the_promotion(arena: Arena) -> None:
     leader = arena.random.choice(arena.sentinels)
     with setting(arena, [leader], "failover-timeout", "3000"):  # sooner than the early publication is over by itself
         arena.ask(leader, "SENTINEL", "FAILOVER", "mymaster")
-        _, new, promoted = arena.wait_for_promotion(since)
-        arena.let_pass(0.05, since=promoted)
+        _, new, _ = arena.wait_for_promotion(since)
+        arena.until(lambda: arena.names(new), "the promoted node is named")
         with paused(arena, new):
             arena.until(lambda: arena.events(["-failover-abort", "+switch-master"], since=since), "the leader gives up")
             arena.watch(FALL, "the promoted name stays")
@@ -684,14 +707,14 @@ def _claim_epoch(arena: Arena) -> str | None:
 @fault(moves=False, empty=Empty.NEVER)
 def sentinel_reset_on_one(arena: Arena) -> None:
     arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "RESET", "mymaster")
-    arena.watch(NOTICED, "the name goes")
+    arena.watch(arena.noticed, "the name goes")
 
 
 @fault(moves=False, empty=Empty.NEVER)
 def sentinel_reset_on_all_at_once(arena: Arena) -> None:
     for sentinel in arena.sentinels:
         arena.ask(sentinel, "SENTINEL", "RESET", "mymaster")
-    arena.watch(NOTICED, "the name goes")
+    arena.watch(arena.noticed, "the name goes")
 
 
 @fault(moves=None, writes=True)
@@ -755,7 +778,7 @@ def master_and_its_sentinel_cut_off_but_consul_reached(arena: Arena) -> None:
     look_on(arena)
 
 
-@fault(ci=True)
+@fault(ci=True, gossip_first=True)
 def master_cut_off_from_everything_and_healed_before_the_ttl(arena: Arena) -> None:
     old = arena.master
     with cut_off(arena, old):
@@ -763,7 +786,7 @@ def master_cut_off_from_everything_and_healed_before_the_ttl(arena: Arena) -> No
     look_on(arena)
 
 
-@fault()
+@fault(gossip_first=True)
 def master_cut_off_from_everything_and_healed_after_the_ttl(arena: Arena) -> None:
     old = arena.master
     with cut_off(arena, old):
@@ -772,7 +795,7 @@ def master_cut_off_from_everything_and_healed_after_the_ttl(arena: Arena) -> Non
     until_old_follows(arena, old)
 
 
-@fault()
+@fault(gossip_first=True)
 def master_cut_off_from_everything_for_a_minute(arena: Arena) -> None:
     """Its Consul agent, if it streams, answers from its own view all that time; our agent there withdraws all the same."""
     old = arena.master
@@ -1103,14 +1126,15 @@ def _reloads(arena: Arena, change: Callable[[str, int], str]) -> None:
         else:
             *_, promoted = arena.wait_for_promotion(since)
             arena.let_pass(wait, since=promoted)
-        _reload(arena, {agent: change(text, number) for agent, text in before.items()})
+        reload(arena, {agent: change(text, number) for agent, text in before.items()})
         arena.wait_for_failover(old)
         _until_ready_for_another(arena, old)
-    _reload(arena, before)
+    reload(arena, before)
     arena.watch(2, "the name goes")
 
 
-def _reload(arena: Arena, texts: dict[AgentNode, str]) -> None:
+def reload(arena: Arena, texts: dict[AgentNode, str]) -> None:
+    """Have agents read another configuration."""
     for agent, text in texts.items():
         agent.config_path.write_text(text)
     with arena.doing("every agent reads its configuration again"):
@@ -1341,7 +1365,7 @@ def agents_that_reach_one_sentinel_of_three(arena: Arena) -> None:
     until_old_follows(arena, old)
 
 
-@fault(ci=True, empty=Empty.NEVER, not_in=frozenset({"check"}))
+@fault(ci=True, empty=Empty.NEVER, not_in=frozenset({"check"}), fenced=False)
 def upgrade_host_by_host(arena: Arena) -> None:
     """Back to the former version, and forward again, with a failover while the hosts have different ones.
 

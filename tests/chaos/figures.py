@@ -29,7 +29,20 @@ HEAD = (
     "worst",
     "resolution ms",
 )
-WRITERS = ("fault", "mode", "writer", "runs", "written", "lost", "worst", "lost over s", "gap s", "worst s")
+WRITERS = (
+    "fault",
+    "mode",
+    "writer",
+    "runs",
+    "written",
+    "errors",
+    "lost",
+    "worst",
+    "lost over s",
+    "gap s",
+    "worst s",
+    "copies",
+)
 
 
 class Figures:
@@ -102,11 +115,13 @@ def _writers(verdicts: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
             "writer": writer,
             "runs": len(runs),
             "written": sum(len(run.acknowledged) for run in runs),
+            "errors": sum(run.errors for run in runs),
             "lost": median(lost),
             "lost_worst": max(lost),
             "lost_over_s": max(run.lost_over for run in runs),
             "gap_s": median(gaps),
             "gap_worst_s": max(gaps),
+            "copies_worst": max(verdict.copies for verdict in verdicts),
         }
 
 

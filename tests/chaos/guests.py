@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.fleet import AgentNode, ConsulNode, Process, RedisNode, SentinelNode
 from tests.fleet.hosts import Host
 
-from .arena import FAILOVER_TIMEOUT, SETTINGS, Arena
+from .arena import FAILOVER_TIMEOUT, Arena
 
 _SERVERS = Path(__file__).parents[2] / ".servers"
 _LIBRARY = "faketime/libfaketimeMT.so.1"
@@ -79,7 +79,7 @@ def second_group(arena: Arena) -> Iterator[Group]:
                 folder=fleet.folder,
                 master=group.nodes[0],
                 usual_port=port,
-                down_after=int(SETTINGS["down-after-milliseconds"]),
+                down_after=arena.down_after,
                 failover_timeout=FAILOVER_TIMEOUT,
             )
             group.sentinels.append(sentinel)

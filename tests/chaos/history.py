@@ -38,6 +38,8 @@ class History:
     """For how many seconds between two moments something runnable had to wait for a CPU."""
     writes: Mapping[str, Writes] = field(default_factory=dict)
     """What each writer of the application wrote, where there was one."""
+    copies: int = 0
+    """How many times a node gave another one its whole data set."""
 
     def between(self, since: float, until: float) -> Iterator[Span]:
         """The spans, cut to a window."""

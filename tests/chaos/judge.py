@@ -13,7 +13,7 @@ from tests.fleet import SCALE
 
 from .authority import FALLS, ROLE_PERIOD, Loss, Tenure
 from .history import History
-from .writes import Writes, unexcused
+from .writes import HANDFUL, Writes, unexcused
 
 D = 0.020
 """Seconds for which a node may be named after it lost authority, where its agent, or the new master's, runs. What is
@@ -36,6 +36,22 @@ class Empty(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What an application may lose at most where agents fence."""
+
+    lost: float | None = HANDFUL
+    """For how many seconds acknowledged writes may be lost, by any writer; 0: not a single one. None: nothing is promised."""
+    gap: float | None = None
+    """The longest time in seconds between two writes of a thread that finds the master by its name."""
+    copies: int | None = None
+    """How often a node may give another one its whole data set."""
+
+
+RESOLVING = ("kept", "pool", "each")
+"""The writers that find the master by its name."""
+
+
+@dataclass(frozen=True, slots=True)
 class Expectation:
     """What must be seen."""
 
@@ -44,6 +60,9 @@ class Expectation:
     empty: Empty = Empty.HEADLESS
     late: Mapping[Loss, float] = field(default_factory=dict)
     """Seconds that replace ``D`` and ``SURE`` where this fault takes away who could act sooner."""
+    promise: Promise | None = None
+    excuses: bool = False
+    """Whether each write that who asks DNS each time has lost needs an excuse."""
 
     def bound(self, loss: Loss) -> float:
         """For how many seconds after such a loss the old name may stay."""
@@ -83,6 +102,7 @@ class Verdict:
     resolution: float
     problems: tuple[str, ...]
     writes: Mapping[str, Writes] = field(default_factory=dict)
+    copies: int = 0
 
 
 def judge(history: History, expectation: Expectation, *, since: float, until: float, healed: float) -> Verdict:
@@ -124,6 +144,7 @@ def judge(history: History, expectation: Expectation, *, since: float, until: fl
         resolution=max([b - a for a, b in history.gaps if a >= since and b <= until], default=0.02),
         problems=tuple(problems),
         writes=history.writes,
+        copies=history.copies,
     )
 
 
@@ -194,10 +215,31 @@ def _silences(history: History) -> Iterator[tuple[float, float]]:
 
 def _writes(history: History, expectation: Expectation) -> Iterator[str]:
     """What who asks DNS each time has lost, beside what the asynchronous replication and a fallen master explain."""
-    if each := history.writes.get("each"):
+    each = history.writes.get("each")
+    if each and expectation.excuses:
         lost = unexcused(each.lost, history.tenures, expectation.bound)
         if lost:
             yield f"A: {len(lost)} acknowledged writes of who asks DNS each time are lost, over {lost[-1] - lost[0]:.3f} s"
+    if expectation.promise:
+        yield from _broken(history, expectation.promise)
+
+
+def _broken(history: History, promise: Promise) -> Iterator[str]:
+    """Where a promise was not kept. What it allows is longer by the time that the machine had no CPU for."""
+    for name, writes in history.writes.items():
+        if writes.lost and promise.lost is not None:
+            stalled = sum(history.stalled(start, stop) for start, stop in writes.stretches)
+            allowed = promise.lost * SCALE + stalled if promise.lost else 0.0
+            if not promise.lost or writes.lost_over > allowed:
+                over = f"over {writes.lost_over:.3f} s; {allowed:.3f} s are allowed"
+                yield f"A: {len(writes.lost)} acknowledged writes of {name} are lost, {over}"
+        start, stop = writes.pause
+        if name in RESOLVING and promise.gap is not None:
+            allowed = promise.gap * SCALE + history.stalled(start, stop)
+            if stop - start > allowed:
+                yield f"A: {name} could not write for {stop - start:.3f} s; {allowed:.3f} s are allowed"
+    if promise.copies is not None and history.copies > promise.copies:
+        yield f"A: the data set was copied {history.copies} times; {promise.copies} are allowed"
 
 
 def _exact(history: History, tenure: Tenure) -> float:

@@ -20,9 +20,9 @@ if OPTIONS.faults:
     @pytest.mark.parametrize("case", OPTIONS.cases(), ids=str)
     def test_fault(case: Case, arenas: Arenas, figures: Figures) -> None:
         """Never two names, never one without authority, the right one once all is well, and nothing that should not be."""
-        arena = arenas.take(case.mode, f"{OPTIONS.seed + case.number} {case.fault.name}")
+        arena = arenas.take(case.kind, f"{OPTIONS.seed + case.number} {case.fault.name}")
         verdict, story = run(arena, case.fault)
-        figures.note(case.fault.name, case.mode, verdict, story)
+        figures.note(case.fault.name, str(case.kind), verdict, story)
         assert not verdict.problems, story
 
 
@@ -31,11 +31,11 @@ if OPTIONS.mixes:
     @pytest.mark.parametrize("seed", OPTIONS.seeds())
     def test_mix(seed: int, arenas: Arenas, figures: Figures) -> None:
         """Whatever comes together: never two names, never an older one again, and the right one once all is well."""
-        mode = OPTIONS.mode(seed)
-        arena = arenas.take(mode, seed)
+        kind = OPTIONS.kind(seed)
+        arena = arenas.take(kind, seed)
         verdict, story = run(arena, mix(seed))
         story = "\n".join([*map(str, plan(seed)), story])
-        figures.note("random mix", mode, verdict, story, seed)
+        figures.note("random mix", str(kind), verdict, story, seed)
         assert not verdict.problems, story
 
 

@@ -12,8 +12,8 @@ from tests.fleet import SCALE, Seen, Witness
 from .authority import Loss, Tenure
 from .history import History, Span
 from .history import spans as seen_spans
-from .judge import FALL, SURE, D, Empty, Expectation, R, Verdict, judge
-from .writes import Writes
+from .judge import FALL, SURE, D, Empty, Expectation, Promise, R, Verdict, judge
+from .writes import Writes, unbroken
 
 A, B = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379)
 MOVED = [Tenure(A, 0, 10, Loss.PROMOTION), Tenure(B, 10, promoted=True)]
@@ -35,12 +35,13 @@ def verdict(
     expectation: Expectation | None = None,
     roles: dict[Address, list[tuple[float, str | None]]] | None = None,
     writes: dict[str, Writes] | None = None,
+    copies: int = 0,
 ) -> Verdict:
     """Judge a history of DNS, each answer from its moment on, from 1 to the end, healed at 15."""
     ends = [*(at for at, _ in answers[1:]), END]
     spans = [Span(at, end, frozenset(named)) for (at, named), end in zip(answers, ends, strict=True)]
     says = roles or {A: [(0, "master")], B: [(0, "slave")]}
-    history = History(spans, [], says, tenures, writes=writes or {})
+    history = History(spans, [], says, tenures, writes=writes or {}, copies=copies)
     return judge(history, expectation or Expectation(), since=1, until=END, healed=HEALED)
 
 
@@ -132,22 +133,95 @@ def test_a_lost_write_needs_an_excuse() -> None:
 
     def lost(*moments: float, writer: str = "each") -> bool:
         written = {writer: Writes([*enumerate(moments)], there=())}
-        return any(p.startswith("A: ") for p in verdict(*answers, tenures=FELL, writes=written).problems)
+        found = verdict(*answers, tenures=FELL, writes=written, expectation=Expectation(excuses=True))
+        return any(p.startswith("A: ") for p in found.problems)
 
     assert not lost(9.9, 10.5, 11.1)
     assert lost(9)
     assert lost(11.5 + FALL * SCALE)
     assert not lost(9, 14, writer="kept")
     there = {"each": Writes([(1, 9.0), (2, 14.0)], there={1, 2})}
-    assert verdict(*answers, tenures=FELL, writes=there).problems == ()
+    assert verdict(*answers, tenures=FELL, writes=there, expectation=Expectation(excuses=True)).problems == ()
+    counted = {"each": Writes([(1, 9.0)], there=())}
+    assert verdict(*answers, tenures=FELL, writes=counted).problems == ()
 
 
 def test_what_writers_lose_is_counted() -> None:
-    """How much, over how long, and the longest time without a write."""
-    writes = Writes([(1, 1.0), (2, 1.5), (4, 3.0), (5, 3.5), (6, 3.6)], there=[1, 5])
-    assert (writes.lost, writes.gap) == ([1.5, 3.0, 3.6], 1.5)
-    assert writes.lost_over == pytest.approx(2.1)
+    """How much, over how long without what is there between, and the longest time without a write."""
+    writes = Writes([(1, 1.0), (2, 1.1), (3, 1.2), (4, 3.0), (5, 3.1), (6, 3.2)], there=[1, 5])
+    assert (writes.lost, writes.gap) == ([1.1, 1.2, 3.0, 3.2], 1.8)
+    assert writes.lost_over == pytest.approx(0.1)
     assert (Writes([], []).lost_over, Writes([], []).gap) == (0, 0)
+
+
+def test_each_thread_of_a_pool_counts_for_itself() -> None:
+    """One that is stuck shows, though the others write; what two lose at once is one time."""
+    acknowledged = [(0, 1.0), (1, 1.1), (2, 1.2), (4, 1.3), (6, 1.4), (3, 4.5), (5, 4.6), (8, 5.0)]
+    writes = Writes(acknowledged, there=[0, 1, 8], lanes=2)
+    assert writes.pause == (1.4, 5.0)
+    assert writes.stretches == [(1.2, 1.4), (4.5, 4.6)]
+    assert writes.lost_over == pytest.approx(0.3)
+    assert Writes([(2, 1.1), (4, 1.2), (1, 1.0), (3, 1.1), (5, 1.3)], there=[], lanes=2).lost_over == pytest.approx(0.3)
+
+
+def test_a_writer_that_waits_loses_nothing_meanwhile() -> None:
+    """Its last write before a node hung and its first one when that went on are two stretches."""
+    assert Writes([(1, 1.0), (2, 1.1), (3, 9.0), (4, 9.1)], there=[]).lost_over == pytest.approx(0.2)
+
+
+def test_moments_make_a_stretch_while_they_follow_each_other() -> None:
+    """What is apart by more than ``APART`` is two."""
+    assert unbroken([]) == []
+    assert unbroken([1.0]) == [(1.0, 1.0)]
+    assert unbroken([1.0, 1.05, 1.125, 2.0, 2.005]) == [(1.0, 1.125), (2.0, 2.005)]
+
+
+def test_a_writer_that_never_writes_again_has_a_gap_until_the_end() -> None:
+    """Nothing comes after its last write."""
+    assert Writes([(1, 1.0), (2, 1.5)], there=[1, 2], until=9.5).pause == (1.5, 9.5)
+
+
+def test_a_promise_to_the_application_is_held_against_every_writer() -> None:
+    """A: how much may be lost, how long who resolves the name may wait, and how often the data set may be copied."""
+    steps = [(number, 5 + number / 10) for number in range(1, 101)]
+    gap = [(number, at + (1 if at > 10 else 0)) for number, at in steps]
+    everything = {number for number, _ in steps}
+
+    def broken(promise: Promise | None, acknowledged: list[tuple[int, float]], lost: set[int], writer: str) -> int:
+        writes = {writer: Writes(acknowledged, there=everything - lost)}
+        expectation = Expectation(promise=promise)
+        found = verdict((0, (A,)), (10.01, (B,)), tenures=MOVED, expectation=expectation, writes=writes, copies=2)
+        return len(found.problems)
+
+    assert broken(Promise(lost=0), steps, {50}, "cached") == 1
+    assert broken(Promise(lost=0.5 / SCALE), steps, {50, 51, 52, 53, 54, 55}, "sentinel") == 0
+    assert broken(Promise(lost=0.4 / SCALE), steps, {50, 51, 52, 53, 54, 55}, "sentinel") == 1
+    assert broken(Promise(gap=1.2 / SCALE), gap, set(), "kept") == 0
+    assert broken(Promise(gap=1.0 / SCALE), gap, set(), "kept") == 1
+    assert broken(Promise(gap=1.0 / SCALE), gap, set(), "cached") == 0
+    assert broken(Promise(copies=2), steps, set(), "kept") == 0
+    assert broken(Promise(copies=1), steps, set(), "kept") == 1
+    assert broken(None, gap, {50}, "kept") == 0
+
+
+def test_time_without_a_cpu_breaks_no_promise() -> None:
+    """But it excuses no lost write where none may be lost."""
+    steps = [(number, 5 + number / 10 + (1 if number > 50 else 0)) for number in range(1, 101)]
+    there = {number for number, _ in steps if number not in (50, 51)}
+    history = History(
+        [Span(0, 10, frozenset({A})), Span(10, END, frozenset({B}))],
+        [],
+        {A: [(0, "master")], B: [(0, "slave")]},
+        MOVED,
+        stalled=lambda start, stop: 1.0,
+        writes={"kept": Writes(steps, there)},
+    )
+
+    def problems(promise: Promise) -> tuple[str, ...]:
+        return judge(history, Expectation(promise=promise), since=1, until=END, healed=HEALED).problems
+
+    assert problems(Promise(lost=0.2 / SCALE, gap=0.2 / SCALE)) == ()
+    assert len(problems(Promise(lost=0, gap=0.2 / SCALE))) == 1
 
 
 def test_nobody_named_is_well_only_while_nobody_answers() -> None:

@@ -1,14 +1,17 @@
-"""Three applications that write, each as such programs do, until SIGTERM; they print what Redis has acknowledged.
+"""Five applications that write, each as such programs do, until SIGTERM; they print what Redis has acknowledged.
 
-Run as ``python -m tests.chaos.writers SPEC.json``, on the host whose Consul they ask. Each adds one number to its own
-list every ``every`` seconds and waits for the answer:
+Run as ``python -m tests.chaos.writers SPEC.json``, on the host whose Consul they ask; ``keys`` in it has those that are
+wanted. Each adds numbers to its own list, one every ``every`` seconds, and waits for the answer:
 
-- ``kept``      keeps its connection. Only when that breaks, or Redis refuses the write, it asks DNS and connects anew;
-- ``each``      asks DNS and connects for each write;
-- ``sentinel``  is redis-py's Sentinel client, with its default of retries.
+- ``kept``      is redis-py's plain client with all its defaults; it resolves the name when it connects, and keeps the connection;
+- ``pool``      is a ``BlockingConnectionPool`` of redis-py, resolved alike, that ``POOL`` threads share;
+- ``each``      resolves and connects for each write;
+- ``sentinel``  is redis-py's Sentinel client;
+- ``cached``    has resolved the name once and stays with that address, as a JVM may.
 
-A number that Redis did not take is not written again; the next one is. Each line printed is a JSON list, the writer's
-name and then ``[number, at]`` for each write acknowledged since its last line, ``at`` in monotonic seconds.
+What redis-py gives up is not written again; the next number is. Each line printed is a JSON list: the writer's name, how
+many of its writes have failed, and then ``[number, at]`` for each write acknowledged since its last line, ``at`` in
+monotonic seconds. The number modulo ``LANES`` of the writer tells the thread.
 """
 
 from __future__ import annotations
@@ -34,43 +37,52 @@ from tests.fleet import srv
 REPORT: Final = 0.05
 """Seconds between two reports."""
 TIMEOUT: Final = 1.0
-"""Seconds that a writer waits for DNS, a connection or an answer."""
+"""Seconds that the writers without redis-py wait for DNS, a connection or an answer."""
+POOL: Final = 4
+"""Threads that share a pool."""
+LANES: Final = {"kept": 1, "pool": POOL, "each": 1, "sentinel": 1, "cached": 1}
+"""The writers, and how many threads each has."""
 
 Write = Callable[[int], None]
+Resolve = Callable[[], Address]
 
 
 class Refused(OSError):
     """Redis answered with an error, or DNS names nobody."""
 
 
-class Dns:
-    """Asks for the SRV records of the service."""
+def resolver(server: tuple[str, int], question: bytes) -> Resolve:
+    """Ask DNS for the SRV records of the service; any that it names. The function raises OSError."""
 
-    def __init__(self, address: tuple[str, int], question: bytes) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.settimeout(TIMEOUT)
-        self._socket.connect(address)
-        self._question = question[2:]
-        self._number = 0
-
-    def master(self) -> Address:
-        """Any that DNS names. Raises OSError."""
-        self._number = (self._number + 1) % 65536
-        number = self._number.to_bytes(2, "big")
-        self._socket.send(number + self._question)
-        while not (reply := self._socket.recv(65535)).startswith(number):
-            pass  # the late answer to an older question
-        for found in _named(reply[2:]):
-            return found
+    def resolve() -> Address:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.settimeout(TIMEOUT)
+            asking.connect(server)
+            asking.send(question)
+            for found in _named(asking.recv(65535)):
+                return found
         raise Refused("DNS names nobody")
+
+    return resolve
 
 
 @lru_cache(maxsize=16)
 def _named(reply: bytes) -> frozenset[Address]:
-    return srv.answers(b"\0\0" + reply) or frozenset()
+    return srv.answers(reply) or frozenset()
 
 
-class Connection:
+def resolving(resolve: Resolve) -> type[redis.Connection]:
+    """A connection of redis-py that resolves its name whenever it connects, as one to a host name does."""
+
+    class Resolving(redis.Connection):
+        def _connect(self) -> Any:
+            self.host, self.port = resolve()
+            return super()._connect()  # type: ignore[no-untyped-call]
+
+    return Resolving
+
+
+class Plain:
     """One connection to a Redis node, for RPUSH alone."""
 
     def __init__(self, address: Address) -> None:
@@ -95,28 +107,33 @@ class Connection:
         self._socket.close()
 
 
-def kept(key: str, dns: Dns) -> Write:
-    """Write over one connection for as long as it works."""
-    connection: Connection | None = None
+def kept(key: str, resolve: Resolve) -> Write:
+    """Write by redis-py's plain client."""
+    client = redis.Redis()
+    client.connection_pool.connection_class = resolving(resolve)
 
     def write(number: int) -> None:
-        nonlocal connection
-        connection = connection or Connection(dns.master())
-        try:
-            connection.push(key, number)
-        except OSError:
-            connection.close()
-            connection = None
-            raise
+        client.rpush(key, number)
 
     return write
 
 
-def each(key: str, dns: Dns) -> Write:
+def pool(key: str, resolve: Resolve) -> Write:
+    """Write by a pool of redis-py."""
+    shared = redis.BlockingConnectionPool(max_connections=POOL, connection_class=resolving(resolve))  # type: ignore[no-untyped-call]
+    client = redis.Redis(connection_pool=shared)
+
+    def write(number: int) -> None:
+        client.rpush(key, number)
+
+    return write
+
+
+def each(key: str, resolve: Resolve) -> Write:
     """Ask DNS for each write."""
 
     def write(number: int) -> None:
-        connection = Connection(dns.master())
+        connection = Plain(resolve())
         try:
             connection.push(key, number)
         finally:
@@ -136,55 +153,94 @@ def sentinel(key: str, sentinels: list[tuple[str, int]], master_name: str) -> Wr
     return write
 
 
-def go_on(write: Write, every: float, acknowledged: list[tuple[int, float]], over: threading.Event) -> None:
-    """Write a number, and note it when that was acknowledged, every so many seconds."""
-    number, due = 0, time.monotonic()
-    while not over.is_set():
-        number += 1
-        with suppress(OSError, redis.RedisError):
-            write(number)
-            acknowledged.append((number, time.monotonic()))
-        now = time.monotonic()
-        due = max(due + every, now)
-        over.wait(due - now)
+def cached(key: str, resolve: Resolve) -> Write:
+    """Write to the address that DNS named first, over one connection for as long as it works."""
+    address: Address | None = None
+    connection: Plain | None = None
+
+    def write(number: int) -> None:
+        nonlocal address, connection
+        address = address or resolve()
+        connection = connection or Plain(address)
+        try:
+            connection.push(key, number)
+        except OSError:
+            connection.close()
+            connection = None
+            raise
+
+    return write
+
+
+class Writer:
+    """One writer: its threads, and what has become of their writes."""
+
+    def __init__(self, name: str, write: Write, every: float) -> None:
+        self.name = name
+        self._write, self._every = write, every
+        self._lanes = LANES[name]
+        self._done: list[tuple[int, float]] = []
+        self._failed = 0
+        self._reported = (0, 0)
+
+    def threads(self, over: threading.Event) -> list[threading.Thread]:
+        """A thread a lane, each to end when the event is set."""
+        return [threading.Thread(target=self._go_on, args=(lane, over), daemon=True) for lane in range(self._lanes)]
+
+    def report(self) -> str:
+        """What has become of the writes since the last report, as a line; empty where there were none."""
+        new, failed = self._done[self._reported[0] :], self._failed
+        if not new and failed == self._reported[1]:
+            return ""
+        self._reported = (self._reported[0] + len(new), failed)
+        return json.dumps([self.name, failed, *new]) + "\n"
+
+    def _go_on(self, lane: int, over: threading.Event) -> None:
+        every = self._every * self._lanes
+        number, due = lane, time.monotonic() + lane * self._every
+        while not over.wait(max(0.0, due - time.monotonic())):
+            number += self._lanes
+            try:
+                self._write(number)
+            except (OSError, redis.RedisError):
+                self._failed += 1
+            else:
+                self._done.append((number, time.monotonic()))
+            due = max(due + every, time.monotonic())
 
 
 def main(spec: dict[str, Any]) -> None:
     """Write until the signal."""
-
-    def dns() -> Dns:
-        return Dns(tuple(spec["dns"]), bytes.fromhex(spec["question"]))
-
     keys, over = spec["keys"], threading.Event()
-    writes: dict[str, Write] = {
-        "kept": kept(keys["kept"], dns()),
-        "each": each(keys["each"], dns()),
-        "sentinel": sentinel(keys["sentinel"], [tuple(s) for s in spec["sentinels"]], spec["master_name"]),
+    resolve = resolver(tuple(spec["dns"]), bytes.fromhex(spec["question"]))
+    sentinels = [tuple(s) for s in spec["sentinels"]]
+    ways: dict[str, Callable[[str], Write]] = {
+        "kept": lambda key: kept(key, resolve),
+        "pool": lambda key: pool(key, resolve),
+        "each": lambda key: each(key, resolve),
+        "sentinel": lambda key: sentinel(key, sentinels, spec["master_name"]),
+        "cached": lambda key: cached(key, resolve),
     }
-    acknowledged: dict[str, list[tuple[int, float]]] = {name: [] for name in writes}
-    reported = dict.fromkeys(writes, 0)
-    threads = [
-        threading.Thread(target=go_on, args=(write, spec["every"], acknowledged[name], over), daemon=True)
-        for name, write in writes.items()
-    ]
+    writers = [Writer(name, ways[name](key), spec["every"]) for name, key in keys.items()]
+    threads = [thread for writer in writers for thread in writer.threads(over)]
 
     def report() -> None:
-        for name, done in acknowledged.items():
-            new = done[reported[name] :]
-            reported[name] += len(new)
-            if new:
-                sys.stdout.write(json.dumps([name, *new]) + "\n")
+        sys.stdout.write("".join(writer.report() for writer in writers))
         sys.stdout.flush()
 
-    signal.signal(signal.SIGTERM, lambda number, frame: over.set())
+    # Not a handler that sets the event: it may interrupt the very wait whose lock it needs.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     for thread in threads:
         thread.start()
-    while not over.wait(REPORT):
+    while signal.sigtimedwait({signal.SIGTERM}, REPORT) is None:
         report()
-    for thread in threads:
-        thread.join(2 * TIMEOUT)  # redis-py may be between two of its retries; what it writes then counts for nobody
+    over.set()
+    deadline = time.monotonic() + 2 * TIMEOUT
+    for thread in threads:  # redis-py may be between two of its retries; what it writes then counts for nobody
+        thread.join(max(0.0, deadline - time.monotonic()))
     report()
 
 
 if __name__ == "__main__":
-    main(json.loads(Path(sys.argv[1]).read_text()))
+    with suppress(KeyboardInterrupt):
+        main(json.loads(Path(sys.argv[1]).read_text()))
