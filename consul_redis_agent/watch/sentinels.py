@@ -345,7 +345,7 @@ class SentinelWatch(Looks):
     def _select(self, name: str, words: list[str]) -> None:
         """Take the event's word for whom it has selected: a look-up has shown the failover under way, and another follows."""
         fact = self.facts[name]
-        place = reply.address(*words[2:4], "+selected-slave") if len(words) > 3 else None
+        place = reply.address(words[2], words[3], "+selected-slave") if len(words) > 3 else None
         run_id = fact.run_ids.get(place, "") if place else ""
         if fact.promoting == "" and run_id and (chosen := self._failovers.select(name, run_id, clock())):
             self.facts[name] = replace(fact, selection=chosen, promoting=run_id)

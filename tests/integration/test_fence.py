@@ -26,6 +26,7 @@ from .fencing import (
     CONVERTED,
     HELD_FOR_DOWN,
     TOLD_TO_FOLLOW,
+    WRITERS,
     Heard,
     agent_of,
     arrange,
@@ -126,7 +127,7 @@ def _move(fleet: Fleet, witness: Witness) -> tuple[Mapping[str, Writes], int]:
     """Move the master under writers; returns what they wrote, and how often the data set was copied whole."""
     old = arrange(fleet, tables=FENCED)
     heard, began = Heard(fleet.sentinels), time.monotonic()
-    with writing(fleet, "redis") as application:
+    with writing(fleet, "redis", WRITERS) as application:
         wait_for_writes(application, old)
         new = fleet.failover()
         until(lambda: old.follows(new), within=5, what="the old master follows the new one")
@@ -151,7 +152,7 @@ def test_a_coordinated_failover_is_not_paused_a_second_time(
 ) -> None:
     """SENTINEL FAILOVER … COORDINATED lets the writes wait by itself: no agent sends a pause, and no write is lost."""
     old, began = arrange(fleet, tables=FENCED), time.monotonic()
-    with writing(fleet, "redis") as application:
+    with writing(fleet, "redis", WRITERS) as application:
         wait_for_writes(application, old)
         fleet.sentinels[0].ask("SENTINEL", "FAILOVER", "mymaster", "COORDINATED")
         new = fleet.wait_for_master(other_than=old)
@@ -177,7 +178,7 @@ def test_another_is_promoted_as_soon_as_the_masters_process_dies(
     asking = FENCED + '[failover]\non_death = "ask"\ndelay = "0s"\n'
     old = arrange(fleet, tables=asking, down_after=30_000)
     sentinels, agents, began = Heard(fleet.sentinels), Heard(fleet.agents), time.monotonic()
-    with writing(fleet, "redis") as application:
+    with writing(fleet, "redis", WRITERS) as application:
         wait_for_writes(application, old)
         old.kill()
         new = fleet.wait_for_master(other_than=old, within=20)
@@ -227,7 +228,7 @@ def test_watching_changes_nothing_and_tells_what_the_old_master_took(fleet: Flee
     """Mode "watch": Sentinel turns the old master after seconds, and until then the agent only counts, in status and log."""
     old = arrange(fleet, tables='[fence]\nmode = "watch"\n')
     heard, beside = Heard(fleet.sentinels), agent_of(fleet, old)
-    with writing(fleet, "redis") as application:
+    with writing(fleet, "redis", WRITERS) as application:
         wait_for_writes(application, old)
         new = fleet.failover()
         until(lambda: old.follows(new), within=30, what="the old master follows the new one")
