@@ -237,7 +237,7 @@ def test_watching_changes_nothing_and_tells_what_the_old_master_took(fleet: Flee
         lost = sum(len(writes.lost) for writes in application.writes(new).values())
     assert heard.times(CONVERTED) > 0
     assert {node.name: calls(node, "pause") for node in fleet.nodes} == {node.name: 0 for node in fleet.nodes}
-    wait_for_word(beside, "without authority; those are lost")
+    wait_for_word(beside, "without authority; what came after the promotion is lost")
     counted = status(beside)["counters"]["stray_writes"]
     assert f"was given {counted} changes of keys to write" in beside.log()
     assert lost / 2 < counted < lost * 2, "apart from what was written around the first look and the last one"
