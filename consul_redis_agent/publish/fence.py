@@ -40,7 +40,7 @@ def pause(seconds: float, *, all_commands: bool = False) -> tuple[str, ...]:
     return every_version if all_commands else (*every_version, "WRITE")
 
 
-def turn(to: Address, *, pauses: bool) -> Commands:
+def demote(to: Address, *, pauses: bool) -> Commands:
     """Make the node a replica of ``to`` and close its clients' connections, in one transaction.
 
     ``pauses``: it is Redis 6.2 or later, so there may be a pause to end. An answer for each command; the last one, to
@@ -66,7 +66,7 @@ def rehearsal(*, pauses: bool) -> Commands:
 
     Each has an argument that no server takes, so that where MULTI is refused no role changes and nobody is disconnected.
     """
-    queued = [*turn(Address("127.0.0.1", 1), pauses=pauses)[1:-1]]
+    queued = [*demote(Address("127.0.0.1", 1), pauses=pauses)[1:-1]]
     if pauses:
         queued.append(pause(PAUSE_WRITES))
     return (("MULTI",), *((*c[:2], "nothing") if len(c) > 2 else c for c in queued), ("DISCARD",))
@@ -146,7 +146,7 @@ class Fence:
         commands: Commands
         match order.do:
             case Do.FOLLOW if order.to:
-                commands, what = turn(order.to, pauses=self._pauses), f"follows {order.to} now"
+                commands, what = demote(order.to, pauses=self._pauses), f"follows {order.to} now"
             case Do.HOLD:
                 commands, what = (pause(PAUSE_ALL, all_commands=True),), f"everything waits, {PAUSE_ALL:g} s at most"
             case _:

@@ -15,7 +15,7 @@ from consul_redis_agent.commands.check_fence import Trial, fence_findings, fence
 from consul_redis_agent.commands.check_redis import look_at_redis
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import load
-from consul_redis_agent.publish.fence import TRANSACTION, missing_rights, pause, rehearsal, turn
+from consul_redis_agent.publish.fence import TRANSACTION, demote, missing_rights, pause, rehearsal
 from consul_redis_agent.watch.lookout import redis_link
 from tests.fleet import SCALE, Fleet, RedisNode, until
 
@@ -70,10 +70,10 @@ async def test_the_shipped_rights_are_enough_for_all_that_a_fence_sends(fleet: F
         assert await link.ask(pause(0.05, all_commands=True)) == ["OK"]
         assert await link.ask(pause(0.05)) == ["OK"]
         assert node.role() == "master"
-        done = await link.ask(*turn(master.address, pauses=True))
+        done = await link.ask(*demote(master.address, pauses=True))
     finally:
         await link.close()
-    assert missing_rights(turn(master.address, pauses=True), done) == []
+    assert missing_rights(demote(master.address, pauses=True), done) == []
     assert not [answer for answer in done[-1] if isinstance(answer, Exception)]
     until(lambda: node.follows(master), within=5, what="it follows the new master")
     assert f"replicaof {master.address.host} {master.address.port}" in (fleet.folder / f"{node.name}.conf").read_text()

@@ -20,7 +20,7 @@ from consul_redis_agent.commands import check_failover
 from consul_redis_agent.config.durations import parse_duration
 from consul_redis_agent.config.schema import KEYS
 from consul_redis_agent.decide.facts import Address
-from consul_redis_agent.publish.fence import TRANSACTION, pause, rehearsal, right, turn
+from consul_redis_agent.publish.fence import TRANSACTION, demote, pause, rehearsal, right
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "config" / "consul-redis-agent.service"
@@ -83,7 +83,7 @@ FENCE, FAILOVER = (rights.split() for rights in re.findall(r"^#ACL SETUSER \S+ (
 
 def test_the_shipped_rights_of_the_fence_are_those_of_what_it_sends() -> None:
     """No command lacks its right, and no right is given that no command needs; settings are only read."""
-    sent = (*TRANSACTION, *turn(Address("10.0.0.1", 6379), pauses=True), *rehearsal(pauses=True), pause(1))
+    sent = (*TRANSACTION, *demote(Address("10.0.0.1", 6379), pauses=True), *rehearsal(pauses=True), pause(1))
     assert {*FENCE} == {*map(right, sent), "+config|get"}
     assert FAILOVER == [check_failover.RIGHT]
 

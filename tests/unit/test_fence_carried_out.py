@@ -18,10 +18,10 @@ from consul_redis_agent.publish.fence import (
     LOOKED_AT,
     TRANSACTION,
     Fence,
+    demote,
     missing_rights,
     pause,
     rehearsal,
-    turn,
 )
 from consul_redis_agent.watch.link import Link
 from tests.doubles.facts import master
@@ -355,7 +355,7 @@ def test_a_rehearsal_does_nothing_wherever_it_is_refused(pauses: bool) -> None:
     """It asks for each right that a fence needs, and ends with DISCARD; no command of it could be carried out."""
     rehearsed = rehearsal(pauses=pauses)
     assert (rehearsed[0], rehearsed[-1]) == (("MULTI",), ("DISCARD",))
-    needed = {c[:2] if c[0] in ("CLIENT", "CONFIG") else c[:1] for c in turn(B, pauses=pauses)[1:-1]}
+    needed = {c[:2] if c[0] in ("CLIENT", "CONFIG") else c[:1] for c in demote(B, pauses=pauses)[1:-1]}
     needed |= {pause(1.0)[:2]} if pauses else set()
     assert {c[:2] if c[0] in ("CLIENT", "CONFIG") else c[:1] for c in rehearsed[1:-1]} == needed
     assert all("10.0.0.2" not in c and "6379" not in c for c in rehearsed)
@@ -406,7 +406,7 @@ async def test_an_order_is_carried_out_over_a_socket(said: pytest.LogCaptureFixt
         await fence.finished()
         fence.stop()
         await fence.finished()
-    assert node.asked == [list(command) for command in turn(B, pauses=True)]
+    assert node.asked == [list(command) for command in demote(B, pauses=True)]
     assert sentinel.asked == [["SENTINEL", "FAILOVER", "shop"]]
     assert "node: follows 10.0.0.2:6379 now: why it follows" in said.messages
     assert any("INPROG" in line for line in said.messages)

@@ -228,7 +228,7 @@ class Move:
         (server,) = await self._master.ask(("INFO", "server"))
         if parse_info(server).get("run_id") != self._plan.run_id:
             return False  # it was restarted: what it is now nobody has said
-        answers = await self._master.ask(*fence.turn(new, pauses=True))
+        answers = await self._master.ask(*fence.demote(new, pauses=True))
         ended = clock()
         if not _done(answers):
             refused = [answer for answer in answers if isinstance(answer, ResponseError)]
