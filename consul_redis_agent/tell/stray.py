@@ -55,6 +55,4 @@ class StrayWrites:
         self.total += count
         if last is None or not count:
             return ""
-        return (
-            f"was given {count} changes of keys to write in {at - self._since:.1f} s without authority; what came after the promotion is lost"
-        )
+        return f"was given {count} changes of keys to write in {at - self._since:.1f} s without authority; what came after the promotion is lost"

@@ -336,9 +336,20 @@ class SentinelWatch(Looks):
             case ["pmessage", str(), str(channel), str(text)]:
                 name = self._failovers.heed(channel, text)
                 if name in self.facts:
+                    if channel == "+selected-slave":
+                        self._select(name, text.split())
                     self.look_again(name)
                 elif channel in ("+tilt", "-tilt"):
                     self.look_again()
+
+    def _select(self, name: str, words: list[str]) -> None:
+        """Take the event's word for whom it has selected: a look-up has shown the failover under way, and another follows."""
+        fact = self.facts[name]
+        place = reply.address(words[2], words[3], "+selected-slave") if len(words) > 3 else None
+        run_id = fact.run_ids.get(place, "") if place else ""
+        if fact.promoting == "" and run_id and (chosen := self._failovers.select(name, run_id, clock())):
+            self.facts[name] = replace(fact, selection=chosen, promoting=run_id)
+            self._show()
 
 
 class Failovers:
@@ -380,12 +391,16 @@ class Failovers:
         self, name: str, master: Mapping[str, str], replicas: Iterable[Mapping[str, str]], at: float
     ) -> Selection | None:
         """Whom this Sentinel, as the elected leader, promotes just now; ``at`` is the time of that answer."""
+        if "failover_in_progress" not in master.get("flags", ""):
+            return None
+        return self.select(name, _promoted(replicas), at)
+
+    def select(self, name: str, run_id: str, at: float) -> Selection | None:
+        """It has selected this node, at the epoch at which it was elected, and so it was first seen; None: it was not elected."""
         epoch = self._elected.get(name)
-        if epoch is None or "failover_in_progress" not in master.get("flags", ""):
+        if epoch is None or not run_id:
             return None
-        chosen = Selection(epoch, _promoted(replicas), at)
-        if not chosen.run_id:
-            return None
+        chosen = Selection(epoch, run_id, at)
         if self._selected.get(name) != chosen:
             self._selected[name] = chosen
         return self._selected[name]

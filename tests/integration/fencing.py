@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tests.chaos.application import WRITERS, Application
+from tests.chaos.application import Application
 from tests.chaos.writes import Writes
 from tests.fleet import AgentNode, Fleet, Process, RedisNode, until
 
 from .support import master, replica, wait_for_catalog
+
+WRITERS = ("kept", "each", "sentinel")
+"""The applications that write in these tests: more of them take the processor from those whose time counts."""
 
 CONVERTED = "+convert-to-slave"
 """A Sentinel turns a node that should be a replica, some 11 s after a failover."""

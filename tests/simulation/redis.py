@@ -121,12 +121,13 @@ class Redis(Server):
                 self.on_disk = self.master
             case ["CLIENT", "KILL", *_]:
                 self.close_all(connection)
-            case ["CLIENT", "PAUSE", milliseconds, kind]:
-                self._let_wait(int(milliseconds) / 1000, everything=kind == "ALL")
+            case ["CLIENT", "PAUSE", milliseconds, *kind]:
+                self._let_wait(int(milliseconds) / 1000, everything=kind != ["WRITE"])
             case ["CLIENT", "UNPAUSE"]:
                 self._writes_wait = self._all_wait = -inf
                 self.world.judge.authority.resumed(self.host)
             case _:
+                self.world.failed(connection.process.host, f"sends {command}, which is not modelled")
                 return refusal(f"unknown command {command[0]!r}")
         return "OK"
 

@@ -30,6 +30,7 @@ class FakeSentinel(Link):
         self.events: asyncio.Queue[Any] = asyncio.Queue()
         self.connected = False
         self.flags, self.refuses, self.run_id = "master", False, "r"
+        self.replica_flags = "slave,promoted"
         self.more: dict[str, str] = {}
         """Further fields of SENTINEL MASTER."""
         self.lists: dict[str, list[dict[str, str]]] = {}
@@ -70,7 +71,7 @@ class FakeSentinel(Link):
             case ("SENTINEL", what, _) if what in self.lists:
                 return [[part for pair in fields.items() for part in pair] for fields in self.lists[what]]
             case ("SENTINEL", "REPLICAS", _) if self.flags != "master":
-                fields = {"ip": "10.0.0.2", "port": "6379", "runid": "p", "flags": "slave,promoted"}
+                fields = {"ip": "10.0.0.2", "port": "6379", "runid": "p", "flags": self.replica_flags}
                 return [[part for pair in fields.items() for part in pair]]
             case ("SENTINEL", "REPLICAS" | "SENTINELS", _):
                 return []
@@ -139,6 +140,24 @@ async def test_a_run_id_that_sentinel_does_not_know_yet_is_asked_for_again() -> 
         sentinel.run_id = "r"
         assert set(await news.get()) == {"shop-0"}
         assert watch.facts["shop-0"].run_ids == {Address("10.0.0.1", 6379): "r"}
+
+
+async def test_the_event_of_a_selection_counts_while_a_look_up_shows_the_failover() -> None:
+    """The promotion follows within a tenth of a second; the event alone, or without an election, counts for nothing."""
+    sentinel = FakeSentinel()
+    sentinel.flags, sentinel.replica_flags = "master,failover_in_progress", "slave"
+    master, chosen = "master shop-0 10.0.0.1 6379", "slave p 10.0.0.2 6379 @ shop-0 10.0.0.1 6379"
+    async with watching(sentinel, "shop-0") as (watch, _):
+        assert watch.facts["shop-0"].promoting == ""
+        watch._heed(["pmessage", "*", "+selected-slave", chosen])
+        assert selected(watch) is None, "nobody was elected"
+        for channel, text in (("+new-epoch", "3"), ("+try-failover", master), ("+elected-leader", master)):
+            watch._heed(["pmessage", "*", channel, text])
+        watch._heed(["pmessage", "*", "+selected-slave", chosen.replace("10.0.0.2", "10.9.9.9")])
+        assert selected(watch) is None, "nobody is known there"
+        watch._heed(["pmessage", "*", "+selected-slave", chosen])
+        assert selected(watch) == Selection(3, "p")
+        assert watch.facts["shop-0"].promoting == "p"
 
 
 async def test_a_failover_that_is_given_up_is_no_selection_any_more() -> None:
