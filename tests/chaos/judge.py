@@ -47,8 +47,9 @@ class Promise:
     """How often a node may give another one its whole data set."""
 
 
-RESOLVING = ("kept", "pool", "each")
-"""The writers that find the master by its name."""
+RESOLVING = {"kept": 0.65, "pool": 0.0, "each": 0.0}
+"""The writers that find the master by its name, and the seconds that redis-py's own pause between two attempts may add: its
+defaults double it from 20 ms on, at random, and half a second of a master's absence takes six of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,7 @@ def _broken(history: History, promise: Promise) -> Iterator[str]:
                 yield f"A: {len(writes.lost)} acknowledged writes of {name} are lost, {over}"
         start, stop = writes.pause
         if name in RESOLVING and promise.gap is not None:
-            allowed = promise.gap * SCALE + history.stalled(start, stop)
+            allowed = promise.gap * SCALE + RESOLVING[name] + history.stalled(start, stop)
             if stop - start > allowed:
                 yield f"A: {name} could not write for {stop - start:.3f} s; {allowed:.3f} s are allowed"
     if promise.copies is not None and history.copies > promise.copies:

@@ -196,8 +196,10 @@ def test_a_promise_to_the_application_is_held_against_every_writer() -> None:
     assert broken(Promise(lost=0), steps, {50}, "cached") == 1
     assert broken(Promise(lost=0.5 / SCALE), steps, {50, 51, 52, 53, 54, 55}, "sentinel") == 0
     assert broken(Promise(lost=0.4 / SCALE), steps, {50, 51, 52, 53, 54, 55}, "sentinel") == 1
-    assert broken(Promise(gap=1.2 / SCALE), gap, set(), "kept") == 0
-    assert broken(Promise(gap=1.0 / SCALE), gap, set(), "kept") == 1
+    assert broken(Promise(gap=1.2 / SCALE), gap, set(), "each") == 0
+    assert broken(Promise(gap=1.0 / SCALE), gap, set(), "each") == 1
+    assert broken(Promise(gap=0.5 / SCALE), gap, set(), "kept") == 0
+    assert broken(Promise(gap=0.4 / SCALE), gap, set(), "kept") == 1
     assert broken(Promise(gap=1.0 / SCALE), gap, set(), "cached") == 0
     assert broken(Promise(copies=2), steps, set(), "kept") == 0
     assert broken(Promise(copies=1), steps, set(), "kept") == 1
