@@ -76,7 +76,8 @@ def backing(view: View) -> Backed:
         return _stays_early(view, own, own.early, named)
     if view.policy.early and (early := _begins_early(view, own)):
         return early
-    if named and view.follows_me(named):
+    # Where DNS waits for a majority, it waits though the old master was made a replica on the leader's word.
+    if named and view.follows_me(named) and (view.policy.early or not leader(view.facts, view.node, view.memory.known)):
         return _handed_over(view, named)
     return _unnamed(view, named, count)
 

@@ -70,8 +70,7 @@ class RedisWatch(Looks):
         """``replica-announce-ip`` and ``-port``, where both are set and the login may read them."""
         self.missed = 0
         """How many looks have failed since the start."""
-        self.attentive = False
-        """Whether its next answer is awaited: then the looks that fail, or find it loading, follow each other closely."""
+        self._attentive = False
         self._link = link(self._lost)
         self._keys = ("keyspace",) if keys else ()
         self._changed, self._closed, self._published = changed, closed, published
@@ -94,6 +93,17 @@ class RedisWatch(Looks):
         """The last INFO."""
         self._followed: Address | None = None
         """The last master that the node has followed."""
+
+    @property
+    def attentive(self) -> bool:
+        """Whether its next answer is awaited: then the looks that fail, or find it loading, follow each other closely."""
+        return self._attentive
+
+    @attentive.setter
+    def attentive(self, wanted: bool) -> None:
+        if wanted and not self._attentive:
+            self.look_again()  # a pause that has begun before is longer
+        self._attentive = wanted
 
     def show_anew(self) -> None:
         """Look now, and call ``changed`` whatever is seen."""
@@ -138,7 +148,7 @@ class RedisWatch(Looks):
         info = parse_info(answer)
         fact = node(info, began)
         if self._keys:
-            fact = replace(fact, empty=not has_keys(info))
+            fact = replace(fact, empty=not has_keys(info) or began_empty(info))
         if "errorstats" in more:
             self.refused = sum(_count(info.get(f"errorstat_{error}", "")) for error in ("WRONGPASS", "NOAUTH"))
         fact = replace(fact, lag=self._lag(fact))
@@ -360,6 +370,12 @@ def node(info: Mapping[str, str], at: float) -> Node:
 def has_keys(info: Mapping[str, str]) -> bool:
     """Whether INFO's keyspace, if it was asked for, shows a database with keys in it."""
     return any(key.startswith("db") and key[2:].isdecimal() for key in info)
+
+
+def began_empty(info: Mapping[str, str]) -> bool:
+    """Whether it has just started and read no key from disk, whatever was written to it since; Redis 7.0 and later tell."""
+    read_nothing = info.get("rdb_last_load_keys_loaded") == "0" and info.get("aof_enabled") == "0"
+    return read_nothing and parse_uptime(info) < YOUNG
 
 
 def parse_version(info: Mapping[str, str]) -> tuple[int, ...]:

@@ -345,6 +345,14 @@ def test_an_early_claim_is_spent_whatever_ends_it(end: dict[str, Any]) -> None:
     assert (memory.spent, memory.held) == (6, None)
 
 
+def test_where_dns_waits_for_a_majority_a_handover_on_the_leaders_word_waits_too() -> None:
+    """The old master follows already, and who sees the name move may switch its host off: the others have to know before."""
+    known = facts(promoted(), (selecting("a", 6), *UNHEARD), holds("b", 5), peer=following("b"))
+    assert judge(known, replace(POLICY, early=False)).verdict is Verdict.NONE
+    by_hand = facts(promoted(), sentinels("b", "b", "b"), holds("b", 5), peer=following("b"))
+    assert outcome(judge(by_hand, replace(POLICY, early=False))) == (Verdict.MASTER, Reason.HANDED_OVER)
+
+
 @pytest.mark.parametrize("case", FELL)
 def test_a_node_that_the_old_master_follows_stays_though_its_leader_is_lost(case: str) -> None:
     """Rule 8: the fence has turned that one on the leader's word, and nobody else may take writes."""

@@ -18,7 +18,7 @@ from consul_redis_agent.decide.facts import Address, Node, Silence
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch import looks
 from consul_redis_agent.watch.link import Link
-from consul_redis_agent.watch.redis_node import CLOSELY, YOUNG, RedisWatch, node, parse_info, parse_version
+from consul_redis_agent.watch.redis_node import CLOSELY, YOUNG, RedisWatch, began_empty, node, parse_info, parse_version
 from tests.unit.test_watch_link import serving
 
 
@@ -306,10 +306,27 @@ async def test_a_node_whose_next_answer_is_awaited_is_looked_at_closely() -> Non
         with patch.object(looks, "until_tick", return_value=0.7):
             assert (watch._how_long(often) > 10 * CLOSELY, watch._pause()) == (True, 0.7)
             watch.attentive = True
+            assert watch._again.is_set(), "a pause that has begun before is over"
             assert (watch._how_long(often), watch._pause()) == (CLOSELY, CLOSELY)
             redis.link = ""
             await watch.fresh()
             assert watch._pause() == 0.7, "it has answered"
+
+
+@pytest.mark.parametrize(
+    ("more", "empty"),
+    [
+        ({}, True),
+        ({"rdb_last_load_keys_loaded": "3"}, False),
+        ({"aof_enabled": "1"}, False),
+        ({"uptime_in_seconds": "60"}, False),
+        ({"rdb_last_load_keys_loaded": ""}, False),
+    ],
+)
+def test_a_node_that_has_read_nothing_from_disk_began_empty(more: dict[str, str], empty: bool) -> None:
+    """Also where clients have written to it before it was looked at, while it has just started."""
+    info = {"rdb_last_load_keys_loaded": "0", "aof_enabled": "0", "uptime_in_seconds": "0", "db0": "keys=1"}
+    assert began_empty(info | more) is empty
 
 
 async def test_whether_a_node_has_keys_is_asked_only_where_that_matters() -> None:
