@@ -21,7 +21,7 @@ from .quick import Model, Violation
 SCALE = float(os.environ.get("CRA_SIM_QUICK", "1"))
 EACH = 40
 """Failovers of one seed."""
-FAILOVERS = int(20_000 * SCALE)
+FAILOVERS = int(8_000 * SCALE)
 MUTANT_SEEDS = 100
 """Seeds within which a broken rule has to be caught."""
 pytestmark = pytest.mark.timeout(60 + 120 * SCALE)
