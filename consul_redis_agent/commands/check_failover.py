@@ -15,13 +15,14 @@ from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.decide.facts import Address, Role, Sentinel, whole
+from consul_redis_agent.decide.fence import SHORTEST
 from consul_redis_agent.decide.identity import address_at_sentinel
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.text import plain
 from consul_redis_agent.watch import reply
 from consul_redis_agent.watch.lookout import sentinel_link, where
 
-LEAST_DOWN_AFTER = 5000
+LEAST_DOWN_AFTER = round(SHORTEST * 1000)
 """Milliseconds; with less, an election could be under way at the same epoch."""
 LONGEST_DOWN_AFTER = 2**63
 NO_MASTER = "consul-redis-agent check"

@@ -16,13 +16,14 @@ from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.decide.facts import Role, whole
+from consul_redis_agent.decide.fence import PAUSES
 from consul_redis_agent.decide.identity import address_at_sentinel
 from consul_redis_agent.errors import Denied, Unanswered
 from consul_redis_agent.publish.fence import TRANSACTION, lacks_right, missing_rights, rehearsal, right
 from consul_redis_agent.text import plain
 from consul_redis_agent.watch import reply
 from consul_redis_agent.watch.lookout import redis_link, where
-from consul_redis_agent.watch.redis_node import is_about_the_state
+from consul_redis_agent.watch.redis_node import is_about_the_state, parse_version
 
 NAMES = ("masterauth", "tls-replication", "port", "tls-port", "save", "appendonly")
 MODES = {
@@ -179,8 +180,7 @@ def _limits(topic: str, view: RedisView) -> Iterator[Finding]:
 
 def _can_pause(view: RedisView) -> bool:
     """Whether writes alone can be paused: since Redis 6.2."""
-    version = [whole(part, 9999) for part in view.info.get("redis_version", "").split(".")[:2]]
-    return None not in version and [part or 0 for part in version] >= [6, 2]
+    return parse_version(view.info) >= PAUSES
 
 
 def _cut_off(redis: RedisConfig, view: RedisView, found: Survey) -> Iterator[Finding]:

@@ -244,7 +244,7 @@ async def accepts(address: Address) -> bool | None:
         OSError,
         ValueError,
         TimeoutError,
-    ) as error:  # a name with more than 63 characters between dots is a ValueError
+    ) as error:  # a part of a name with more than 63 characters is a ValueError
         return False if is_gone(error) else None
     made.close()
     return True
@@ -270,7 +270,7 @@ async def ask_peer(address: Address, link: Link) -> Peer:
         follows=_follows(info, role),
         replication_id=_replication_id(info),
         run_id=reply.word(info.get("run_id", ""), "run_id of INFO"),
-        offset=_offset(info, role),
+        offset=offset(info),
         empty=not has_keys(info),
     )
 
@@ -360,7 +360,7 @@ def node(info: Mapping[str, str], at: float) -> Node:
         announced=info.get("replica_announced", "1") != "0",
         follows=_follows(info, role),
         replication_id=_replication_id(info),
-        offset=_offset(info, role),
+        offset=offset(info),
         former_id=reply.word(info.get("master_replid2", "").strip("0"), "master_replid2 of INFO"),
         changes=whole(info.get("rdb_changes_since_last_save", ""), 2**63) or 0,
         version=parse_version(info),
@@ -378,9 +378,9 @@ def began_empty(info: Mapping[str, str]) -> bool:
     return read_nothing and parse_uptime(info) < YOUNG
 
 
-def parse_version(info: Mapping[str, str]) -> tuple[int, ...]:
-    """``redis_version`` as numbers, which Valkey tells of the Redis that it is like; empty where that is none."""
-    parts = info.get("redis_version", "").split(".")[:3]
+def parse_version(info: Mapping[str, str], key: str = "redis_version") -> tuple[int, ...]:
+    """The version as numbers, empty where that is none. Valkey's ``redis_version`` is that of the Redis that it is like."""
+    parts = info.get(key, "").split(".")[:3]
     return tuple(number for part in parts if (number := whole(part, 10**6)) is not None)
 
 
@@ -390,8 +390,9 @@ def parse_uptime(info: Mapping[str, str]) -> float:
     return inf if uptime is None else float(uptime)
 
 
-def _offset(info: Mapping[str, str], role: Role) -> int:
-    key = "master_repl_offset" if role is Role.MASTER else "slave_repl_offset"
+def offset(info: Mapping[str, str]) -> int:
+    """How much of the replication stream a node has, in bytes: written by a master, or carried out by a replica."""
+    key = "master_repl_offset" if info.get("role") == Role.MASTER else "slave_repl_offset"
     return whole(info.get(key, ""), 2**63) or 0
 
 

@@ -10,27 +10,28 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from consul_redis_agent import names
 from consul_redis_agent.clock import clock
-from consul_redis_agent.commands.failover.plan import PAUSES, Listed, NodeSaid, SentinelSaid, Situation
+from consul_redis_agent.commands.failover.plan import Listed, NodeSaid, SentinelSaid, Situation
 from consul_redis_agent.commands.lookup import DnsError, srv
 from consul_redis_agent.commands.survey import Survey, look_at_node, survey
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
 from consul_redis_agent.consul.form import read_entry
 from consul_redis_agent.decide.facts import Address, Entry, Node, whole
+from consul_redis_agent.decide.fence import PAUSES
 from consul_redis_agent.errors import ConsulError, LocalError, Unanswered
 from consul_redis_agent.publish import fence
 from consul_redis_agent.text import plain
 from consul_redis_agent.watch import reply
 from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.lookout import redis_link, sentinel_link
-from consul_redis_agent.watch.redis_node import node, parse_info, refused
+from consul_redis_agent.watch.redis_node import node, offset, parse_info, parse_version, refused
+from consul_redis_agent.watch.sentinels import REPLICAS
 
 COORDINATES = 9
 """The first major version of Valkey with ``SENTINEL FAILOVER … COORDINATED``."""
 NAME_LIMIT = 1.0
 """Seconds for looking up the host names that Sentinel uses."""
 NUMBER_LIMIT = 2**63 - 1
-REPLICAS = 256
 
 
 async def look(config: Config, redis: RedisConfig, name: str) -> Situation:
@@ -130,13 +131,8 @@ def _listed(replicas: Iterable[Mapping[str, str]]) -> Iterable[Listed]:
 
 def _coordinates(info: object) -> bool:
     with suppress(Unanswered):
-        return _version(parse_info(info).get("valkey_version", ""))[0] >= COORDINATES
+        return parse_version(parse_info(info), "valkey_version")[:1] >= (COORDINATES,)
     return False
-
-
-def _version(text: str) -> tuple[int, int]:
-    major, _, rest = text.partition(".")
-    return whole(major, 10**6) or 0, whole(rest.partition(".")[0], 10**6) or 0
 
 
 async def _node(redis: RedisConfig, address: Address) -> NodeSaid:
@@ -161,16 +157,10 @@ async def _node(redis: RedisConfig, address: Address) -> NodeSaid:
         node=seen,
         offset=offset(info),
         program=plain(f"Valkey {v}" if (v := info.get("valkey_version")) else f"Redis {info.get('redis_version')}", 40),
-        version=_version(info.get("redis_version", "")),
+        version=parse_version(info),
         coordinates=_coordinates(answer),
         open=is_open,
     )
-
-
-def offset(info: Mapping[str, str]) -> int:
-    """How much of the replication stream a node has: of INFO, written by a master or carried out by a replica."""
-    key = "master_repl_offset" if info.get("role") == "master" else "slave_repl_offset"
-    return whole(info.get(key, ""), NUMBER_LIMIT) or 0
 
 
 async def _rights(redis: RedisConfig, master: Address | None) -> tuple[tuple[str, ...], str, bool]:
@@ -180,7 +170,7 @@ async def _rights(redis: RedisConfig, master: Address | None) -> tuple[tuple[str
     link = redis_link(redis, master)
     try:
         info, auth = await link.ask(("INFO", "server"), ("CONFIG", "GET", "masterauth"))
-        version = _version(parse_info(info).get("redis_version", "")) if isinstance(info, str) else (0, 0)
+        version = parse_version(parse_info(info)) if isinstance(info, str) else ()
         missing, unlike = await _rehearse(link, pauses=version >= PAUSES)
     except Unanswered as error:
         return (), str(error), False

@@ -9,7 +9,6 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from consul_redis_agent.clock import clock
-from consul_redis_agent.commands.failover.look import offset
 from consul_redis_agent.commands.failover.outcome import Outcome
 from consul_redis_agent.commands.failover.plan import Plan
 from consul_redis_agent.commands.failover.watch import Watch
@@ -19,7 +18,8 @@ from consul_redis_agent.publish import fence
 from consul_redis_agent.text import plain
 from consul_redis_agent.watch import reply
 from consul_redis_agent.watch.link import Link
-from consul_redis_agent.watch.redis_node import parse_info
+from consul_redis_agent.watch.redis_node import offset, parse_info
+from consul_redis_agent.watch.sentinels import REPLICAS
 
 CATCH_UP = 1.0
 """Seconds in which the replicas get what the master has written; else the writes go on, and nothing is done."""
@@ -197,7 +197,7 @@ class Move:
         name, new = self._plan.master_name, self.outcome.new
         try:
             master, replicas = await self._leader.ask(("SENTINEL", "MASTER", name), ("SENTINEL", "REPLICAS", name))
-            fields, listed = reply.pairs(master, "SENTINEL MASTER"), reply.each(replicas, "SENTINEL REPLICAS", 256)
+            fields, listed = reply.pairs(master, "SENTINEL MASTER"), reply.each(replicas, "SENTINEL REPLICAS", REPLICAS)
         except Unanswered:
             return False
         chosen = [one.get("runid", "") for one in listed if "promoted" in one.get("flags", "").split(",")]

@@ -9,10 +9,9 @@ from consul_redis_agent.commands.check_redis import explain_login
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.decide.facts import Address, Entry, Node, Role, Sentinel
+from consul_redis_agent.decide.fence import PAUSES
 from consul_redis_agent.decide.identity import is_loopback
 
-PAUSES = (6, 2)
-"""The first version of Redis with ``CLIENT PAUSE … WRITE``."""
 PING_LIMIT = 5000
 """Milliseconds since a replica last answered PING after which Sentinel chooses it no more (five of its ping periods)."""
 
@@ -75,7 +74,7 @@ class NodeSaid:
     offset: int = 0
     """Bytes of the replication stream: written by a master, carried out by a replica."""
     program: str = "Redis"
-    version: tuple[int, int] = (0, 0)
+    version: tuple[int, ...] = ()
     """The version of Redis, or the one that Valkey keeps to."""
     coordinates: bool = False
     """It is Valkey 9 or later."""

@@ -11,11 +11,10 @@ from typing import Self
 from consul_redis_agent.clock import cancelling, clock, set_within
 from consul_redis_agent.commands.demo.witness import Timeline
 from consul_redis_agent.commands.failover.dns import Asker
-from consul_redis_agent.commands.failover.look import offset
 from consul_redis_agent.decide.facts import Address, Node, Role, Sentinel
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.link import Link
-from consul_redis_agent.watch.redis_node import node, parse_info, refused
+from consul_redis_agent.watch.redis_node import node, offset, parse_info, refused
 from consul_redis_agent.watch.sentinels import SentinelWatch
 
 DNS_EVERY = 0.003
