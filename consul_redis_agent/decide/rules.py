@@ -279,6 +279,9 @@ class _Case:
             )
         lost = [c for c in (memory.held, view.own.claim if view and view.own else None) if c and c.early]
         pending = row.verdict is Verdict.PENDING
+        again = (
+            pending and self.claim is not None and self.claim.early is not None
+        )  # the early claim itself is recorded
         return changed(
             memory,
             confirmed=confirmed if self.stands else -inf,
@@ -286,7 +289,7 @@ class _Case:
             held=None,
             heard=-inf,
             outvoted=inf,
-            spent=memory.spent if pending else max(memory.spent, *(c.epoch for c in lost), -1),
+            spent=memory.spent if again else max(memory.spent, *(c.epoch for c in lost), -1),
             group=self.group,
         )
 
