@@ -21,7 +21,7 @@ from consul_redis_agent import __version__, names, state
 from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config, RedisConfig
-from consul_redis_agent.consul.api import ConsulAPI, TokenSource
+from consul_redis_agent.consul.api import ConsulAPI, consul_api
 from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.decide.memory import Memory, over_a_reload
 from consul_redis_agent.errors import ConfigError, LocalError
@@ -112,7 +112,7 @@ class Agent:
     async def _run_until(self, stop: asyncio.Event, reload: asyncio.Event) -> Config | None:
         """Work with one configuration; returns the next one, or None for the end."""
         config = self.config
-        api = ConsulAPI(config.consul.url, timeout=config.consul.timeout, token=TokenSource(config.consul))
+        api = consul_api(config.consul)
         pages = self._server()
         if config.http.listen:
             await self._listen(pages.listen_tcp(config.http.listen), "no metrics")

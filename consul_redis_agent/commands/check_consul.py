@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from consul_redis_agent.agent import address_towards
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.config import Config
-from consul_redis_agent.consul.api import ConsulAPI, TokenSource
+from consul_redis_agent.consul.api import ConsulAPI, TokenSource, consul_api
 from consul_redis_agent.consul.form import read_entry
 from consul_redis_agent.consul.http import Consul
 from consul_redis_agent.decide.facts import Entry
@@ -44,7 +44,7 @@ async def look_at_consul(config: Config) -> ConsulView:
         token = TokenSource(config.consul)
     except LocalError as error:
         return ConsulView((Finding(Level.FAIL, topic, str(error), "correct consul.token_file"),), names)
-    api = ConsulAPI(config.consul.url, timeout=config.consul.timeout, token=token)
+    api = consul_api(config.consul, token)
     findings: list[Finding] = []
     try:
         leader = await api.leader()

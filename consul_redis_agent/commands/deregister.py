@@ -14,7 +14,7 @@ from consul_redis_agent.commands import load_config, socket_path
 from consul_redis_agent.commands.screen import say
 from consul_redis_agent.commands.status import ask
 from consul_redis_agent.config import Config
-from consul_redis_agent.consul.api import ConsulAPI, TokenSource
+from consul_redis_agent.consul.api import ConsulAPI, consul_api
 from consul_redis_agent.consul.form import MARKER, NODE, Json, Transact, is_own, read_entry, read_local, transactions
 from consul_redis_agent.decide.facts import Entry
 from consul_redis_agent.errors import ConsulUnknown, LocalError
@@ -54,7 +54,7 @@ def _agent_beside(config: Config, args: argparse.Namespace) -> str:
 
 async def _remove(config: Config, *, own: bool, dead: bool) -> list[Naming]:
     """Returns how the nodes' entries are named."""
-    api = ConsulAPI(config.consul.url, timeout=config.consul.timeout, token=TokenSource(config.consul))
+    api = consul_api(config.consul)
     try:
         names = await _namings(config)
         if own:

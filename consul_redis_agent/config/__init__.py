@@ -27,6 +27,7 @@ from consul_redis_agent.config.shape import (
     ReplicaConfig,
     SentinelConfig,
     ServiceConfig,
+    TlsConfig,
 )
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Secret",
     "SentinelConfig",
     "ServiceConfig",
+    "TlsConfig",
     "format_duration",
     "load",
     "parse_duration",

@@ -250,13 +250,20 @@ def _build(settings: dict[str, _Settings], redis: list[_Settings]) -> Config:
             url=value["consul"]["url"],
             token=value["consul"]["token"] if by_token else None,
             token_file=None if by_token else value["consul"]["token_file"],
+            auth=None,
+            tls=None,
             timeout=value["consul"]["timeout"],
             dns=value["consul"]["dns"],
+            domain=None,
+            namespace=None,
+            partition=None,
         ),
         service=ServiceConfig(**value["service"]),
         replica=ReplicaConfig(**value["replica"]),
         sentinel=SentinelConfig(
-            **{name: value["sentinel"][name] for name in ("mode", "early", "hosts", "username", "password_file")}
+            **{name: value["sentinel"][name] for name in ("mode", "early", "hosts", "username", "password_file")},
+            password=None,
+            tls=None,
         ),
         redis=tuple(_build_node(node, settings) for node in redis),
         fence=FenceConfig(**value["fence"]),
@@ -281,6 +288,7 @@ def _build_node(node: _Settings, settings: dict[str, _Settings]) -> RedisConfig:
         service=_inherit(node["service"], settings["service"]["name"]).value,
         replica=_inherit(node["replica"], settings["replica"]["name"]).value,
         **{name: node[name].value for name in ("username", "master_name", "announce", "timeout", "patience")},
+        tls=None,
     )
 
 

@@ -11,14 +11,37 @@ from consul_redis_agent.decide.facts import Address
 
 
 @dataclass(frozen=True, slots=True)
-class ConsulConfig:
-    """The local Consul agent. At most one of ``token`` and ``token_file`` is set."""
+class TlsConfig:
+    """How a server proves who it is, and what is shown to it.
 
-    url: str  # http://host:port or unix:///path
+    Without ``ca_file`` and ``ca_path`` the system's authorities count. ``cert_file`` and ``key_file`` are both set or neither,
+    except that the key may stand in ``cert_file``.
+    """
+
+    ca_file: Path | None = None
+    ca_path: Path | None = None  # a folder of authorities, named by their hashes
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    server_name: str | None = None  # the name in the server's certificate, where it is not the host it is reached at
+    verify: bool = (
+        True  # false only where the operator has said so: then anybody in between can read and change everything
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ConsulConfig:
+    """The local Consul agent. At most one of ``token`` and ``token_file`` is set. ``tls`` is None for clear text."""
+
+    url: str  # http://host:port, https://host:port or unix:///path
     token: Secret | None
     token_file: Path | None
+    auth: Secret | None  # user:password of HTTP's basic authentication
+    tls: TlsConfig | None
     timeout: float
     dns: Address
+    domain: str | None  # of Consul's DNS; None: learned from the Consul agent
+    namespace: str | None  # of Consul Enterprise, as the next
+    partition: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +72,9 @@ class SentinelConfig:
     early: bool  # whether the elected leader's word is enough until a majority follows
     hosts: tuple[Address, ...]
     username: str
+    password: Secret | None  # at most one of the two is set
     password_file: Path | None
+    tls: TlsConfig | None  # None for clear text
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +85,7 @@ class RedisConfig:
     ``password_file`` is set.
     """
 
-    url: str  # redis://host:port or unix:///path
+    url: str  # redis://host:port, rediss://host:port or unix:///path
     host: str | None
     port: int | None
     path: str | None
@@ -73,6 +98,7 @@ class RedisConfig:
     replica: str
     timeout: float
     patience: float
+    tls: TlsConfig | None  # of this node, and of its peers; None for clear text
 
 
 @dataclass(frozen=True, slots=True)

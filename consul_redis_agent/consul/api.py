@@ -168,6 +168,11 @@ class ConsulAPI:
         await self.agent_self.over()
 
 
+def consul_api(config: ConsulConfig, token: Token | None = None) -> ConsulAPI:
+    """The Consul agent that the configuration names, by default with the token that it names."""
+    return ConsulAPI(config.url, timeout=config.timeout, token=token or TokenSource(config))
+
+
 class Shared(Generic[_T]):
     """A question with the same answer for all, put once for all who ask meanwhile.
 

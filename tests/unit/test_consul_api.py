@@ -10,19 +10,18 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consul_redis_agent import names
-from consul_redis_agent.config import ConsulConfig, Secret, read_secret
+from consul_redis_agent.config import ConsulConfig, Secret, load, read_secret
 from consul_redis_agent.consul import api as consul_api
 from consul_redis_agent.consul import http as consul_http
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
 from consul_redis_agent.consul.http import Consul, TransactionConflict, no_token
-from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConsulDenied, ConsulError, ConsulUnknown, ConsulUnreachable, LocalError
 from consul_redis_agent.text import plain
 
@@ -535,7 +534,7 @@ def test_plain_text_is_one_bounded_line() -> None:
 
 
 def consul_config(token: str | None = None, token_file: Path | None = None) -> ConsulConfig:
-    return ConsulConfig("http://127.0.0.1:8500", Secret(token) if token else None, token_file, 2.0, Address("::1", 53))
+    return replace(load(None, {}, {}).consul, token=Secret(token) if token else None, token_file=token_file)
 
 
 @pytest.fixture

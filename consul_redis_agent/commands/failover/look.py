@@ -14,7 +14,7 @@ from consul_redis_agent.commands.failover.plan import Listed, NodeSaid, Sentinel
 from consul_redis_agent.commands.lookup import DnsError, srv
 from consul_redis_agent.commands.survey import Survey, look_at_node, survey
 from consul_redis_agent.config import Config, RedisConfig
-from consul_redis_agent.consul.api import ConsulAPI, TokenSource
+from consul_redis_agent.consul.api import consul_api
 from consul_redis_agent.consul.form import read_entry
 from consul_redis_agent.decide.facts import Address, Entry, Node, whole
 from consul_redis_agent.decide.fence import PAUSES
@@ -206,7 +206,7 @@ async def _dns(config: Config, name: str) -> frozenset[Address] | str:
 
 async def _entries(config: Config, redis: RedisConfig) -> tuple[Entry, ...] | str:
     try:
-        api = ConsulAPI(config.consul.url, timeout=config.consul.timeout, token=TokenSource(config.consul))
+        api = consul_api(config.consul)
     except LocalError as error:
         return str(error)
     try:
