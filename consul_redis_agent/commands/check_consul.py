@@ -89,7 +89,8 @@ async def _may_write(api: ConsulAPI, service: str, *, with_token: bool) -> Findi
 
 async def _may_read(config: Config, token: TokenSource) -> list[Finding]:
     """Whether the token sees Consul's nodes; without that right every list of entries is empty, without a word."""
-    consul = Consul(config.consul.url, timeout=config.consul.timeout, token=token)
+    auth = config.consul.auth.reveal() if config.consul.auth else None
+    consul = Consul(config.consul.url, timeout=config.consul.timeout, token=token, tls=config.consul.tls, auth=auth)
     try:
         _, nodes = await consul.catalog.nodes()
     except ConsulDenied:

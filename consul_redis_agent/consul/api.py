@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from consul_redis_agent.beside import FILE_TIMEOUT, Threads
-from consul_redis_agent.config import ConsulConfig, read_secret
+from consul_redis_agent.config import ConsulConfig, TlsConfig, read_secret
 from consul_redis_agent.consul.form import Status, read_check, read_instance, read_service
 from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul, Token, no_token
 from consul_redis_agent.errors import ConsulError, LocalError
@@ -38,14 +38,22 @@ MAX_NAME = 4096  # bytes
 
 
 class ConsulAPI:
-    """The local Consul agent at ``url`` (``http://host:port`` or ``unix:///path``).
+    """The local Consul agent at ``url`` (``http://host:port``, ``https://host:port`` or ``unix:///path``).
 
     Every method raises ConsulUnreachable, ConsulDenied, ConsulUnknown or ConsulError; what takes a ``timeout``, in
     seconds, has the one given here by default.
     """
 
-    def __init__(self, url: str, *, timeout: float = 2.0, token: Token = no_token) -> None:
-        self._consul = Consul(url, timeout=timeout, token=token)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 2.0,
+        token: Token = no_token,
+        tls: TlsConfig | None = None,
+        auth: str | None = None,
+    ) -> None:
+        self._consul = Consul(url, timeout=timeout, token=token, tls=tls, auth=auth)
         self._http = self._consul.http
         self.timeout = timeout
         self.changes, self.beats = asyncio.Semaphore(MAX_WRITERS), asyncio.Semaphore(MAX_WRITERS)
@@ -170,7 +178,8 @@ class ConsulAPI:
 
 def consul_api(config: ConsulConfig, token: Token | None = None) -> ConsulAPI:
     """The Consul agent that the configuration names, by default with the token that it names."""
-    return ConsulAPI(config.url, timeout=config.timeout, token=token or TokenSource(config))
+    auth = config.auth.reveal() if config.auth else None
+    return ConsulAPI(config.url, timeout=config.timeout, token=token or TokenSource(config), tls=config.tls, auth=auth)
 
 
 class Shared(Generic[_T]):
