@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Collection, Iterator
-from functools import cache
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from consul_redis_agent import names
 from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import boot, clock
 from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_secret
@@ -228,7 +226,7 @@ class Lookout:
     def _local_address(self, consul_address: str) -> Address | None:
         """This host, as Sentinel calls it for any node, or as Consul does; the port is the node's."""
         hosts = {address.host for s in self.sentinels for address in s.run_ids}
-        host = next((host for host in sorted(hosts) if _is_this_host(host)), consul_address)
+        host = next((host for host in sorted(hosts) if names.is_of_this_host(host)), consul_address)
         return Address(host, self.redis.port or 0) if host else None
 
 
@@ -284,15 +282,3 @@ def sentinel_link(
         return Link(address, timeout=SENTINEL_TIMEOUT, **more)
     secret = password(config.password, config.password_file)
     return Link(address, timeout=SENTINEL_TIMEOUT, username=config.username, password=secret, **more)
-
-
-@cache
-def _is_this_host(host: str) -> bool:
-    """Whether an IP address belongs to this host. Binds only; sends nothing."""
-    try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((host, 0))
-    except (OSError, ValueError):
-        return False
-    return True

@@ -15,6 +15,7 @@ from consul_redis_agent.commands.demo.process import consul_version
 from consul_redis_agent.decide.facts import Address
 
 from . import srv
+from .certificates import Pair
 from .hosts import Host
 from .process import Process
 
@@ -34,12 +35,21 @@ def consul_streams() -> bool:
     return consul_version() >= (1, 10, 0)
 
 
+def _speaks(tls: Pair, version: tuple[int, ...]) -> dict[str, Any]:
+    """The keys for TLS with clients and between Consul agents; both sides show a certificate."""
+    shows = {"ca_file": str(tls.ca), "cert_file": str(tls.cert), "key_file": str(tls.key)}
+    if version < (1, 12, 0):
+        return {**shows, "verify_incoming": True, "verify_outgoing": True}
+    return {"tls": {"defaults": {**shows, "verify_incoming": True, "verify_outgoing": True}}}
+
+
 class ConsulNode(Process):
     """One Consul process with its data in ``folder/name``, its HTTP and DNS on the host's loopback.
 
     ``servers`` is how many servers the cluster has when this is one of them, 0 for a client. ``join`` names the
     ``lan`` addresses of other members. ``bootstrap_token`` turns ACLs on, deny by default; whoever has no token may
-    read. ``extra`` is merged into the configuration.
+    read. ``extra`` is merged into the configuration. With ``tls`` it speaks HTTPS alone, and Consul agents show it to each
+    other; ``client`` is what :meth:`call` shows.
     """
 
     def __init__(
@@ -52,10 +62,13 @@ class ConsulNode(Process):
         join: Sequence[Address] = (),
         bootstrap_token: str | None = None,
         extra: Mapping[str, Any] | None = None,
+        tls: Pair | None = None,
+        client: Pair | None = None,
     ) -> None:
         config = folder / f"{name}.json"
         super().__init__(name, ["consul", "agent", "-config-file", str(config)], host=host, folder=folder)
-        self.http = Address("127.0.0.1", host.port(8500))
+        self.http = Address("127.0.0.1", host.port(8501 if tls else 8500))
+        self._client = client
         self.dns = Address("127.0.0.1", host.port(8600))
         self.lan = Address(host.address, host.port(8301))
         self.data = folder / name
@@ -72,7 +85,8 @@ class ConsulNode(Process):
             "disable_update_check": True,
             "performance": {"raft_multiplier": 1},
             "ports": {
-                "http": self.http.port,
+                "http": -1 if tls else self.http.port,
+                "https": self.http.port if tls else -1,
                 "dns": self.dns.port,
                 "serf_lan": self.lan.port,
                 "server": host.port(8300),
@@ -87,6 +101,8 @@ class ConsulNode(Process):
         }
         if servers:
             settings |= {"server": True, "bootstrap_expect": servers}
+        if tls:
+            settings |= _speaks(tls, version)
         if bootstrap_token:
             first = "initial_management" if version >= (1, 11, 0) else "master"
             settings["acl"] = {
@@ -116,6 +132,8 @@ class ConsulNode(Process):
     def call(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> Any:
         """Call the HTTP API of this node on a new connection. Raises :class:`ConsulError` or OSError."""
         connection = http.client.HTTPConnection(*self.http, timeout=5)
+        if self._client:
+            connection = http.client.HTTPSConnection(*self.http, timeout=5, context=self._client.context())
         with self.host.inside():
             connection.connect()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any, Self, TypeVar
 from consul_redis_agent.commands.demo.process import until
 
 from .agent_node import AgentNode
+from .certificates import Certificates
 from .consul_node import ConsulNode
 from .hosts import Host, LoopbackHost, Network, NetworkHost
 from .process import Process
@@ -28,7 +30,8 @@ class Fleet:
 
     Without ``isolated`` everything runs on 127.0.0.1 with one Consul for all; with it, each host is a network
     namespace with the usual ports and a Consul client agent of its own, and can be cut off or lost (needs root).
-    ``server`` is the Redis or Valkey of its nodes and Sentinels.
+    ``server`` is the Redis or Valkey of its nodes and Sentinels. With ``tls`` everybody speaks TLS with everybody, and shows a
+    certificate of :attr:`certificates`; servers have no port for clear text.
 
     ::
 
@@ -38,10 +41,11 @@ class Fleet:
             fleet.wait_for_master(other_than=fleet.nodes[0])
     """
 
-    def __init__(self, *, isolated: bool = False, server: Server = ON_PATH) -> None:
+    def __init__(self, *, isolated: bool = False, server: Server = ON_PATH, tls: bool = False) -> None:
         self.server = server
         self._temporary = tempfile.TemporaryDirectory(prefix="cra-")
         self.folder = Path(self._temporary.name)
+        self.certificates = Certificates(self.folder) if tls else None
         self.processes: list[Process] = []
         self.nodes: list[RedisNode] = []
         self.sentinels: list[SentinelNode] = []
@@ -125,17 +129,21 @@ class Fleet:
         bootstrap_token: str | None = None,
         extra: Mapping[str, Any] | None = None,
         wait: bool = True,
+        **options: Any,
     ) -> ConsulNode:
-        """Start a Consul agent that joins those started before; ``servers`` as in :class:`ConsulNode`."""
+        """Start a Consul agent that joins those started before; ``servers`` and ``options`` as in :class:`ConsulNode`."""
         name = self.name("consul")
+        host = host or self.host(name)
+        options = self._shown(host) | options
         node = ConsulNode(
             name,
-            host=host or self.host(name),
+            host=host,
             folder=self.folder,
             servers=servers,
             join=[other.lan for other in self.consuls],
             bootstrap_token=bootstrap_token,
             extra=extra,
+            **options,
         )
         self.consuls.append(node)
         return self.add(node, wait=wait)
@@ -151,14 +159,15 @@ class Fleet:
     ) -> RedisNode:
         """Start a Redis node; ``options`` as in :class:`RedisNode`."""
         name = self.name("redis")
+        host = host or self.host(name)
         node = RedisNode(
             name,
-            host=host or self.host(name),
+            host=host,
             folder=self.folder,
             replica_of=replica_of,
             password=password,
             settings=settings,
-            **{"server": self.server, **options},
+            **{"server": self.server, **self._shown(host), **options},
         )
         self.nodes.append(node)
         return self.add(node)
@@ -166,8 +175,9 @@ class Fleet:
     def sentinel(self, host: Host | None = None, *, master: RedisNode, **options: Any) -> SentinelNode:
         """Start a Sentinel; ``options`` as in :class:`SentinelNode`."""
         name = self.name("sentinel")
-        options = {"server": self.server, **options}
-        node = SentinelNode(name, host=host or self.host(name), folder=self.folder, master=master, **options)
+        host = host or self.host(name)
+        options = {"server": self.server, **self._shown(host), **options}
+        node = SentinelNode(name, host=host, folder=self.folder, master=master, **options)
         self.sentinels.append(node)
         return self.add(node)
 
@@ -189,20 +199,22 @@ class Fleet:
         consul = consul or self.consul_of(host)
         name = self.name("agent")
         if config is None:
-            config = more + self.agent_config(*nodes, consul=consul)
+            config = _merged(more, self.agent_config(*nodes, consul=consul))
         agent = AgentNode(name, host=host, folder=self.folder, config=config, arguments=arguments, env=env)
         self.agents.append(agent)
         return self.add(agent)
 
     def agent_config(self, *nodes: RedisNode, consul: ConsulNode) -> str:
         """Return the tables of a configuration that differ from the defaults, to reach these nodes and Consul."""
-        text = ""
-        if (consul.http.port, consul.dns.port) != (8500, 8600):
-            text += f'[consul]\nurl = "http://{consul.http}"\ndns = "{consul.dns}"\n'
+        text, s = "", "s" if self.certificates else ""
+        if self.certificates or (consul.http.port, consul.dns.port) != (8500, 8600):
+            text += f'[consul]\nurl = "http{s}://{consul.http}"\ndns = "{consul.dns}"\n{self._files()}'
+        if self.certificates:
+            text += f"[sentinel]\ntls = true\n{self._files()}"
         for node in nodes:
-            if len(nodes) == 1 and node.address.port == 6379 and not node.password:
+            if len(nodes) == 1 and node.address.port == 6379 and not node.password and not node.tls:
                 continue
-            text += f'[[redis]]\nurl = "redis://127.0.0.1:{node.address.port}"\n'
+            text += f'[[redis]]\nurl = "redis{s}://127.0.0.1:{node.address.port}"\n{self._files()}'
             if node.password:
                 path = self.folder / f"{node.name}.password"
                 path.write_text(node.password)
@@ -218,6 +230,8 @@ class Fleet:
         """
         name = self.name("witness")
         watched = self.nodes if nodes is None else nodes
+        if self.certificates:
+            options = {"client": self.certificates.client, **options}
         return self.add(Witness(name, folder=self.folder, consul=consul or self.consuls[0], nodes=watched, **options))
 
     def add(self, process: _P, *, wait: bool = True) -> _P:
@@ -307,6 +321,19 @@ class Fleet:
             what=f"{len(sentinels)} Sentinels see each other and {replicas} replicas, all well",
         )
 
+    def _shown(self, host: Host) -> dict[str, Any]:
+        """What a server of this host shows, and what the tests show to it; nothing in clear text."""
+        if self.certificates is None:
+            return {}
+        return {"tls": self.certificates.server(host.address), "client": self.certificates.client}
+
+    def _files(self) -> str:
+        """The keys of a table for what an agent shows, and whom it trusts; none in clear text."""
+        if self.certificates is None:
+            return ""
+        own = self.certificates.client
+        return f'ca_file = "{own.ca}"\ncert_file = "{own.cert}"\nkey_file = "{own.key}"\n'
+
     def _net(self) -> Network:
         if self._network is None:
             raise RuntimeError("only an isolated fleet can be cut")
@@ -316,6 +343,18 @@ class Fleet:
         """One that no process had before, be it that it is no longer part of the fleet: its files may still be there."""
         self._numbers[kind] += 1
         return f"{kind}{self._numbers[kind]}"
+
+
+def _merged(more: str, generated: str) -> str:
+    """Both, with the keys of a generated table under the test's own one where it has the same."""
+    text = more
+    for table in filter(None, re.split(r"^(?=\[)", generated, flags=re.MULTILINE)):
+        header = table.partition("\n")[0]
+        if not header.startswith("[[") and f"{header}\n" in more:
+            text = text.replace(f"{header}\n", table, 1)
+        else:
+            text += table
+    return text
 
 
 def _isolated(host: Host) -> NetworkHost:
