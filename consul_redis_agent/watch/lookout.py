@@ -275,7 +275,7 @@ def sentinel_link(
     """A connection to a Sentinel with the configured login, or to who may be none, without."""
     if not login:
         return Link(address, timeout=SENTINEL_TIMEOUT, closed=closed)
-    secret = password(None, config.password_file)
+    secret = password(config.password, config.password_file)
     return Link(address, timeout=SENTINEL_TIMEOUT, username=config.username, password=secret, closed=closed)
 
 
