@@ -90,10 +90,10 @@ class Agent:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in self.config.redis))
-        if self.config.sentinel.password_file and not self.config.sentinel.hosts:
+        if self.config.sentinel.secured and not self.config.sentinel.hosts:
             log.warning(
-                "sentinel.password_file is set and sentinel.hosts is not: whoever says hello on Redis as a Sentinel gets that "
-                "password; set sentinel.hosts"
+                "the Sentinels have a password and sentinel.hosts is not set: whoever says hello on Redis as a Sentinel gets "
+                "that password; set sentinel.hosts"
             )
         gc.freeze()  # what was imported stays: no full collection goes through it in the middle of a failover
         self.pulse.beat()
