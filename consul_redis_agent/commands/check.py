@@ -18,9 +18,11 @@ from consul_redis_agent.commands.check_failover import failover_findings
 from consul_redis_agent.commands.check_fence import fence_findings, fence_trial
 from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
 from consul_redis_agent.commands.check_sentinel import sentinel_findings
+from consul_redis_agent.commands.domain import with_domain
 from consul_redis_agent.commands.lookup import DnsError, srv
 from consul_redis_agent.commands.resolve import judge_answers, name_of
 from consul_redis_agent.commands.screen import Finding, Level, show
+from consul_redis_agent.commands.silence import why_silent
 from consul_redis_agent.commands.survey import Survey, survey
 from consul_redis_agent.config import Config, RedisConfig, read_secret
 from consul_redis_agent.consul.form import is_own
@@ -152,7 +154,7 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
         return
     topic = f"entry {where(redis)}"
     own = [e for e in entries if e.node == consul.consul_node and is_own(e.meta, naming.node)]
-    yield from own_findings(topic, naming.service, view.node, found, own)
+    yield from own_findings(topic, naming.service, view.node, found, own, only_passing=consul.only_passing)
     if not own and view.node:
         told = "the agent registers it" if view.node.role is Role.MASTER or naming.replica else "a replica needs none"
         yield Finding(
@@ -170,6 +172,7 @@ async def _dns(
     consul: asyncio.Task[ConsulView],
 ) -> list[Finding]:
     """The answer that applications get, held against Sentinel and the node."""
+    config = await with_domain(config)
     name, topic = name_of(config, redis), "dns"
     try:
         answers = await srv(name, config.consul.dns)
@@ -188,6 +191,8 @@ async def _dns(
                 "start the agent on each Redis host: consul-redis-agent run",
             )
         ]
+    if not answers and (silence := await why_silent(config, redis.service)):
+        return [Finding(Level.FAIL, topic, f"{name}: {silence[0]}", silence[1])]
     return [
         Finding(
             Level.FAIL,

@@ -179,7 +179,10 @@ class CatalogWatch:
                 log.debug("the blocking query on %r failed: %s", self.service, error)
                 self._deaf_until, self._due = clock() + DEAF, -inf
                 return
-            if not index:  # it went backwards: a view that was never filled, or servers restored from a snapshot
+            emptied = not answer and bool(self.fact and self.fact.entries)  # or the token may not see them any more
+            if (
+                not index or emptied
+            ):  # it went backwards: a view that was never filled, or servers restored from a snapshot
                 self._due = -inf
             elif self._show(index, answer):
                 self._changed()
