@@ -67,6 +67,7 @@ class Witness(Process):
                     "name": node.name,
                     "address": node.address,
                     "namespace": node.host.namespace,
+                    "username": node.username,
                     "password": node.password,
                     "every": every_role,
                     "tls": [str(client.ca), str(client.cert), str(client.key)] if client and node.tls else None,
