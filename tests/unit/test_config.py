@@ -32,6 +32,7 @@ from consul_redis_agent.config import (
 from consul_redis_agent.config.schema import KEYS, REFUSED, TABLES, Key
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConfigError, LocalError
+from tests.configuration_page import page
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "consul-redis-agent.toml"
 DEFAULTS = load(None, {}, {})
@@ -919,6 +920,11 @@ def test_the_example_file_names_every_key_at_its_default(tmp_path: Path) -> None
     assert list(document) == list(TABLES)
     assert written == expected | {"redis.service": "redis", "redis.replica": "redis-replica"}
     assert read(tmp_path, text) == load(EXAMPLE, {}, {}) == DEFAULTS
+
+
+def test_the_page_shows_the_keys_as_they_are() -> None:
+    """``python -m tests.configuration_page > docs/configuration.md`` writes it anew."""
+    assert (EXAMPLE.parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8") == page()
 
 
 def test_a_secret_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
