@@ -40,7 +40,6 @@ _URLS = """
 ## TLS
 
 - Paths are absolute. The files may come later and change at any time; at the start only their names are looked at.
-- Turn it on for Consul with a restart, which leaves no hole in DNS. A reload that changes `consul.url` takes the entries out before it writes them anew.
 - The key may stand in `cert_file`. A key without a certificate is refused.
 - A certificate, an authority or a server's name for a connection in clear text is refused, also where Consul's own tools would take it quietly
   (`CONSUL_CACERT` with `http://`, or with a unix socket): whoever wrote it believes that the connection is encrypted.

@@ -44,9 +44,9 @@ class ConsulConfig:
     partition: str | None
 
     @property
-    def place(self) -> tuple[str, str | None, str | None]:
-        """Where entries are: in another place they are others."""
-        return self.url, self.namespace, self.partition
+    def tenancy(self) -> tuple[str | None, str | None]:
+        """Partition and namespace of the entries: elsewhere they are others."""
+        return self.partition, self.namespace
 
 
 @dataclass(frozen=True, slots=True)

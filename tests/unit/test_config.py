@@ -730,14 +730,13 @@ def test_the_entries_of_a_node_stay_its_own_however_its_url_is_written(url: str)
     ("flags", "same"),
     [
         ({"consul.timeout": "1s", "consul.token_file": "/t"}, True),
-        ({"consul.url": "http://h:1"}, False),
         ({"consul.namespace": "n"}, False),
         ({"consul.partition": "p"}, False),
     ],
 )
 def test_entries_are_others_in_another_namespace_or_partition(flags: dict[str, object], same: bool) -> None:
     """A reload that changes where they are takes them out of where they were."""
-    assert (load(None, {}, flags).consul.place == DEFAULTS.consul.place) is same
+    assert (load(None, {}, flags).consul.tenancy == DEFAULTS.consul.tenancy) is same
 
 
 def test_without_a_node_there_is_the_usual_one() -> None:
