@@ -145,7 +145,7 @@ class Agent:
                 return None
             if new:
                 # The old entry leaves before one of another name or id can pass; what stays is adopted.
-                same = new.consul.url == config.consul.url
+                same = new.consul.url == config.consul.url and new.consul.tenancy == config.consul.tenancy
                 kept = {naming(new, redis, self._seen_from).ids for redis in new.redis} if same else set()
                 await _each(end, [n.remove() for n in self.nodes if n.naming.ids not in kept])
                 # A lease goes on, and so does who the Sentinels are; only what a defect has ended is built anew.

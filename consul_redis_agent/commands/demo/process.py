@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-SCALE = float(os.environ.get("CRA_TEST_SCALE", "1"))
+SCALE = float(os.environ.get("TEST_SCALE", "1"))
 """How many times longer than on an idle machine every wait may take."""
 POLL = 0.005
 """Seconds between two looks."""
