@@ -7,7 +7,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from textwrap import fill
 from types import TracebackType
@@ -133,6 +132,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     args, extra = parser.parse_known_args(argv)
     if unknown := [item.partition("=")[0] for item in extra if item.startswith("-")]:
+        from difflib import get_close_matches
+
         near = get_close_matches(unknown[0], [key.flag for key in KEYS if key.has_flag], 1)
         parser.error(f"unknown flag {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
     if extra:
