@@ -39,7 +39,7 @@ class ConsulNode(Process):
 
     ``servers`` is how many servers the cluster has when this is one of them, 0 for a client. ``join`` names the
     ``lan`` addresses of other members. ``bootstrap_token`` turns ACLs on, deny by default; whoever has no token may
-    read. ``extra`` is merged into the configuration.
+    read. ``extra`` is merged into the configuration. ``program`` is which Consul it is, the one in use or a path.
     """
 
     def __init__(
@@ -52,16 +52,17 @@ class ConsulNode(Process):
         join: Sequence[Address] = (),
         bootstrap_token: str | None = None,
         extra: Mapping[str, Any] | None = None,
+        program: str = "consul",
     ) -> None:
         config = folder / f"{name}.json"
-        super().__init__(name, ["consul", "agent", "-config-file", str(config)], host=host, folder=folder)
+        super().__init__(name, [program, "agent", "-config-file", str(config)], host=host, folder=folder)
         self.http = Address("127.0.0.1", host.port(8500))
         self.dns = Address("127.0.0.1", host.port(8600))
         self.lan = Address(host.address, host.port(8301))
         self.data = folder / name
         self.bootstrap_token = bootstrap_token
         self._may_read = bootstrap_token is None
-        version = consul_version()
+        version = consul_version(program)
         settings: dict[str, Any] = {
             "node_name": name,
             "node_id": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),  # the same after its data is lost

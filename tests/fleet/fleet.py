@@ -28,7 +28,8 @@ class Fleet:
 
     Without ``isolated`` everything runs on 127.0.0.1 with one Consul for all; with it, each host is a network
     namespace with the usual ports and a Consul client agent of its own, and can be cut off or lost (needs root).
-    ``server`` is the Redis or Valkey of its nodes and Sentinels.
+    ``server`` is the Redis or Valkey of its nodes and Sentinels; ``consul`` and ``consul_clients`` name the program of Consul's
+    servers and of its client agents, each the one in use or a path.
 
     ::
 
@@ -38,8 +39,16 @@ class Fleet:
             fleet.wait_for_master(other_than=fleet.nodes[0])
     """
 
-    def __init__(self, *, isolated: bool = False, server: Server = ON_PATH) -> None:
+    def __init__(
+        self,
+        *,
+        isolated: bool = False,
+        server: Server = ON_PATH,
+        consul: str = "consul",
+        consul_clients: str = "consul",
+    ) -> None:
         self.server = server
+        self._consuls = consul, consul_clients
         self._temporary = tempfile.TemporaryDirectory(prefix="cra-")
         self.folder = Path(self._temporary.name)
         self.processes: list[Process] = []
@@ -136,6 +145,7 @@ class Fleet:
             join=[other.lan for other in self.consuls],
             bootstrap_token=bootstrap_token,
             extra=extra,
+            program=self._consuls[0 if servers else 1],
         )
         self.consuls.append(node)
         return self.add(node, wait=wait)
