@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 from consul_redis_agent.commands import status
 from consul_redis_agent.decide.facts import Address
@@ -58,10 +58,11 @@ OTHERS = (
 class Arena:
     """Everything that a fault may use. ``random`` is the only source of chance, so a seed replays a choice.
 
-    ``fenced``: the agents fence, and ask for a failover where a master has died or come back empty.
+    ``fenced``: the agents fence, and ask for a failover where a master has died or come back empty. ``options`` as in
+    :class:`Fleet`.
     """
 
-    def __init__(self, mode: str = "services", seed: int = 0, *, fenced: bool = False) -> None:
+    def __init__(self, mode: str = "services", seed: int = 0, *, fenced: bool = False, **options: Any) -> None:
         self.mode, self.fenced = mode, fenced
         self.down_after = DOWN_AFTER_FENCED if fenced else DOWN_AFTER
         """Milliseconds of Sentinel's down-after."""
@@ -72,7 +73,7 @@ class Arena:
         }
         """What a fault may set otherwise at a Sentinel."""
         self.random = random.Random(seed)
-        self.fleet = Fleet(isolated=True)
+        self.fleet = Fleet(isolated=True, **options)
         self.broken = False
         """It could not be brought back to a clean state; take a new one."""
         try:

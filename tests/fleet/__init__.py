@@ -18,7 +18,7 @@ from .fleet import Fleet
 from .hosts import Host, NetworkHost, may_build_networks
 from .process import CHECKOUT, Process
 from .redis_node import RedisNode, SentinelNode
-from .servers import ON_PATH, REDIS_6_2, VALKEY_9_1, Server
+from .servers import ON_PATH, REDIS_6_2, SERVERS, VALKEY_9_1, Server, server
 from .witness import Seen, Witness
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "ON_PATH",
     "REDIS_6_2",
     "SCALE",
+    "SERVERS",
     "VALKEY_9_1",
     "AgentNode",
     "ConsulNode",
@@ -45,5 +46,6 @@ __all__ = [
     "consul_version",
     "may_build_networks",
     "program",
+    "server",
     "until",
 ]
