@@ -15,8 +15,8 @@ from tests.fleet import SentinelNode
 from .authority import NAMES, REFUSES
 
 _EVENT = re.compile(rb"\*4\r\n\$8\r\npmessage\r\n\$1\r\n\*\r\n\$\d+\r\n([^\r]*)\r\n\$\d+\r\n([^\r]*)\r\n")
-_NAMED = re.compile(rb"\*2\r\n\$\d+\r\n([^\r]*)\r\n\$\d+\r\n(\d+)\r\n")
-"""The answer to GET-MASTER-ADDR-BY-NAME, which comes first on each connection."""
+_NAMED = re.compile(rb"(?:\+OK\r\n)?\*2\r\n\$\d+\r\n([^\r]*)\r\n\$\d+\r\n(\d+)\r\n")
+"""The answer to GET-MASTER-ADDR-BY-NAME, which comes first on each connection, but for that to a login."""
 _AGAIN = 0.01
 """Seconds between two attempts to reach a Sentinel that does not run."""
 
@@ -77,7 +77,10 @@ class Ear:
         try:
             with sentinel.host.inside():
                 link = socket.create_connection(sentinel.address, timeout=0.1)
-            link.sendall(f"SENTINEL GET-MASTER-ADDR-BY-NAME {sentinel.master_name}\r\nPSUBSCRIBE *\r\n".encode())
+            asks = [f"SENTINEL GET-MASTER-ADDR-BY-NAME {sentinel.master_name}", "PSUBSCRIBE *"]
+            if sentinel.username:
+                asks.insert(0, f"AUTH {sentinel.username} {sentinel.password}")
+            link.sendall("".join(f"{ask}\r\n" for ask in asks).encode())
         except ConnectionRefusedError:
             if name in self._ran:
                 self._ran.discard(name)

@@ -18,6 +18,7 @@ from .fleet import Fleet
 from .hosts import Host, NetworkHost, may_build_networks
 from .process import CHECKOUT, Process
 from .redis_node import RedisNode, SentinelNode
+from .rights import Rights
 from .servers import ON_PATH, REDIS_6_2, SERVERS, VALKEY_9_1, Server, server
 from .witness import Seen, Witness
 
@@ -38,6 +39,7 @@ __all__ = [
     "Process",
     "ProcessDied",
     "RedisNode",
+    "Rights",
     "Seen",
     "SentinelNode",
     "Server",

@@ -17,6 +17,7 @@ from .consul_node import ConsulNode
 from .hosts import Host, LoopbackHost, Network, NetworkHost
 from .process import Process
 from .redis_node import RedisNode, SentinelNode, Settings
+from .rights import AGENT, Rights, consul_rules
 from .servers import ON_PATH, Server
 from .witness import Witness
 
@@ -29,7 +30,8 @@ class Fleet:
     Without ``isolated`` everything runs on 127.0.0.1 with one Consul for all; with it, each host is a network
     namespace with the usual ports and a Consul client agent of its own, and can be cut off or lost (needs root).
     ``server`` is the Redis or Valkey of its nodes and Sentinels; ``consul`` and ``consul_clients`` name the program of Consul's
-    servers and of its client agents, each the one in use or a path.
+    servers and of its client agents, each the one in use or a path. With ``acl`` everybody has a login with the least rights
+    that he needs, the agents exactly those that ``config/`` ships; :class:`Rights` says for which of its settings.
 
     ::
 
@@ -46,9 +48,11 @@ class Fleet:
         server: Server = ON_PATH,
         consul: str = "consul",
         consul_clients: str = "consul",
+        acl: bool | Rights = False,
     ) -> None:
         self.server = server
         self._consuls = consul, consul_clients
+        self.rights = acl if isinstance(acl, Rights) else Rights() if acl else None
         self._temporary = tempfile.TemporaryDirectory(prefix="cra-")
         self.folder = Path(self._temporary.name)
         self.processes: list[Process] = []
@@ -137,6 +141,9 @@ class Fleet:
     ) -> ConsulNode:
         """Start a Consul agent that joins those started before; ``servers`` as in :class:`ConsulNode`."""
         name = self.name("consul")
+        manager = next(iter(self.consuls), None) if self.rights else None
+        if manager and not servers:
+            manager.wait_ready(within=20)
         node = ConsulNode(
             name,
             host=host or self.host(name),
@@ -144,6 +151,8 @@ class Fleet:
             servers=servers,
             join=[other.lan for other in self.consuls],
             bootstrap_token=bootstrap_token,
+            rights=self.rights,
+            manager=None if servers else manager,
             extra=extra,
             program=self._consuls[0 if servers else 1],
         )
@@ -168,7 +177,7 @@ class Fleet:
             replica_of=replica_of,
             password=password,
             settings=settings,
-            **{"server": self.server, **options},
+            **{"server": self.server, "rights": self.rights, **options},
         )
         self.nodes.append(node)
         return self.add(node)
@@ -176,7 +185,7 @@ class Fleet:
     def sentinel(self, host: Host | None = None, *, master: RedisNode, **options: Any) -> SentinelNode:
         """Start a Sentinel; ``options`` as in :class:`SentinelNode`."""
         name = self.name("sentinel")
-        options = {"server": self.server, **options}
+        options = {"server": self.server, "rights": self.rights, **options}
         node = SentinelNode(name, host=host or self.host(name), folder=self.folder, master=master, **options)
         self.sentinels.append(node)
         return self.add(node)
@@ -199,25 +208,54 @@ class Fleet:
         consul = consul or self.consul_of(host)
         name = self.name("agent")
         if config is None:
-            config = more + self.agent_config(*nodes, consul=consul)
+            config = self.agent_config(*nodes, consul=consul, more=more)
         agent = AgentNode(name, host=host, folder=self.folder, config=config, arguments=arguments, env=env)
         self.agents.append(agent)
         return self.add(agent)
 
-    def agent_config(self, *nodes: RedisNode, consul: ConsulNode) -> str:
-        """Return the tables of a configuration that differ from the defaults, to reach these nodes and Consul."""
-        text = ""
+    def agent_config(self, *nodes: RedisNode, consul: ConsulNode, more: str = "") -> str:
+        """Return the tables of a configuration that differ from the defaults, to reach these nodes and Consul.
+
+        ``more`` is put before them; a table that it has already is added to.
+        """
+        to_consul, to_sentinel, text = "", "", ""
         if (consul.http.port, consul.dns.port) != (8500, 8600):
-            text += f'[consul]\nurl = "http://{consul.http}"\ndns = "{consul.dns}"\n'
+            to_consul += f'url = "http://{consul.http}"\ndns = "{consul.dns}"\n'
+        if self.rights:
+            to_consul += f'token_file = "{self.token_file(nodes[0], consul)}"\n'
+            to_sentinel += self._login("sentinel", self.rights.sentinel_password)
+            if self.sentinels and "hosts" not in more:
+                hosts = ", ".join(f'"{sentinel.address}"' for sentinel in self.sentinels)
+                to_sentinel += f"hosts = [{hosts}]\n"
         for node in nodes:
             if len(nodes) == 1 and node.address.port == 6379 and not node.password:
                 continue
             text += f'[[redis]]\nurl = "redis://127.0.0.1:{node.address.port}"\n'
-            if node.password:
+            if self.rights:
+                text += self._login(node.name, self.rights.agent_password)
+            elif node.password:
                 path = self.folder / f"{node.name}.password"
                 path.write_text(node.password)
                 text += f'password_file = "{path}"\n'
-        return text
+        for table, lines in (("[consul]\n", to_consul), ("[sentinel]\n", to_sentinel)):
+            if table in more:
+                more = more.replace(table, table + lines)
+            elif lines:
+                more += table + lines
+        return more + text
+
+    def token_file(self, node: RedisNode, consul: ConsulNode) -> Path:
+        """The file with the token of a node's agent, made at first. Fleets with ``acl`` only."""
+        path = self.folder / f"{node.name}.token"
+        if not path.exists():
+            path.write_text(consul.create_token(consul_rules()))
+        return path
+
+    def _login(self, name: str, password: str) -> str:
+        path = self.folder / f"{name}.password"
+        if not path.exists():
+            path.write_text(password)
+        return f'username = "{AGENT}"\npassword_file = "{path}"\n'
 
     def witness(
         self, *, consul: ConsulNode | None = None, nodes: Sequence[RedisNode] | None = None, **options: Any

@@ -14,6 +14,7 @@ from consul_redis_agent.decide.facts import Address
 
 from .hosts import Host
 from .process import Process
+from .rights import ADMIN, Rights
 from .servers import ON_PATH, Server
 
 Settings = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -30,7 +31,7 @@ def _fields(reply: list[str]) -> dict[str, str]:
 
 
 class RedisServer(Process):
-    """What a Redis node and a Sentinel share: a port, a password and commands."""
+    """What a Redis node and a Sentinel share: a port, a login and commands. ``rights``: with users in place of one password."""
 
     def __init__(
         self,
@@ -43,13 +44,15 @@ class RedisServer(Process):
         usual_port: int,
         password: str,
         config: str,
+        rights: Rights | None,
     ) -> None:
         super().__init__(name, argv, host=host, folder=folder)
         self.address = Address(host.address, host.port(usual_port))
-        self.password = password
+        self.username = ADMIN if rights else ""
+        self.password = rights.admin_password if rights else password
         bind = sorted({"127.0.0.1", host.address})
         own = {"port": str(self.address.port), "bind": " ".join(bind), "protected-mode": "no", "dir": str(folder)}
-        if password:
+        if password and not rights:
             own["requirepass"] = password
         path.write_text(_lines(own) + config)
 
@@ -57,6 +60,7 @@ class RedisServer(Process):
         """Send one command on a new connection and return the reply. Raises redis.RedisError."""
         client = redis.Redis(
             *self.address,
+            username=self.username or None,
             password=password or self.password or None,
             decode_responses=True,
             socket_timeout=2,
@@ -95,6 +99,7 @@ class RedisNode(RedisServer):
         settings: Settings = (),
         server: Server = ON_PATH,
         usual_port: int = 6379,
+        rights: Rights | None = None,
     ) -> None:
         own = {
             "save": '""',
@@ -103,7 +108,7 @@ class RedisNode(RedisServer):
             "repl-diskless-sync-delay": "0",
             "repl-diskless-load": "swapdb",
         }
-        if password:
+        if password and not rights:
             own["masterauth"] = password
         if replica_of is not None:
             own["replicaof"] = f"{replica_of.address.host} {replica_of.address.port}"
@@ -116,7 +121,8 @@ class RedisNode(RedisServer):
             folder=folder,
             usual_port=usual_port,
             password=password,
-            config=_lines(own) + _lines(settings),
+            config=_lines(own) + _lines(rights.redis() if rights else ()) + _lines(settings),
+            rights=rights,
         )
         self.announced = self.address
         """What its master and the Sentinels know it by; a test that has it announce another address writes that here."""
@@ -158,6 +164,7 @@ class SentinelNode(RedisServer):
         also: Mapping[str, RedisNode] | None = None,
         server: Server = ON_PATH,
         usual_port: int = 26379,
+        rights: Rights | None = None,
     ) -> None:
         watch = []
         for watched, node in {master_name: master, **(also or {})}.items():
@@ -166,9 +173,13 @@ class SentinelNode(RedisServer):
                 ("sentinel down-after-milliseconds", f"{watched} {down_after}"),
                 ("sentinel failover-timeout", f"{watched} {failover_timeout}"),
             ]
-            if node.password:
+            if rights:
+                watch += rights.sentinel_at(watched)
+            elif node.password:
                 watch.append(("sentinel auth-pass", f"{watched} {node.password}"))
-        if password:
+        if rights:
+            watch += rights.sentinel()
+        elif password:
             watch.append(("sentinel sentinel-pass", password))
         # Not 1 s: a Sentinel that has switched connects to the new master up to a second later (SENTINEL_PING_PERIOD in
         # sentinel.c), and would then hold it for down before its first answer, and fail over once more.
@@ -182,6 +193,7 @@ class SentinelNode(RedisServer):
             usual_port=usual_port,
             password=password,
             config=_lines(settings) + _lines(watch),
+            rights=rights,
         )
         self.master_name = master_name
 

@@ -127,7 +127,8 @@ class Redis:
         self._name: str = spec["name"]
         self._address = tuple(spec["address"])
         self._namespace: str | None = spec["namespace"]
-        self._login = b"AUTH " + spec["password"].encode() + b"\r\n" if spec["password"] else b""
+        login = " ".join(["AUTH", *filter(None, [spec.get("username"), spec["password"]])])
+        self._login = f"{login}\r\n".encode() if spec["password"] else b""
         self._asked: float | None = None
         self._last: str | None = "nothing yet"
 

@@ -65,6 +65,7 @@ class Witness(Process):
                     "name": node.name,
                     "address": node.address,
                     "namespace": node.host.namespace,
+                    "username": node.username,
                     "password": node.password,
                     "every": every_role,
                 }
