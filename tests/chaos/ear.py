@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -32,14 +33,15 @@ class Heard:
 
 
 class Ear:
-    """A thread that keeps ``heard``, oldest first, until :meth:`close`.
+    """A thread that keeps ``heard``, oldest first, until :meth:`close`; with ``tls`` that is what it shows and trusts.
 
     Beside the events it notes under ``NAMES`` whom a Sentinel names each time that it was connected to, and under
     ``REFUSES`` that nothing listens where one ran before: what happened in between has no event.
     """
 
-    def __init__(self, sentinels: Sequence[SentinelNode]) -> None:
+    def __init__(self, sentinels: Sequence[SentinelNode], tls: ssl.SSLContext | None = None) -> None:
         self.heard: list[Heard] = []
+        self._tls = tls
         self._sentinels = sentinels
         self._over = threading.Event()
         self._links: dict[str, socket.socket] = {}
@@ -62,10 +64,7 @@ class Ear:
             ready, *_ = select.select(links, [], [], 0.1 if len(links) == len(self._sentinels) else _AGAIN)
             for name, link in [*self._links.items()]:
                 if link in ready:
-                    try:
-                        text = link.recv(65536)
-                    except OSError:
-                        text = b""
+                    text = _received(link)
                     if not text:
                         self._links.pop(name).close()
                     self._rest[name] = self._take(name, self._rest[name] + text)
@@ -77,6 +76,8 @@ class Ear:
         try:
             with sentinel.host.inside():
                 link = socket.create_connection(sentinel.address, timeout=0.1)
+            if self._tls:
+                link = self._tls.wrap_socket(link, server_hostname=sentinel.address.host)
             asks = [f"SENTINEL GET-MASTER-ADDR-BY-NAME {sentinel.master_name}", "PSUBSCRIBE *"]
             if sentinel.username:
                 asks.insert(0, f"AUTH {sentinel.username} {sentinel.password}")
@@ -100,3 +101,14 @@ class Ear:
             end = found.end()
             self.heard.append(Heard(now, name, found[1].decode(), found[2].decode()))
         return text[end:]
+
+
+def _received(link: socket.socket) -> bytes:
+    """All that has come; empty at the end."""
+    try:
+        text = link.recv(65536)
+        while isinstance(link, ssl.SSLSocket) and link.pending():  # which select does not see
+            text += link.recv(65536)
+    except OSError:
+        return b""
+    return text
