@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
 
-from consul_redis_agent import __version__, names, state
+from consul_redis_agent import __version__, in_clear, names, state
 from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config, RedisConfig
@@ -72,6 +72,7 @@ class Agent:
         self.pulse = Pulse()
         self._notify = Notifier()
         self._ready = False
+        self._warnings = in_clear.Warnings(self.config)
         self._lines: dict[str, str] = {}
         self._remembered: dict[tuple[str, ...], tuple[Memory, str]] = {}
         """What the nodes of the last configuration remember, with the master name, by what their entries are called."""
@@ -89,10 +90,10 @@ class Agent:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in self.config.redis))
-        if self.config.sentinel.password_file and not self.config.sentinel.hosts:
+        if self.config.sentinel.secured and not self.config.sentinel.hosts:
             log.warning(
-                "sentinel.password_file is set and sentinel.hosts is not: whoever says hello on Redis as a Sentinel gets that "
-                "password; set sentinel.hosts"
+                "the Sentinels have a password and sentinel.hosts is not set: whoever says hello on Redis as a Sentinel gets "
+                "that password; set sentinel.hosts"
             )
         gc.freeze()  # what was imported stays: no full collection goes through it in the middle of a failover
         self.pulse.beat()
@@ -113,6 +114,8 @@ class Agent:
         """Work with one configuration; returns the next one, or None for the end."""
         config = self.config
         api = consul_api(config.consul)
+        self._warnings = in_clear.Warnings(config)
+        self._warnings.begin()
         pages = self._server()
         if config.http.listen:
             await self._listen(pages.listen_tcp(config.http.listen), "no metrics")
@@ -272,6 +275,8 @@ class Agent:
     def _decided(self, node: NodeAgent) -> None:
         """A node has finished a decision: tell people, and systemd, which ends a process that does not."""
         self.journals[node.name].decided()
+        asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
+        self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
         self._keep(node)
         if not self._ready and all(node.ready for node in self.nodes):
             self._ready = True

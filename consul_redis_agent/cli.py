@@ -232,14 +232,9 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
                 group.add_argument(
                     key.flag,
                     dest=key.dotted,
-                    type=_items if key.is_list else str,
                     metavar="A,B" if key.is_list else key.name.rpartition("_")[2].upper(),
                     help=_help(key),
                 )
-
-
-def _items(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _help(key: Key) -> str:

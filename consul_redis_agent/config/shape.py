@@ -76,6 +76,11 @@ class SentinelConfig:
     password_file: Path | None
     tls: TlsConfig | None  # None for clear text
 
+    @property
+    def secured(self) -> bool:
+        """Whether there is a password for them, wherever it stands."""
+        return self.password is not None or self.password_file is not None
+
 
 @dataclass(frozen=True, slots=True)
 class RedisConfig:
@@ -85,7 +90,7 @@ class RedisConfig:
     ``password_file`` is set.
     """
 
-    url: str  # redis://host:port, rediss://host:port or unix:///path
+    url: str  # redis://host:port, rediss://host:port or unix:///path; the user in it is username
     host: str | None
     port: int | None
     path: str | None

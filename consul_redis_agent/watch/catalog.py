@@ -187,7 +187,10 @@ class CatalogWatch:
                 else:
                     self._unstreamed_until = clock() + UNSTREAMED
                 return
-            if not index:  # it went backwards: a view that was never filled, or servers restored from a snapshot
+            emptied = not answer and bool(self.fact and self.fact.entries)  # or the token may not see them any more
+            if (
+                not index or emptied
+            ):  # it went backwards: a view that was never filled, or servers restored from a snapshot
                 self._due = -inf
             elif self._show(index, answer):
                 self._changed()

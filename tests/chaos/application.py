@@ -101,6 +101,7 @@ class Application(Process):
 @contextmanager
 def writing(fleet: Fleet, service: str, writers: Iterable[str] = LANES) -> Iterator[Application]:
     """Have applications, which ask DNS for ``service``, write from the beginning of the block to its end, or until they are stopped."""
+    own = fleet.certificates.client if fleet.certificates else None
     application = Application(
         f"application{next(_numbers)}",
         folder=fleet.folder,
@@ -109,6 +110,7 @@ def writing(fleet: Fleet, service: str, writers: Iterable[str] = LANES) -> Itera
         sentinels=fleet.sentinels,
         writers=writers,
         login=[fleet.sentinels[0].username, fleet.sentinels[0].password] if fleet.rights else [],
+        tls=[str(path) for path in (own.ca, own.cert, own.key)] if own else [],
     )
     try:
         yield fleet.add(application)

@@ -13,6 +13,7 @@ from consul_redis_agent.commands.demo.process import (
 )
 
 from .agent_node import AgentNode
+from .certificates import Certificates, Pair
 from .consul_node import ConsulNode, consul_streams
 from .fleet import Fleet
 from .hosts import Host, NetworkHost, may_build_networks
@@ -30,12 +31,14 @@ __all__ = [
     "SERVERS",
     "VALKEY_9_1",
     "AgentNode",
+    "Certificates",
     "ConsulNode",
     "Fleet",
     "Host",
     "MissingProgram",
     "NetworkHost",
     "NotInTime",
+    "Pair",
     "Process",
     "ProcessDied",
     "RedisNode",

@@ -15,6 +15,7 @@ from consul_redis_agent.commands.demo.process import consul_version
 from consul_redis_agent.decide.facts import Address
 
 from . import srv
+from .certificates import Pair
 from .hosts import Host
 from .process import Process
 from .rights import CONSUL_AGENT, CONSUL_DNS, Rights
@@ -35,6 +36,14 @@ def consul_streams() -> bool:
     return consul_version() >= (1, 10, 0)
 
 
+def _speaks(tls: Pair, version: tuple[int, ...]) -> dict[str, Any]:
+    """The keys for TLS with clients and between Consul agents; both sides show a certificate."""
+    shows = {"ca_file": str(tls.ca), "cert_file": str(tls.cert), "key_file": str(tls.key)}
+    if version < (1, 12, 0):
+        return {**shows, "verify_incoming": True, "verify_outgoing": True}
+    return {"tls": {"defaults": {**shows, "verify_incoming": True, "verify_outgoing": True}}}
+
+
 class ConsulNode(Process):
     """One Consul process with its data in ``folder/name``, its HTTP and DNS on the host's loopback.
 
@@ -44,6 +53,8 @@ class ConsulNode(Process):
 
     ``rights`` turns them on without that: nobody may do anything but with a token of his own, the Consul agent and DNS too.
     ``manager`` is a server of the same cluster that gives a client its tokens. The calls here are an administrator's then.
+
+    With ``tls`` it speaks HTTPS alone, and Consul agents show it to each other; ``client`` is what :meth:`call` shows.
     """
 
     def __init__(
@@ -59,10 +70,13 @@ class ConsulNode(Process):
         manager: ConsulNode | None = None,
         extra: Mapping[str, Any] | None = None,
         program: str = "consul",
+        tls: Pair | None = None,
+        client: Pair | None = None,
     ) -> None:
         config = folder / f"{name}.json"
         super().__init__(name, [program, "agent", "-config-file", str(config)], host=host, folder=folder)
-        self.http = Address("127.0.0.1", host.port(8500))
+        self.http = Address("127.0.0.1", host.port(8501 if tls else 8500))
+        self._client = client
         self.dns = Address("127.0.0.1", host.port(8600))
         self.lan = Address(host.address, host.port(8301))
         self.data = folder / name
@@ -81,7 +95,8 @@ class ConsulNode(Process):
             "disable_update_check": True,
             "performance": {"raft_multiplier": 1},
             "ports": {
-                "http": self.http.port,
+                "http": -1 if tls else self.http.port,
+                "https": self.http.port if tls else -1,
                 "dns": self.dns.port,
                 "serf_lan": self.lan.port,
                 "server": host.port(8300),
@@ -96,6 +111,8 @@ class ConsulNode(Process):
         }
         if servers:
             settings |= {"server": True, "bootstrap_expect": servers}
+        if tls:
+            settings |= _speaks(tls, version)
         first = "initial_management" if version >= (1, 11, 0) else "master"
         if rights:
             given = {first: rights.consul_admin} if servers else {}
@@ -137,6 +154,8 @@ class ConsulNode(Process):
     def call(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> Any:
         """Call the HTTP API of this node on a new connection. Raises :class:`ConsulError` or OSError."""
         connection = http.client.HTTPConnection(*self.http, timeout=5)
+        if self._client:
+            connection = http.client.HTTPSConnection(*self.http, timeout=5, context=self._client.context())
         with self.host.inside():
             connection.connect()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any, Self, TypeVar
 from consul_redis_agent.commands.demo.process import until
 
 from .agent_node import AgentNode
+from .certificates import Certificates
 from .consul_node import ConsulNode
 from .hosts import Host, LoopbackHost, Network, NetworkHost
 from .process import Process
@@ -31,7 +33,9 @@ class Fleet:
     namespace with the usual ports and a Consul client agent of its own, and can be cut off or lost (needs root).
     ``server`` is the Redis or Valkey of its nodes and Sentinels; ``consul`` and ``consul_clients`` name the program of Consul's
     servers and of its client agents, each the one in use or a path. With ``acl`` everybody has a login with the least rights
-    that he needs, the agents exactly those that ``config/`` ships; :class:`Rights` says for which of its settings.
+    that he needs, the agents exactly those that ``config/`` ships; :class:`Rights` says for which of its settings. With
+    ``tls`` everybody speaks TLS with everybody, and shows a certificate of :attr:`certificates`; servers have no port for
+    clear text.
 
     ::
 
@@ -49,12 +53,14 @@ class Fleet:
         consul: str = "consul",
         consul_clients: str = "consul",
         acl: bool | Rights = False,
+        tls: bool = False,
     ) -> None:
         self.server = server
         self._consuls = consul, consul_clients
         self.rights = acl if isinstance(acl, Rights) else Rights() if acl else None
         self._temporary = tempfile.TemporaryDirectory(prefix="cra-")
         self.folder = Path(self._temporary.name)
+        self.certificates = Certificates(self.folder) if tls else None
         self.processes: list[Process] = []
         self.nodes: list[RedisNode] = []
         self.sentinels: list[SentinelNode] = []
@@ -138,15 +144,18 @@ class Fleet:
         bootstrap_token: str | None = None,
         extra: Mapping[str, Any] | None = None,
         wait: bool = True,
+        **options: Any,
     ) -> ConsulNode:
-        """Start a Consul agent that joins those started before; ``servers`` as in :class:`ConsulNode`."""
+        """Start a Consul agent that joins those started before; ``servers`` and ``options`` as in :class:`ConsulNode`."""
         name = self.name("consul")
+        host = host or self.host(name)
         manager = next(iter(self.consuls), None) if self.rights else None
         if manager and not servers:
             manager.wait_ready(within=20)
+        options = self._shown(host) | options
         node = ConsulNode(
             name,
-            host=host or self.host(name),
+            host=host,
             folder=self.folder,
             servers=servers,
             join=[other.lan for other in self.consuls],
@@ -155,6 +164,7 @@ class Fleet:
             manager=None if servers else manager,
             extra=extra,
             program=self._consuls[0 if servers else 1],
+            **options,
         )
         self.consuls.append(node)
         return self.add(node, wait=wait)
@@ -170,14 +180,15 @@ class Fleet:
     ) -> RedisNode:
         """Start a Redis node; ``options`` as in :class:`RedisNode`."""
         name = self.name("redis")
+        host = host or self.host(name)
         node = RedisNode(
             name,
-            host=host or self.host(name),
+            host=host,
             folder=self.folder,
             replica_of=replica_of,
             password=password,
             settings=settings,
-            **{"server": self.server, "rights": self.rights, **options},
+            **{"server": self.server, "rights": self.rights, **self._shown(host), **options},
         )
         self.nodes.append(node)
         return self.add(node)
@@ -185,8 +196,9 @@ class Fleet:
     def sentinel(self, host: Host | None = None, *, master: RedisNode, **options: Any) -> SentinelNode:
         """Start a Sentinel; ``options`` as in :class:`SentinelNode`."""
         name = self.name("sentinel")
-        options = {"server": self.server, "rights": self.rights, **options}
-        node = SentinelNode(name, host=host or self.host(name), folder=self.folder, master=master, **options)
+        host = host or self.host(name)
+        options = {"server": self.server, "rights": self.rights, **self._shown(host), **options}
+        node = SentinelNode(name, host=host, folder=self.folder, master=master, **options)
         self.sentinels.append(node)
         return self.add(node)
 
@@ -218,9 +230,11 @@ class Fleet:
 
         ``more`` is put before them; a table that it has already is added to.
         """
-        to_consul, to_sentinel, text = "", "", ""
-        if (consul.http.port, consul.dns.port) != (8500, 8600):
-            to_consul += f'url = "http://{consul.http}"\ndns = "{consul.dns}"\n'
+        to_consul, to_sentinel, text, s = "", "", "", "s" if self.certificates else ""
+        if self.certificates or (consul.http.port, consul.dns.port) != (8500, 8600):
+            to_consul += f'url = "http{s}://{consul.http}"\ndns = "{consul.dns}"\n{self._files()}'
+        if self.certificates:
+            to_sentinel += f"tls = true\n{self._files()}"
         if self.rights:
             to_consul += f'token_file = "{self.token_file(nodes[0], consul)}"\n'
             to_sentinel += self._login("sentinel", self.rights.sentinel_password)
@@ -228,21 +242,17 @@ class Fleet:
                 hosts = ", ".join(f'"{sentinel.address}"' for sentinel in self.sentinels)
                 to_sentinel += f"hosts = [{hosts}]\n"
         for node in nodes:
-            if len(nodes) == 1 and node.address.port == 6379 and not node.password:
+            if len(nodes) == 1 and node.address.port == 6379 and not node.password and not node.tls:
                 continue
-            text += f'[[redis]]\nurl = "redis://127.0.0.1:{node.address.port}"\n'
+            text += f'[[redis]]\nurl = "redis{s}://127.0.0.1:{node.address.port}"\n{self._files()}'
             if self.rights:
                 text += self._login(node.name, self.rights.agent_password)
             elif node.password:
                 path = self.folder / f"{node.name}.password"
                 path.write_text(node.password)
                 text += f'password_file = "{path}"\n'
-        for table, lines in (("[consul]\n", to_consul), ("[sentinel]\n", to_sentinel)):
-            if table in more:
-                more = more.replace(table, table + lines)
-            elif lines:
-                more += table + lines
-        return more + text
+        tables = (("[consul]\n", to_consul), ("[sentinel]\n", to_sentinel))
+        return _merged(more, "".join(head + keys for head, keys in tables if keys) + text)
 
     def token_file(self, node: RedisNode, consul: ConsulNode) -> Path:
         """The file with the token of a node's agent, made at first. Fleets with ``acl`` only."""
@@ -266,6 +276,8 @@ class Fleet:
         """
         name = self.name("witness")
         watched = self.nodes if nodes is None else nodes
+        if self.certificates:
+            options = {"client": self.certificates.client, **options}
         return self.add(Witness(name, folder=self.folder, consul=consul or self.consuls[0], nodes=watched, **options))
 
     def add(self, process: _P, *, wait: bool = True) -> _P:
@@ -355,6 +367,19 @@ class Fleet:
             what=f"{len(sentinels)} Sentinels see each other and {replicas} replicas, all well",
         )
 
+    def _shown(self, host: Host) -> dict[str, Any]:
+        """What a server of this host shows, and what the tests show to it; nothing in clear text."""
+        if self.certificates is None:
+            return {}
+        return {"tls": self.certificates.server(host.address), "client": self.certificates.client}
+
+    def _files(self) -> str:
+        """The keys of a table for what an agent shows, and whom it trusts; none in clear text."""
+        if self.certificates is None:
+            return ""
+        own = self.certificates.client
+        return f'ca_file = "{own.ca}"\ncert_file = "{own.cert}"\nkey_file = "{own.key}"\n'
+
     def _net(self) -> Network:
         if self._network is None:
             raise RuntimeError("only an isolated fleet can be cut")
@@ -364,6 +389,18 @@ class Fleet:
         """One that no process had before, be it that it is no longer part of the fleet: its files may still be there."""
         self._numbers[kind] += 1
         return f"{kind}{self._numbers[kind]}"
+
+
+def _merged(more: str, generated: str) -> str:
+    """Both, with the keys of a generated table under the test's own one where it has the same."""
+    text = more
+    for table in filter(None, re.split(r"^(?=\[)", generated, flags=re.MULTILINE)):
+        header = table.partition("\n")[0]
+        if not header.startswith("[[") and f"{header}\n" in more:
+            text = text.replace(f"{header}\n", table, 1)
+        else:
+            text += table
+    return text
 
 
 def _isolated(host: Host) -> NetworkHost:

@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from consul_redis_agent.decide.facts import Address
 
+from .certificates import Pair
 from .hosts import Host
 from .process import Process
 from .rights import ADMIN, Rights
@@ -45,19 +46,37 @@ class RedisServer(Process):
         password: str,
         config: str,
         rights: Rights | None,
+        tls: Pair | None,
+        client: Pair | None,
     ) -> None:
         super().__init__(name, argv, host=host, folder=folder)
         self.address = Address(host.address, host.port(usual_port))
         self.username = ADMIN if rights else ""
         self.password = rights.admin_password if rights else password
+        self.tls = tls
+        """What it shows; None where it speaks clear text."""
+        self._client = client
         bind = sorted({"127.0.0.1", host.address})
-        own = {"port": str(self.address.port), "bind": " ".join(bind), "protected-mode": "no", "dir": str(folder)}
+        own = {self._port: str(self.address.port), "bind": " ".join(bind), "protected-mode": "no", "dir": str(folder)}
+        if tls:
+            own |= {
+                "port": "0",
+                "tls-cert-file": str(tls.cert),
+                "tls-key-file": str(tls.key),
+                "tls-ca-cert-file": str(tls.ca),
+                "tls-auth-clients": "yes",
+                "tls-replication": "yes",  # of a Sentinel: how it reaches nodes and other Sentinels
+            }
         if password and not rights:
             own["requirepass"] = password
         path.write_text(_lines(own) + config)
 
     def ask(self, *command: str, password: str | None = None) -> Any:
         """Send one command on a new connection and return the reply. Raises redis.RedisError."""
+        shown: dict[str, Any] = {}
+        if shows := self._client:
+            files = {"ssl_ca_certs": shows.ca, "ssl_certfile": shows.cert, "ssl_keyfile": shows.key}
+            shown = {"ssl": True, **{key: str(path) for key, path in files.items()}}
         client = redis.Redis(
             *self.address,
             username=self.username or None,
@@ -67,9 +86,15 @@ class RedisServer(Process):
             socket_connect_timeout=2,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
+            **shown,
         )
         with self.host.inside(), client:
             return client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    @property
+    def _port(self) -> str:
+        """The key of its configuration for its port."""
+        return "tls-port" if self.tls else "port"
 
     def info(self, section: str) -> dict[str, Any]:
         """Return a section of INFO as redis-py parses it. Raises redis.RedisError."""
@@ -85,7 +110,8 @@ class RedisNode(RedisServer):
     """One Redis node without persistence.
 
     ``server`` is which Redis or Valkey it is. ``password`` is its own and its master's. ``settings`` are further lines of
-    its configuration.
+    its configuration. ``tls`` is what it shows to clients, which have to show something, too: ``client`` is what :meth:`ask`
+    does.
     """
 
     def __init__(
@@ -100,6 +126,8 @@ class RedisNode(RedisServer):
         server: Server = ON_PATH,
         usual_port: int = 6379,
         rights: Rights | None = None,
+        tls: Pair | None = None,
+        client: Pair | None = None,
     ) -> None:
         own = {
             "save": '""',
@@ -123,6 +151,8 @@ class RedisNode(RedisServer):
             password=password,
             config=_lines(own) + _lines(rights.redis() if rights else ()) + _lines(settings),
             rights=rights,
+            tls=tls,
+            client=client,
         )
         self.announced = self.address
         """What its master and the Sentinels know it by; a test that has it announce another address writes that here."""
@@ -165,6 +195,8 @@ class SentinelNode(RedisServer):
         server: Server = ON_PATH,
         usual_port: int = 26379,
         rights: Rights | None = None,
+        tls: Pair | None = None,
+        client: Pair | None = None,
     ) -> None:
         watch = []
         for watched, node in {master_name: master, **(also or {})}.items():
@@ -194,6 +226,8 @@ class SentinelNode(RedisServer):
             password=password,
             config=_lines(settings) + _lines(watch),
             rights=rights,
+            tls=tls,
+            client=client,
         )
         self.master_name = master_name
 
@@ -210,8 +244,8 @@ class SentinelNode(RedisServer):
     def move(self, port: int) -> None:
         """Have it start at another port, with all that its file says, so with its id, while it does not run."""
         path = self.folder / f"{self.name}.conf"
-        old = f"port {self.address.port}"
-        lines = [f"port {port}" if line == old else line for line in path.read_text().splitlines()]
+        old = f"{self._port} {self.address.port}"
+        lines = [f"{self._port} {port}" if line == old else line for line in path.read_text().splitlines()]
         path.write_text("\n".join(lines) + "\n")
         self.address = self.address._replace(port=port)
 

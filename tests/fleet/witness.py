@@ -13,6 +13,7 @@ from consul_redis_agent.commands.demo.process import until
 from consul_redis_agent.decide.facts import Address
 
 from . import sampler, srv
+from .certificates import Pair
 from .consul_node import ConsulNode
 from .process import Process
 from .redis_node import RedisNode
@@ -30,7 +31,7 @@ class Witness(Process):
     """Watches what ``consul`` answers for ``service`` every ``every`` seconds, and the ROLE of ``nodes``.
 
     ``also`` names further services, each with its own period; :meth:`history_of` tells of them, everything else of
-    ``service``. It runs in a process of its own. Every time is of :func:`time.monotonic`, the same clock in all processes. What
+    ``service``. ``client`` is what it shows to nodes that speak TLS. It runs in a process of its own. Every time is of :func:`time.monotonic`, the same clock in all processes. What
     happens between two samples goes unseen: :attr:`resolution` says how long that was at most.
     """
 
@@ -45,6 +46,7 @@ class Witness(Process):
         every: float = 0.002,
         every_role: float = 0.005,
         also: Mapping[str, float] | None = None,
+        client: Pair | None = None,
     ) -> None:
         path = folder / f"{name}.json"
         super().__init__(name, [sys.executable, "-I", sampler.__file__, str(path)], host=consul.host, folder=folder)
@@ -68,6 +70,7 @@ class Witness(Process):
                     "username": node.username,
                     "password": node.password,
                     "every": every_role,
+                    "tls": [str(client.ca), str(client.cert), str(client.key)] if client and node.tls else None,
                 }
                 for node in nodes
             ],
