@@ -149,10 +149,10 @@ class Fleet:
         """Start a Consul agent that joins those started before; ``servers`` and ``options`` as in :class:`ConsulNode`."""
         name = self.name("consul")
         host = host or self.host(name)
+        options = self._shown(host) | options
         manager = next(iter(self.consuls), None) if self.rights else None
         if manager and not servers:
             manager.wait_ready(within=20)
-        options = self._shown(host) | options
         node = ConsulNode(
             name,
             host=host,
@@ -252,7 +252,7 @@ class Fleet:
                 path.write_text(node.password)
                 text += f'password_file = "{path}"\n'
         tables = (("[consul]\n", to_consul), ("[sentinel]\n", to_sentinel))
-        return _merged(more, "".join(head + keys for head, keys in tables if keys) + text)
+        return _merged(more, "".join(table + lines for table, lines in tables if lines) + text)
 
     def token_file(self, node: RedisNode, consul: ConsulNode) -> Path:
         """The file with the token of a node's agent, made at first. Fleets with ``acl`` only."""

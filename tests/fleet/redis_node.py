@@ -125,9 +125,9 @@ class RedisNode(RedisServer):
         settings: Settings = (),
         server: Server = ON_PATH,
         usual_port: int = 6379,
-        rights: Rights | None = None,
         tls: Pair | None = None,
         client: Pair | None = None,
+        rights: Rights | None = None,
     ) -> None:
         own = {
             "save": '""',
@@ -194,9 +194,9 @@ class SentinelNode(RedisServer):
         also: Mapping[str, RedisNode] | None = None,
         server: Server = ON_PATH,
         usual_port: int = 26379,
-        rights: Rights | None = None,
         tls: Pair | None = None,
         client: Pair | None = None,
+        rights: Rights | None = None,
     ) -> None:
         watch = []
         for watched, node in {master_name: master, **(also or {})}.items():
@@ -225,9 +225,9 @@ class SentinelNode(RedisServer):
             usual_port=usual_port,
             password=password,
             config=_lines(settings) + _lines(watch),
-            rights=rights,
             tls=tls,
             client=client,
+            rights=rights,
         )
         self.master_name = master_name
 
