@@ -122,17 +122,23 @@ class ConsulAPI:
         wait: float | None = None,
         consistency: Consistency = "default",
         *,
+        by_servers: bool = False,
         timeout: float | None = None,
     ) -> tuple[int, list[Json]]:
         """The catalog's instances of a service, each with ``Node``, ``Service`` and ``Checks``, and their index.
 
         With ``index`` (from an earlier answer) and ``wait`` (seconds) it waits until something changes: for ``wait``
         and the sixteenth of it that Consul adds at most; ``timeout`` comes on top. The index that is returned is the one
-        to ask with next; it is 0 (ask without waiting) after Consul's own went backwards.
+        to ask with next; it is 0 (ask without waiting) after Consul's own went backwards. ``by_servers``: a Consul agent
+        that streams does not answer from its view: sorting by distance keeps it from that (``useStreaming`` in
+        agent/rpcclient/health).
         """
         blocking = bool(index and wait)
         call: Call = self._consul.health.service(
-            _segment(service), index=index if blocking else None, wait=f"{round((wait or 0) * 1000)}ms"
+            _segment(service),
+            index=index if blocking else None,
+            wait=f"{round((wait or 0) * 1000)}ms",
+            near="_agent" if by_servers else None,
         )
         call = call.bounded(MAX_INSTANCES)
         if consistency != "default":

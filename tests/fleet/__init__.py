@@ -20,7 +20,7 @@ from .hosts import Host, NetworkHost, may_build_networks
 from .process import CHECKOUT, Process
 from .redis_node import RedisNode, SentinelNode
 from .rights import Rights
-from .servers import ON_PATH, REDIS_6_2, VALKEY_9_1, Server
+from .servers import ON_PATH, REDIS_6_2, SERVERS, VALKEY_9_1, Server, server
 from .witness import Seen, Witness
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "ON_PATH",
     "REDIS_6_2",
     "SCALE",
+    "SERVERS",
     "VALKEY_9_1",
     "AgentNode",
     "Certificates",
@@ -50,5 +51,6 @@ __all__ = [
     "consul_version",
     "may_build_networks",
     "program",
+    "server",
     "until",
 ]

@@ -49,11 +49,12 @@ class ConsulNode(Process):
 
     ``servers`` is how many servers the cluster has when this is one of them, 0 for a client. ``join`` names the
     ``lan`` addresses of other members. ``bootstrap_token`` turns ACLs on, deny by default; whoever has no token may
-    read. ``extra`` is merged into the configuration. With ``tls`` it speaks HTTPS alone, and Consul agents show it to each
-    other; ``client`` is what :meth:`call` shows.
+    read. ``extra`` is merged into the configuration. ``program`` is which Consul it is, the one in use or a path.
 
     ``rights`` turns them on without that: nobody may do anything but with a token of his own, the Consul agent and DNS too.
     ``manager`` is a server of the same cluster that gives a client its tokens. The calls here are an administrator's then.
+
+    With ``tls`` it speaks HTTPS alone, and Consul agents show it to each other; ``client`` is what :meth:`call` shows.
     """
 
     def __init__(
@@ -68,11 +69,12 @@ class ConsulNode(Process):
         rights: Rights | None = None,
         manager: ConsulNode | None = None,
         extra: Mapping[str, Any] | None = None,
+        program: str = "consul",
         tls: Pair | None = None,
         client: Pair | None = None,
     ) -> None:
         config = folder / f"{name}.json"
-        super().__init__(name, ["consul", "agent", "-config-file", str(config)], host=host, folder=folder)
+        super().__init__(name, [program, "agent", "-config-file", str(config)], host=host, folder=folder)
         self.http = Address("127.0.0.1", host.port(8501 if tls else 8500))
         self._client = client
         self.dns = Address("127.0.0.1", host.port(8600))
@@ -82,7 +84,7 @@ class ConsulNode(Process):
         self._admin = rights.consul_admin if rights else None
         self._may_read = bootstrap_token is None or rights is not None
         self._has_tokens, self._managed = rights is None, manager is not None
-        version = consul_version()
+        version = consul_version(program)
         settings: dict[str, Any] = {
             "node_name": name,
             "node_id": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),  # the same after its data is lost

@@ -31,9 +31,11 @@ class Fleet:
 
     Without ``isolated`` everything runs on 127.0.0.1 with one Consul for all; with it, each host is a network
     namespace with the usual ports and a Consul client agent of its own, and can be cut off or lost (needs root).
-    ``server`` is the Redis or Valkey of its nodes and Sentinels. With ``tls`` everybody speaks TLS with everybody, and shows a
-    certificate of :attr:`certificates`; servers have no port for clear text. With ``acl`` everybody has a login with the
-    least rights that he needs, the agents exactly those that ``config/`` ships; :class:`Rights` says for which of its settings.
+    ``server`` is the Redis or Valkey of its nodes and Sentinels; ``consul`` and ``consul_clients`` name the program of Consul's
+    servers and of its client agents, each the one in use or a path. With ``acl`` everybody has a login with the least rights
+    that he needs, the agents exactly those that ``config/`` ships; :class:`Rights` says for which of its settings. With
+    ``tls`` everybody speaks TLS with everybody, and shows a certificate of :attr:`certificates`; servers have no port for
+    clear text.
 
     ::
 
@@ -44,9 +46,17 @@ class Fleet:
     """
 
     def __init__(
-        self, *, isolated: bool = False, server: Server = ON_PATH, acl: bool | Rights = False, tls: bool = False
+        self,
+        *,
+        isolated: bool = False,
+        server: Server = ON_PATH,
+        consul: str = "consul",
+        consul_clients: str = "consul",
+        acl: bool | Rights = False,
+        tls: bool = False,
     ) -> None:
         self.server = server
+        self._consuls = consul, consul_clients
         self.rights = acl if isinstance(acl, Rights) else Rights() if acl else None
         self._temporary = tempfile.TemporaryDirectory(prefix="cra-")
         self.folder = Path(self._temporary.name)
@@ -153,6 +163,7 @@ class Fleet:
             rights=self.rights,
             manager=None if servers else manager,
             extra=extra,
+            program=self._consuls[0 if servers else 1],
             **options,
         )
         self.consuls.append(node)

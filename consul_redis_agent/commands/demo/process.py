@@ -77,9 +77,9 @@ def program(name: str) -> str:
     return path
 
 
-def consul_version() -> tuple[int, int, int]:
-    """Return the version of Consul. Raises MissingProgram, or OSError when it does not run."""
-    return _version(Path(program("consul")).resolve())
+def consul_version(name: str = "consul") -> tuple[int, int, int]:
+    """Return the version of Consul, or of another one by its path. Raises MissingProgram, or OSError when it does not run."""
+    return _version(Path(program(name)).resolve())
 
 
 @functools.cache
