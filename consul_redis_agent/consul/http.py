@@ -43,7 +43,7 @@ from consul_redis_agent.errors import (
     LocalError,
 )
 from consul_redis_agent.text import plain
-from consul_redis_agent.tls import HANDSHAKE, Tls
+from consul_redis_agent.tls import HANDSHAKE, TOLD, Tls
 
 # The library imports requests for an HTTP client of its own, which is not used here: 6 MiB and a fifth of the start.
 _instead = sys.modules.setdefault("requests", ModuleType("requests"))
@@ -458,7 +458,9 @@ def _raise_unless_ok(client: HTTPClient, call: Call, response: Any) -> None:
     said = f"{client} answered {call} with {status}: {reason}"
     lower = reason.lower()
     if status == 400 and OF_HTTPS in lower:
-        raise ConsulUnreachable(f"{client} speaks TLS there, and was asked in clear text: set https:// in consul.url")
+        raise ConsulUnreachable(
+            f"{client} refused {call}: {TOLD}it speaks TLS there, and was asked in clear text: set https:// in consul.url"
+        )
     if status == 401:
         raise ConsulDenied(f"{client} refused {call}: {reason}; set consul.auth to the user and password it asks for")
     if status == 403 or (status == 409 and "permission denied" in lower):

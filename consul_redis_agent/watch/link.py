@@ -302,7 +302,7 @@ class Link:
                 # Refused while logging in: "NOAUTH", "max number of clients reached", "LOADING" …
                 raise Denied(_line(error)) from error
             gone = is_gone(error)
-            raise Unanswered(NOBODY if gone else self._explained(error), gone=gone) from error
+            raise Unanswered(NOBODY if gone else self._explained(await self._told(error)), gone=gone) from error
         except BaseException:
             await self.close()
             raise
@@ -315,6 +315,12 @@ class Link:
             self._why = reader.exception() if reader else None
             connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - the only way without a coroutine
             self._closed()
+
+    async def _told(self, error: BaseException) -> BaseException:
+        """What the server says of a connection that never was of use, where the error itself does not tell."""
+        if self._tls is None or self._answered or isinstance(self.where, str):
+            return error
+        return await self._tls.why(error, *self.where, self.timeout * (1 - HANDSHAKE))
 
     def _closed_on_us(self) -> Unanswered:
         """The error where a connection has ended before it was used."""
