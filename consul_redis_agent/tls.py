@@ -32,6 +32,8 @@ Table = Literal["consul", "redis", "sentinel"]
 
 LOOK_PERIOD = 1.0
 """Seconds between two looks at the files; there is one only where a connection is made."""
+MAKING = 3 * FILE_TIMEOUT
+"""Seconds for reading the files and making a context of them: with the system's 140 authorities a busy host needs one."""
 AT_HAND = 0.02
 """Seconds for which a connection waits for such a look where there is a context already."""
 MAX_FILE = 4 * 1024 * 1024
@@ -123,7 +125,11 @@ class Trust:
     async def _look(self) -> None:
         try:
             fresh, self._seen = await FILES.ask(
-                _changed, self._config, self._seen, timeout=FILE_TIMEOUT, what="the file system of the certificates"
+                _changed,
+                self._config,
+                self._seen,
+                timeout=MAKING,
+                what="ca_file, cert_file or key_file: the file system",
             )
             self._context, self._problem = fresh or self._context, ""
         except (LocalError, Wrong) as error:
