@@ -145,7 +145,7 @@ class Agent:
                 return None
             if new:
                 # The old entry leaves before one of another name or id can pass; what stays is adopted.
-                same = new.consul.url == config.consul.url and new.consul.tenancy == config.consul.tenancy
+                same = _same_consul(new.consul.url, config.consul.url) and new.consul.tenancy == config.consul.tenancy
                 kept = {naming(new, redis, self._seen_from).ids for redis in new.redis} if same else set()
                 await _each(end, [n.remove() for n in self.nodes if n.naming.ids not in kept])
                 # A lease goes on, and so does who the Sentinels are; only what a defect has ended is built anew.
@@ -347,6 +347,13 @@ async def _each(end: float, work: list[Coroutine[Any, Any, None]]) -> int:
         if error := task.exception():
             say("at the end", error)
     return len(late)
+
+
+def _same_consul(one: str, other: str) -> bool:
+    """Whether both lead to one Consul agent: TLS has another port, and to move to it leaves no hole in DNS."""
+    first, second = urlsplit(one), urlsplit(other)
+    moved = {first.scheme, second.scheme} == {"http", "https"} and first.hostname == second.hostname
+    return one == other or moved
 
 
 async def address_towards(url: str, timeout: float) -> str:  # noqa: ASYNC109 - of looking a name up

@@ -520,10 +520,10 @@ async def test_the_rest_of_the_library_works_through_the_adapter() -> None:
         assert await api._consul.catalog.datacenters() == ["dc1"]
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1:8501", "127.0.0.1:8500", "unix://", "http://"])
+@pytest.mark.parametrize("url", ["127.0.0.1:8500", "unix://", "http://"])
 def test_other_urls_are_refused(url: str) -> None:
     """What cannot be reached is not tried."""
-    with pytest.raises(ValueError, match="is neither"):
+    with pytest.raises(ValueError, match="is none of"):
         Consul(url, timeout=1, token=no_token)
 
 
