@@ -96,6 +96,10 @@ NODE_CHECK = "serfHealth"
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
 
+REAP = "72h"
+"""``DeregisterCriticalServiceAfter`` of an entry that nobody needs once its agent is gone: for as long as Consul itself keeps a
+dead node (``reconnect_timeout``). Consul takes a minute at least."""
+
 LIMIT = 64
 """Operations in one transaction (``maxTxnOps``): 64 up to Consul 1.9, 128 later."""
 KEPT = ("Node", "CheckID", "Name", "Notes", "Status", "Output", "ServiceID", "ServiceName", "ServiceTags", "Type")
@@ -126,6 +130,8 @@ class Wanted:
     passing: bool
     ends: float = inf
     """The monotonic second by which its TTL has to be over, for an early claim: it must not outlive a killed agent."""
+    reaped: bool = False
+    """Whether its Consul agent may take it out after :data:`REAP`, when nobody keeps it any more."""
 
     @property
     def claims(self) -> bool:
@@ -256,6 +262,8 @@ def registration(entry: Wanted) -> Json:
         "Notes": NOTES[entry.role],
         "TTL": f"{entry.ttl:g}s",
     }
+    if entry.reaped:
+        role["DeregisterCriticalServiceAfter"] = REAP
     seal = {"CheckID": entry.seal_id, "Name": SEAL_NAME, "Notes": SEAL_NOTES, "TTL": SEAL_TTL}
     service = {
         "ID": entry.id,

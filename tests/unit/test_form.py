@@ -21,6 +21,7 @@ from consul_redis_agent.consul.form import (
     LIMIT,
     MARKER,
     NODE,
+    NOTES,
     RUN_ID,
     SEAL_NOTES,
     SEAL_TTL,
@@ -418,7 +419,7 @@ def test_service_and_check_are_registered_in_one_call() -> None:
                 "Name": "role:master",
                 "TTL": "10s",
                 "Status": "passing",
-                "Notes": "kept by consul-redis-agent",
+                "Notes": NOTES["master"],
             },
             {
                 "CheckID": "redis-6379:seal",
