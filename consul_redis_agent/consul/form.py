@@ -533,7 +533,7 @@ def read_entry(instance: Mapping[str, Any]) -> Entry:
 def _others(checks: Sequence[Mapping[str, Any]], id_: str, status: str) -> tuple[str, ...]:
     """Checks that are not this tool's, nor gossip's or maintenance, for people: DNS heeds them as well."""
     ours = (id_ + CHECK_SUFFIX, id_ + SEAL_SUFFIX, NODE_CHECK, NODE_MAINTENANCE, SERVICE_MAINTENANCE + id_)
-    found = (c for c in checks if c["Status"] == status and c["CheckID"] not in ours)
+    found = (c for c in checks if c["Status"] == status and c["ServiceID"] in ("", id_) and c["CheckID"] not in ours)
     return tuple(
         plain(f"{c.get('Name') or c['CheckID']!r} of {'the service' if c['ServiceID'] else 'its node'}", 80)
         for c in sorted(found, key=lambda c: c["CheckID"])
