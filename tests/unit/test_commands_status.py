@@ -74,9 +74,8 @@ def test_the_check_that_hides_an_entry_is_shown() -> None:
     """In place of a bare "not in DNS"."""
     snapshot = deepcopy(SNAPSHOT)
     snapshot["nodes"][0]["entries"][0] |= {"visible": False, "hidden_by": ["'disk' of its node"]}
-    assert any(
-        "redis at 10.0.0.1:6379: not in DNS because of the check 'disk' of its node (" in l for l in lines(snapshot, 0)
-    )
+    hidden = "redis at 10.0.0.1:6379: not in DNS because of the check 'disk' of its node ("
+    assert any(hidden in line for line in lines(snapshot, 0))
 
 
 def well() -> dict[str, Any]:
