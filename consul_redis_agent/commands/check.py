@@ -29,7 +29,9 @@ from consul_redis_agent.consul.form import is_own
 from consul_redis_agent.decide.facts import Address, Role
 from consul_redis_agent.decide.identity import address_at_sentinel, is_loopback
 from consul_redis_agent.errors import LocalError
+from consul_redis_agent.in_clear import exposed
 from consul_redis_agent.watch.lookout import redis_link, where
+from consul_redis_agent.watch.redis_node import announced_replicas
 
 
 def main(args: argparse.Namespace) -> int:
@@ -58,6 +60,13 @@ def _configuration(config: Config, path: Path | None) -> Iterator[Finding]:
                 yield Finding(Level.FAIL, "configuration", f"{secret}: is empty", "write the secret into it")
             if mode & stat.S_IROTH:
                 yield Finding(Level.WARN, "configuration", f"{secret}: every user can read it", f"chmod o-r {secret}")
+
+
+def _in_clear(config: Config, found: Survey, view: RedisView) -> Iterator[Finding]:
+    """What would cross the network in clear text, with the Sentinels and the other nodes that were found."""
+    peers = {*announced_replicas(view.text), *([view.node.follows] if view.node and view.node.follows else [])}
+    for one in exposed(config, [s.address for s in found.sentinels], peers):
+        yield Finding(Level.WARN, one.topic, one.what, one.mend)
 
 
 async def _outside(config: Config) -> list[Finding]:
@@ -93,7 +102,8 @@ async def _node(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulV
     fence = fence_findings(config, redis, view, found, trial)
     failover = await failover_findings(config, redis, view, found, trial)
     outside = [*_address(redis, view, found), *_entries(redis, view, found, await consul)]
-    findings = [*view.findings, *sentinels, *fence, *failover, *outside]
+    clear = _in_clear(config, found, view)
+    findings = [*view.findings, *sentinels, *fence, *failover, *outside, *clear]
     return findings, found
 
 

@@ -64,7 +64,7 @@ async def judge_answers(
     if known is None or not known.sentinels:
         if known is None:
             known = await _survey_own(config, redis, addresses)
-        if not (known.sentinels or config.sentinel.hosts or config.sentinel.password_file):
+        if not (known.sentinels or config.sentinel.hosts or config.sentinel.secured):
             strangers = await survey(config, redis, [redis_link(redis, a, login=False) for a in addresses])
     checked = {a for a in addresses if is_of_group(a, known.sentinels)} | {*_configured(config)}
     links = [redis_link(redis, address, login=address in checked) for address in addresses]

@@ -19,7 +19,7 @@ from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from consul_redis_agent.beside import FILE_TIMEOUT, Threads
-from consul_redis_agent.config import ConsulConfig, read_secret
+from consul_redis_agent.config import ConsulConfig, TlsConfig, read_secret
 from consul_redis_agent.consul.form import Status, read_check, read_instance, read_service
 from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul, Token, no_token
 from consul_redis_agent.consul.place import NOWHERE, Place
@@ -40,14 +40,23 @@ MAX_NAME = 4096  # bytes
 
 
 class ConsulAPI:
-    """The local Consul agent at ``url`` (``http://host:port`` or ``unix:///path``).
+    """The local Consul agent at ``url`` (``http://host:port``, ``https://host:port`` or ``unix:///path``).
 
     Every method raises ConsulUnreachable, ConsulDenied, ConsulUnknown or ConsulError; what takes a ``timeout``, in
     seconds, has the one given here by default.
     """
 
-    def __init__(self, url: str, *, timeout: float = 2.0, token: Token = no_token, place: Place = NOWHERE) -> None:
-        self._consul = Consul(url, timeout=timeout, token=token, place=place)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 2.0,
+        token: Token = no_token,
+        tls: TlsConfig | None = None,
+        auth: str | None = None,
+        place: Place = NOWHERE,
+    ) -> None:
+        self._consul = Consul(url, timeout=timeout, token=token, tls=tls, auth=auth, place=place)
         self._place = place
         self._http = self._consul.http
         self.timeout = timeout
@@ -113,17 +122,23 @@ class ConsulAPI:
         wait: float | None = None,
         consistency: Consistency = "default",
         *,
+        by_servers: bool = False,
         timeout: float | None = None,
     ) -> tuple[int, list[Json]]:
         """The catalog's instances of a service, each with ``Node``, ``Service`` and ``Checks``, and their index.
 
         With ``index`` (from an earlier answer) and ``wait`` (seconds) it waits until something changes: for ``wait``
         and the sixteenth of it that Consul adds at most; ``timeout`` comes on top. The index that is returned is the one
-        to ask with next; it is 0 (ask without waiting) after Consul's own went backwards.
+        to ask with next; it is 0 (ask without waiting) after Consul's own went backwards. ``by_servers``: a Consul agent
+        that streams does not answer from its view: sorting by distance keeps it from that (``useStreaming`` in
+        agent/rpcclient/health).
         """
         blocking = bool(index and wait)
         call: Call = self._consul.health.service(
-            _segment(service), index=index if blocking else None, wait=f"{round((wait or 0) * 1000)}ms"
+            _segment(service),
+            index=index if blocking else None,
+            wait=f"{round((wait or 0) * 1000)}ms",
+            near="_agent" if by_servers else None,
         )
         call = call.bounded(MAX_INSTANCES)
         if consistency != "default":
@@ -202,7 +217,16 @@ class ConsulAPI:
 
 def consul_api(config: ConsulConfig, token: Token | None = None) -> ConsulAPI:
     """The Consul agent that the configuration names, by default with the token that it names."""
-    return ConsulAPI(config.url, timeout=config.timeout, token=token or TokenSource(config), place=place_of(config))
+    return ConsulAPI(config.url, timeout=config.timeout, token=token or TokenSource(config), **way(config))
+
+
+def way(config: ConsulConfig) -> dict[str, Any]:
+    """The arguments of a client that say how the Consul agent is spoken to."""
+    return {
+        "tls": config.tls,
+        "auth": config.auth.reveal() if config.auth else None,
+        "place": place_of(config),
+    }
 
 
 def place_of(config: ConsulConfig) -> Place:

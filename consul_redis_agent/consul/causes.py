@@ -11,7 +11,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from consul_redis_agent.errors import ConsulBlocked, ConsulDenied, ConsulError, ConsulMisused, ConsulUnknown
+from consul_redis_agent.errors import (
+    ConsulBlocked,
+    ConsulDenied,
+    ConsulError,
+    ConsulMisused,
+    ConsulUnknown,
+    ConsulUnreachable,
+)
 
 ANONYMOUS = "00000000-0000-0000-0000-000000000002"
 """The accessor of the token that Consul takes where none is sent, and its own agent has no default."""
@@ -143,10 +150,10 @@ CAUSES = _rows(
         "correct consul.namespace and consul.partition",
     ),
     (
-        r"http request to an https server",
+        r"http request to an https server",  # Go's net/http
         (),
-        ConsulError,
-        "Consul speaks TLS on this port: begin consul.url with https://",
+        ConsulUnreachable,
+        "it speaks TLS there, and was asked in clear text: set https:// in consul.url",
     ),
     (
         r"request body.* too large",
@@ -160,9 +167,10 @@ CAUSES = _rows(
         ConsulError,
         "this Consul cannot filter as 1.8 does: use Consul 1.8 or later",
     ),
+    ("", (401,), ConsulDenied, "something in front of Consul asks for a login: set CONSUL_HTTP_AUTH to user:password"),
     (
         "",
-        (401, 403, 407),
+        (403, 407),
         ConsulDenied,
         "that is not Consul's own answer to a token: does a proxy in front of it ask for a login?",
     ),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, Literal
 
-from consul_redis_agent.decide.claim import Claim, Early
+from consul_redis_agent.decide.claim import EPOCH_LIMIT, Claim, Early
 from consul_redis_agent.decide.facts import Address, Entry, whole
 from consul_redis_agent.errors import ConsulError
 from consul_redis_agent.text import is_host, plain
@@ -47,8 +47,6 @@ EARLY_LEADER = "redis-early-leader"
 LAST_CLAIM = "redis-last-claim"
 """The last claim in the entry of a replica: apart, since format 1 takes what passes with the keys above for a master."""
 
-EPOCH_LIMIT = 2**64 - 1
-"""An epoch is a uint64_t in sentinel.c."""
 TURN_LIMIT = 2**31 - 1
 PORT_LIMIT = 65535
 TEXTS_OF_A_CHECK = ("Name", "Notes", "Output", "ServiceName", "Type")
