@@ -10,7 +10,7 @@ from __future__ import annotations
 from consul_redis_agent.decide.facts import Node, Role
 from consul_redis_agent.decide.view import View
 
-RELIEF = 1.5
+RELIEF = 2.0
 """Seconds for which a master that was relieved leaves its claim to be evicted by its successor's, in one step: the
 successor's agent polls once a second where nothing announces the swap; without ``sentinel.early`` a majority follows as late."""
 

@@ -12,7 +12,18 @@ from typing import Self
 
 from consul_redis_agent.commands import status
 from consul_redis_agent.decide.facts import Address
-from tests.fleet import AgentNode, ConsulNode, Fleet, NotInTime, Process, RedisNode, SentinelNode, until
+from tests.fleet import (
+    ON_PATH,
+    AgentNode,
+    ConsulNode,
+    Fleet,
+    NotInTime,
+    Process,
+    RedisNode,
+    SentinelNode,
+    Server,
+    until,
+)
 from tests.fleet.hosts import Host
 
 from .authority import NAMES, REFUSES, Death, Event, Gone, Left, Named, Role, Selected, Tenure, Voice, Wiped, tenures
@@ -61,7 +72,9 @@ class Arena:
     ``fenced``: the agents fence, and ask for a failover where a master has died or come back empty.
     """
 
-    def __init__(self, mode: str = "services", seed: int = 0, *, fenced: bool = False) -> None:
+    def __init__(
+        self, mode: str = "services", seed: int = 0, *, fenced: bool = False, server: Server = ON_PATH
+    ) -> None:
         self.mode, self.fenced = mode, fenced
         self.down_after = DOWN_AFTER_FENCED if fenced else DOWN_AFTER
         """Milliseconds of Sentinel's down-after."""
@@ -72,7 +85,7 @@ class Arena:
         }
         """What a fault may set otherwise at a Sentinel."""
         self.random = random.Random(seed)
-        self.fleet = Fleet(isolated=True)
+        self.fleet = Fleet(isolated=True, server=server)
         self.broken = False
         """It could not be brought back to a clean state; take a new one."""
         try:

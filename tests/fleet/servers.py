@@ -33,6 +33,11 @@ class Server:
         return [self.program, str(config), "--sentinel"]
 
     @property
+    def coordinates(self) -> bool:
+        """Whether its Sentinel has ``FAILOVER … COORDINATED``."""
+        return self.name == "Valkey" and int(self.version.split(".")[0]) >= 9
+
+    @property
     def missing(self) -> str:
         """Why it cannot be started; empty where it can."""
         if Path(self.program).parent.is_relative_to(_FETCHED) and not Path(self.program).exists():
@@ -47,3 +52,18 @@ def _fetched(name: str, version: str, program: str) -> Server:
 ON_PATH: Final = Server("Redis", "of PATH", "redis-server", "redis-sentinel")
 REDIS_6_2: Final = _fetched("Redis", "6.2.5", "redis-server")
 VALKEY_9_1: Final = _fetched("Valkey", "9.1.2", "valkey-server")
+
+
+def chosen(folder: str) -> Server:
+    """The server in a folder of ``.servers``, named ``redis-VERSION`` or ``valkey-VERSION``; "" is the one on PATH.
+
+    Raises ValueError where there is none.
+    """
+    if not folder:
+        return ON_PATH
+    name, _, version = folder.partition("-")
+    server = _fetched(name.capitalize(), version, f"{name}-server")
+    if name not in ("redis", "valkey") or not Path(server.program).exists():
+        there = sorted(path.parent.name for path in _FETCHED.glob("*-*/*-server"))
+        raise ValueError(f"there is no server {folder!r} in .servers, only {', '.join(there) or 'none'}")
+    return server
