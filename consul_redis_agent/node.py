@@ -22,6 +22,7 @@ from consul_redis_agent.decide.facts import Address, Entry, Facts, Node, Role, S
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.rules import decide
 from consul_redis_agent.decide.sentinels import leader
+from consul_redis_agent.decide.turn import RELIEF
 from consul_redis_agent.errors import ConsulError, StaleDecision
 from consul_redis_agent.publish.entries import Mode, Naming, wanted
 from consul_redis_agent.publish.fence import PAUSE_ALL, Fence
@@ -141,6 +142,8 @@ class NodeAgent:
             async with asyncio.timeout(self.redis.timeout):
                 await self.lookout.look_at_node()
         self._decide()
+        if self.latest and self.latest.reason is Reason.RELIEVED:  # nobody will be there to withdraw the claim
+            self._decide(ahead=RELIEF)
         self._finished(self)
 
     async def leave(self) -> None:
@@ -222,10 +225,12 @@ class NodeAgent:
             and self.writer.rests_on(self.lookout.seen())
         )
 
-    def _decide(self) -> None:
+    def _decide(self, *, ahead: float = 0.0) -> None:
+        """Make a decision of what is known, and begin what follows. ``ahead``: as if it were that many seconds later."""
         self._news = False
         ids = (self.naming.master_id, self.naming.replica_id)
         facts = self.lookout.facts(self.writer.consul_node, self.writer.address, ids, self.naming.agent)
+        facts = replace(facts, now=facts.now + ahead) if ahead else facts
         decision, self.memory = decide(facts, self.memory, self.policy)
         self.facts, self.decided, self.latest = facts, facts.now, decision
         self.decisions += 1

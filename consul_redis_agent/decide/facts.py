@@ -93,6 +93,11 @@ class Node:
     """How many keys were changed since it last wrote them to disk."""
     version: tuple[int, ...] = ()
     """Of Redis, or of the Redis that Valkey says it is like."""
+    hands_over: bool = False
+    """It gives the master's part to a replica just now (``master_failover_state``): still a master, or just a replica."""
+    relieved: float = -inf
+    """A replica: when this life of it was relieved of the master's part, as far as that was seen, by one that goes on with
+    its history; -inf where it was not."""
 
 
 @dataclass(frozen=True, slots=True)

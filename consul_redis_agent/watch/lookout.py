@@ -129,6 +129,7 @@ class Lookout:
         closely = decision.closely
         self._peer.attend(decision.ask, closely=closely is Closely.PEER)
         self._node.attentive = closely in (Closely.NODE, Closely.SENTINELS)  # those of a node that is gone
+        self._node.awaits_turn = decision.awaits_turn
         if closely is Closely.SENTINELS:
             self._pool.attend_all(self._group)
         if decision.leader and isinstance(node := self._node.fact, Node):

@@ -14,7 +14,16 @@ import redis
 
 from consul_redis_agent.commands import status
 from consul_redis_agent.decide.facts import Address
-from tests.fleet import AgentNode, ConsulNode, Fleet, NotInTime, Process, RedisNode, SentinelNode, until
+from tests.fleet import (
+    AgentNode,
+    ConsulNode,
+    Fleet,
+    NotInTime,
+    Process,
+    RedisNode,
+    SentinelNode,
+    until,
+)
 from tests.fleet.hosts import Host
 
 from .authority import NAMES, REFUSES, Death, Event, Gone, Left, Named, Role, Selected, Tenure, Voice, Wiped, tenures

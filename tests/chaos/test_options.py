@@ -12,7 +12,7 @@ from .options import Kind, Options
 @pytest.fixture
 def options(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """No option is set."""
-    for name in ("RUNS", "SEED", "FAULTS", "MODE", "FENCE", "JSON"):
+    for name in ("RUNS", "SEED", "FAULTS", "MODE", "FENCE", "SERVER", "JSON"):
         monkeypatch.delenv(f"CHAOS_{name}", raising=False)
     return monkeypatch
 
@@ -43,8 +43,24 @@ def test_what_is_asked_for_is_what_runs(options: pytest.MonkeyPatch) -> None:
     options.setenv("CHAOS_FENCE", "on")
     found = Options.read()
     assert {case.kind for case in found.cases()} == {Kind("tags", fenced=True)}
-    assert {case.fault.name for case in found.cases()} == {f.name for f in FAULTS if f.fenced in (None, True)}
+    assert {case.fault.name for case in found.cases()} == {
+        f.name for f in FAULTS if f.fenced in (None, True) and not f.coordinated
+    }
     assert {found.kind(seed) for seed in found.seeds()} == {Kind("tags", fenced=True)}
+
+
+def test_a_server_is_chosen_by_its_folder_and_what_it_has_not_is_not_done(options: pytest.MonkeyPatch) -> None:
+    """A name that is not there is an error that says what is; a coordinated failover is for Valkey 9 and later."""
+    options.setenv("CHAOS_FAULTS", "failovers in a row")
+    done = {}
+    for folder in ("", "valkey-9.1.2", "redis-8.2.3"):
+        options.setenv("CHAOS_SERVER", folder)
+        found = Options.read()
+        done[str(found.server)] = len(found.faults)
+    assert done == {"Redis of PATH": 1, "Valkey 9.1.2": 2, "Redis 8.2.3": 1}
+    options.setenv("CHAOS_SERVER", "redis-1.0")
+    with pytest.raises(ValueError, match=r"one of redis, redis-6\.2\.5"):
+        Options.read()
 
 
 def test_ci_builds_one_fleet_with_a_fence(options: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,14 @@ class Server:
         return [self.program, str(config), "--sentinel"]
 
     @property
+    def coordinates(self) -> bool:
+        """Whether its Sentinel has ``FAILOVER … COORDINATED``. Raises OSError where only the program knows its version."""
+        if self.name != "Valkey":
+            return False
+        version = self.version if self.version[0].isdigit() else self.measured().split()[1]
+        return int(version.split(".")[0]) >= 9
+
+    @property
     def missing(self) -> str:
         """Why it cannot be started; empty where it can."""
         if Path(self.program).parent.is_relative_to(_FETCHED) and not Path(self.program).exists():

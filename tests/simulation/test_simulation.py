@@ -21,13 +21,13 @@ import pytest
 from consul_redis_agent import agent as process
 from consul_redis_agent import clock, node
 from consul_redis_agent.consul import form
-from consul_redis_agent.decide import backing, fence, members, rules, view
+from consul_redis_agent.decide import backing, fence, members, rules, turn, view
 from consul_redis_agent.decide.claim import Claim, Early
 from consul_redis_agent.decide.decision import Policy
 from consul_redis_agent.decide.facts import Selection, Sentinel
 from consul_redis_agent.publish import entries, steps, writer
 from consul_redis_agent.publish.entries import Mode
-from consul_redis_agent.watch import sentinels
+from consul_redis_agent.watch import redis_node, sentinels
 from consul_redis_agent.watch.catalog import SELDOM, CatalogWatch
 from consul_redis_agent.watch.lookout import Lookout
 
@@ -277,6 +277,8 @@ MUTATIONS: Mapping[str, tuple[Mutation, str]] = {
     "asks twice": (partial(_forgets_order, "_asks"), "dies"),
     "renews the pause": (partial(_forgets_order, "_pause_first"), "given_up"),
     "nothing guards a node that may be new": (_set((fence, "UNTURNED", -1.0)), "promoted_unseen"),
+    "who has handed over withdraws at once": (_set((turn, "RELIEF", 0.0)), "coordinated"),
+    "nobody looks closely at a swap": (_set((redis_node, "SWAP", 1.0)), "coordinated"),
     "a wait in the loop has no deadline": (_set((Link, "bounded", False)), "minority"),
 }
 

@@ -267,9 +267,7 @@ class World:
         """The FAILOVER command."""
         if not (old.redis.answers and new.redis.answers and self.reach(old.number, new.number)):
             return
-        if old.redis.master is None and new.redis.master == old.number and new.number != old.number:
-            old.redis.follow(new.number, by_hand=True)
-            new.redis.follow(None, by_hand=True)
+        old.redis.hand_over(new.redis)
 
     def _trouble(self) -> None:
         rng, engine = self.engine.rng, self.engine
