@@ -38,6 +38,7 @@ from consul_redis_agent.errors import (
     ConsulMisused,
     ConsulUnknown,
     ConsulUnreachable,
+    TokenUnknown,
 )
 from consul_redis_agent.text import plain
 
@@ -69,6 +70,9 @@ UNKNOWN = ("unknown check", "unknown service", "does not have associated ttl")  
 
 Token = Callable[[], Awaitable["str | None"]]
 """The token of now; raises ConsulError. It takes no longer than the deadline of a request."""
+Renew = Callable[[str], Awaitable["str | None"]]
+"""The token of now, given one that Consul does not know."""
+NO_SUCH_TOKEN = "ACL not found"  # noqa: S105 - Consul's words
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
     event loop. A cancelled request closes its connection, so no answer can be taken for another's.
     """
 
-    def __init__(self, url: str, *, timeout: float, token: Token) -> None:
+    def __init__(self, url: str, *, timeout: float, token: Token, renew: Renew | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme == "http" and parts.hostname:
             self._address: Address | str = Address(parts.hostname, parts.port or 8500)
@@ -115,7 +119,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         else:
             raise ValueError(f"{url!r} is neither http://host:port nor unix:///path")
         self.timeout = timeout
-        self._token = token
+        self._token, self._renew = token, renew
         self._reads = asyncio.Semaphore(MAX_READS)
         self._idle: list[_Connection] = []
         self._open_connections: set[_Connection] = set()
@@ -186,6 +190,15 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         self._refuse_if_closed()
         has_token = any(name == "X-Consul-Token" for name, _ in call.headers)
         token = None if has_token else await self._token()  # before a connection is taken, which others could use
+        response = await self._attempt(call, token, repeatable)
+        if token and self._renew and response.code == 403 and NO_SUCH_TOKEN in response.body:
+            # It may have been replaced in its file this moment; with the old one nothing was done.
+            fresh = await self._renew(token)
+            if fresh and fresh != token:
+                return await self._attempt(call, fresh, repeatable)
+        return response
+
+    async def _attempt(self, call: Call, token: str | None, repeatable: bool) -> Any:
         if connection := self._take():
             try:
                 return await self._exchange(connection, call, token)
@@ -382,8 +395,8 @@ class Consul(base.Consul):  # type: ignore[misc]  # the library is untyped
 
     http: HTTPClient
 
-    def __init__(self, url: str, *, timeout: float, token: Token) -> None:
-        self._client = HTTPClient(url, timeout=timeout, token=token)
+    def __init__(self, url: str, *, timeout: float, token: Token, renew: Renew | None = None) -> None:
+        self._client = HTTPClient(url, timeout=timeout, token=token, renew=renew)
         with _no_consul_variables(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the library complains of its own parts
             super().__init__()
@@ -419,7 +432,8 @@ def _raise_unless_ok(client: HTTPClient, call: Call, response: Any) -> None:
     said = f"{client} answered {call} with {status}: {reason}"
     lower = reason.lower()
     if status in (401, 403) or (status == 409 and "permission denied" in lower):
-        raise ConsulDenied(f"{client} refused {call}: {reason}; {_remedy(reason)}")
+        kind = TokenUnknown if NO_SUCH_TOKEN in reason else ConsulDenied
+        raise kind(f"{client} refused {call}: {reason}; {_remedy(reason)}")
     if status == 409:
         raise TransactionConflict(said, _transaction_errors(response.body))
     if status in (400, 413):
@@ -445,6 +459,6 @@ def _remedy(reason: str) -> str:
     for words in MISSING:
         if missing := re.search(words, reason):
             return f"give the token {missing['right']}" + (f" on {missing['what']}" if missing["what"] else "")
-    if "ACL not found" in reason:
+    if NO_SUCH_TOKEN in reason:
         return "the token is unknown to Consul: it was deleted, or has not reached it yet"
     return "give the token the rights of the example policy"
