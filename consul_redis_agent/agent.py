@@ -36,6 +36,7 @@ from consul_redis_agent.tell.snapshot import snapshot
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.lookout import sentinel_link
+from consul_redis_agent.watch.token import TokenWatch
 
 log = logging.getLogger(__name__)
 
@@ -200,6 +201,8 @@ class Agent:
                 tasks.create_task(supervised(node.name, work, partial(self._ended.add, place)))
             for name, catalog in catalogs.items():
                 tasks.create_task(supervised(f"Consul's catalog of {name!r}", catalog.run, catalog.over))
+            if config.consul.token or config.consul.token_file:
+                tasks.create_task(supervised("Consul's token", TokenWatch(api, self._wake_all).run))
 
     def _make(
         self,
@@ -262,6 +265,10 @@ class Agent:
         for node in self.nodes:
             if name in (node.redis.service, node.redis.replica):
                 node.wake()
+
+    def _wake_all(self) -> None:
+        for node in self.nodes:
+            node.wake()
 
     def _tell(self, how: Callable[..., None], *what: Any) -> None:
         """Tell of something; a defect in that is said once, and stops nothing."""

@@ -79,7 +79,9 @@ class NodeAgent:
             delay=config.failover.delay,
         )
         self.naming = naming(config, redis, seen_from, agent)
+        self._api = api
         self.on_stop = config.service.on_stop
+        self.sentinel_user = config.sentinel.username
         self.name = str(where(redis))
         self._changed = asyncio.Event()
         self._news = True
@@ -122,6 +124,11 @@ class NodeAgent:
         self._rehearsing: asyncio.Task[None] | None = None
         self._finished, self._phase = finished, phase
         self._pulse, self._stops = pulse, pulse.stops()
+
+    @property
+    def token_error(self) -> str:
+        """Why the token for Consul is of no use; empty as far as is known."""
+        return self._api.token_error
 
     def wake(self) -> None:
         """Decide now."""

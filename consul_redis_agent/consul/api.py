@@ -56,7 +56,9 @@ class ConsulAPI:
         auth: str | None = None,
         place: Place = NOWHERE,
     ) -> None:
-        self._consul = Consul(url, timeout=timeout, token=token, tls=tls, auth=auth, place=place)
+        self._source = token if isinstance(token, TokenSource) else None
+        renew = self._source.renew if self._source else None
+        self._consul = Consul(url, timeout=timeout, token=token, renew=renew, tls=tls, auth=auth, place=place)
         self._place = place
         self._http = self._consul.http
         self.timeout = timeout
@@ -69,6 +71,33 @@ class ConsulAPI:
         """The own Consul node, once it is known."""
         self.agent_self = Shared(self._agent_self)
         """The own Consul agent's configuration and member record."""
+        self.token_error = ""
+        """Why the token is of no use; empty as far as is known. The watch on it writes this."""
+        self._times_healed = 0
+
+    @property
+    def token_number(self) -> int:
+        """Counts the tokens that were in use, and how often one that was refused is known again; 0 without any.
+
+        What was registered under another number is synced with a token that may be gone.
+        """
+        return self._source.number + self._times_healed if self._source else 0
+
+    def token_healed(self) -> None:
+        """The token that was refused is known again, or another one is in use."""
+        self._times_healed += 1
+
+    async def token_known(self, index: int, wait: float) -> int:
+        """Return the index to ask with next, if Consul's servers know the token; raises TokenUnknown if they do not.
+
+        With an ``index`` it waits until the token changes, for ``wait`` seconds and the sixteenth of it at most.
+        """
+        waits: list[tuple[str, object]] = [("index", index), ("wait", f"{round(wait * 1000)}ms")] if index else []
+        # Not CB.json(): the answer holds the token.
+        call = self._http.get(_INDEX, "/v1/acl/token/self", waits)
+        limit = self.timeout + (wait + wait / 16 if index else 0.0)
+        header = await self._http.send(call.bounded(MAX_OWN), timeout=limit, in_turn=not index)
+        return _next_index(header, index)
 
     async def register(self, service: Mapping[str, Any], *, timeout: float | None = None) -> None:
         """Register a service and its ``Checks`` in one call, in the keys of Consul's API.
@@ -234,6 +263,10 @@ def place_of(config: ConsulConfig) -> Place:
     return Place(config.namespace or "", config.partition or "")
 
 
+def _INDEX(response: Any) -> str:  # noqa: N802 - named as the library's call-backs
+    return str(response.headers["X-Consul-Index"])
+
+
 class Shared(Generic[_T]):
     """A question with the same answer for all, put once for all who ask meanwhile.
 
@@ -280,6 +313,8 @@ class TokenSource:
 
     def __init__(self, config: ConsulConfig) -> None:
         self._token = _usable(config.token.reveal(), "the token for Consul") if config.token else None
+        self.number = 1 if self._token else 0
+        """How many tokens there were."""
         self._path = None if config.token else config.token_file
         self._looked = -LOOK_PERIOD
         self._looking: asyncio.Task[None] | None = None
@@ -299,6 +334,12 @@ class TokenSource:
                 raise ConsulError(f"no token for Consul: {self._problem}")
         return self._token
 
+    async def renew(self, refused: str) -> str | None:
+        """The token of now, where Consul does not know that one: the file is looked at now. Raises ConsulError."""
+        if self._token == refused:
+            self._looked = -LOOK_PERIOD
+        return await self()
+
     def _has_looked(self, looking: asyncio.Task[None]) -> None:
         seen(looking)
         self._looked, self._looking = time.monotonic(), None
@@ -307,7 +348,9 @@ class TokenSource:
         try:
             what = f"{path}: its file system"
             fresh, self._seen = await self._threads.ask(_token_in, path, self._seen, timeout=FILE_TIMEOUT, what=what)
-            self._token, self._problem = fresh or self._token, None
+            if fresh and fresh != self._token:
+                self._token, self.number = fresh, self.number + 1
+            self._problem = None
         except LocalError as error:
             problem = str(error)
             if problem != self._problem and self._token is not None:

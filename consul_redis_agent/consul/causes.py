@@ -18,10 +18,13 @@ from consul_redis_agent.errors import (
     ConsulMisused,
     ConsulUnknown,
     ConsulUnreachable,
+    TokenUnknown,
 )
 
 ANONYMOUS = "00000000-0000-0000-0000-000000000002"
 """The accessor of the token that Consul takes where none is sent, and its own agent has no default."""
+
+NO_SUCH_TOKEN = "ACL not found"  # noqa: S105 - Consul's words
 
 WITHOUT = (
     ("PUT", "/v1/txn", "no master is published"),
@@ -115,7 +118,7 @@ CAUSES = _rows(
         ConsulBlocked,
         "with http_config.allow_write_http_from a Consul agent takes no writes over a unix socket: set consul.url to its port",
     ),
-    (r"acl not found", (), ConsulDenied, "the token is unknown to Consul: it was deleted, or has not reached it yet"),
+    (NO_SUCH_TOKEN, (), TokenUnknown, "the token is unknown to Consul: it was deleted, or has not reached it yet"),
     (r"missing (?P<right>\w+:\w+) on (?P<what>[^\s\"\\]+)", (401, 403, 409), ConsulDenied, _missing),  # up to 1.11
     (
         # later; in JSON its quotes are escaped

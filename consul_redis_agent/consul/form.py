@@ -171,6 +171,8 @@ class Local:
     maintenance: bool = False
     ttl: float | None = None
     """The role check's TTL in seconds; None: registered by an earlier run, and Consul does not show it."""
+    renew: bool = False
+    """It may have been registered with a token that is gone: the Consul agent syncs it with that one."""
 
     @property
     def definition(self) -> tuple[object, ...]:

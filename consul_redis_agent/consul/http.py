@@ -31,7 +31,7 @@ import h11
 
 from consul_redis_agent import names
 from consul_redis_agent.config import TlsConfig
-from consul_redis_agent.consul.causes import Refused, explain
+from consul_redis_agent.consul.causes import NO_SUCH_TOKEN, Refused, explain
 from consul_redis_agent.consul.place import NOWHERE, Place
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import (
@@ -66,6 +66,8 @@ IDLE_LIFE = 30.0  # seconds: shorter than firewalls forget a connection
 READ_SIZE = 64 * 1024
 Token = Callable[[], Awaitable["str | None"]]
 """The token of now; raises ConsulError. It takes no longer than the deadline of a request."""
+Renew = Callable[[str], Awaitable["str | None"]]
+"""The token of now, given one that Consul does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         *,
         timeout: float,
         token: Token,
+        renew: Renew | None = None,
         tls: TlsConfig | None = None,
         auth: str | None = None,
         place: Place = NOWHERE,
@@ -125,7 +128,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             raise ValueError(f"{url!r} is none of http://host:port, https://host:port and unix:///path")
         self._auth = f"Basic {b64encode(auth.encode()).decode()}" if auth else ""
         self.timeout = timeout
-        self._token = token
+        self._token, self._renew = token, renew
         self._place = place
         self._reads = asyncio.Semaphore(MAX_READS)
         self._idle: list[_Connection] = []
@@ -200,6 +203,15 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         self._refuse_if_closed()
         has_token = any(name == "X-Consul-Token" for name, _ in call.headers)
         token = None if has_token else await self._token()  # before a connection is taken, which others could use
+        response = await self._attempt(call, token, repeatable)
+        if token and self._renew and response.code == 403 and NO_SUCH_TOKEN in response.body:
+            # It may have been replaced in its file this moment; with the old one nothing was done.
+            fresh = await self._renew(token)
+            if fresh and fresh != token:
+                return await self._attempt(call, fresh, repeatable)
+        return response
+
+    async def _attempt(self, call: Call, token: str | None, repeatable: bool) -> Any:
         if connection := await self._take():
             try:
                 return await self._exchange(connection, call, token)
@@ -434,11 +446,12 @@ class Consul(base.Consul):  # type: ignore[misc]  # the library is untyped
         *,
         timeout: float,
         token: Token,
+        renew: Renew | None = None,
         tls: TlsConfig | None = None,
         auth: str | None = None,
         place: Place = NOWHERE,
     ) -> None:
-        self._client = HTTPClient(url, timeout=timeout, token=token, tls=tls, auth=auth, place=place)
+        self._client = HTTPClient(url, timeout=timeout, token=token, renew=renew, tls=tls, auth=auth, place=place)
         with _no_consul_variables(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the library complains of its own parts
             super().__init__()

@@ -105,6 +105,10 @@ class Writer:
         self._written = -inf
         """When the last step ended: what a catalog shows that is no younger does not count."""
         self._lost = 0
+        self._token_number = 0
+        """Of the token with which what is known of the own Consul agent was read."""
+        self._registered: dict[str, int] = {}
+        """The number of the token with which each entry was registered last, by this process."""
         self._stood: dict[str, tuple[Wanted, float]] = {}
         """The entries that were in place at their last beat, and when that was: these are beaten whatever else fails."""
         self._beat_at = 0.0
@@ -188,7 +192,10 @@ class Writer:
         return clock() + self._soon >= self._beat_at
 
     def _holds(self, target: Target) -> bool:
-        if not (self._read_local and self._lost == self._times_lost and target.key == self._held):
+        if (
+            not (self._read_local and self._lost == self._times_lost and target.key == self._held)
+            or self._is_other_token
+        ):
             return False
         if self._rests is not self._known and settled(target, self._known) and next_step(target, self._known) is None:
             self._rests = self._known
@@ -224,7 +231,8 @@ class Writer:
             self._lost = self._times_lost
             self._doubt()
         await self.find_consul_node(needed=bool(target.passes))
-        if not self._read_local:
+        if not self._read_local or self._is_other_token:
+            self._held = None
             await self._read()
             await self._beat_if_due()
         before = self._written
@@ -249,6 +257,8 @@ class Writer:
             if step is None:
                 return False
             check(step, target, self._known)
+            if self._api.token_error and _raises(step):
+                raise ConsulDenied(self._api.token_error)  # it could not be taken back
             _must_be_young(target)
             self._held = None  # until it is done, also if it is interrupted: anything may be half written
             for id_ in _concerned(step):
@@ -274,7 +284,9 @@ class Writer:
                 except (ConsulDenied, ConsulUnknown) as error:
                     raise ConsulError(f"{error} (to /v1/txn, without which no master is published)") from error
             case Register(entry):
+                number = self._api.token_number
                 await self._api.register(registration(entry))
+                self._registered[entry.id] = number
             case Update(_, passing):
                 await self._api.check_update(step.check_id, status_of(passing=passing), OUTPUT)
             case Unseal():
@@ -329,6 +341,11 @@ class Writer:
     def _times_lost(self) -> int:
         return sum(catalog.lost for catalog in self._catalogs)
 
+    @property
+    def _is_other_token(self) -> bool:
+        """The token has changed: what was registered with the old one is synced with that, which may be gone."""
+        return self._token_number != self._api.token_number
+
     def _doubt(self) -> None:
         """What is known of the own Consul agent may be over: it was out of reach, or a step was cut off."""
         self._read_local = self._asked = False
@@ -370,15 +387,16 @@ class Writer:
         services = await self._api.services(" or ".join([own, *(f"ID == {json.dumps(id_)}" for id_ in ids)]))
         of = " or ".join(f"ServiceID == {json.dumps(id_)}" for id_ in services)
         checks = await self._api.checks(of) if of else {}
-        before = self._known.local
+        before, number = self._known.local, self._api.token_number
         local: dict[str, Local] = {}
         for id_, service in services.items():
             read = read_local(service, checks)
             if id_ in ids or read.meta.get(NODE) == self.naming.node:
                 same = (was := before.get(id_)) and was.definition == read.definition
-                local[id_] = replace(read, ttl=was.ttl) if was and same else read
+                renew = self._registered.get(id_, 0) != number
+                local[id_] = replace(read, ttl=was.ttl if was and same else read.ttl, renew=renew)
         self._known = replace(self._known, local=local)
-        self._read_local = True
+        self._read_local, self._token_number = True, number
 
     # Failures
 
@@ -464,6 +482,18 @@ def _must_be_young(target: Target) -> None:
     age = clock() - target.decided
     if age > DECISION_LIFE:
         raise StaleDecision(f"the decision is {age:.1f} s old")
+
+
+def _raises(step: Step) -> bool:
+    """Whether it has an entry begin to pass, or be there."""
+    match step:
+        case Transact(publish=entry):
+            return entry is not None and entry.passing
+        case Register() | Unseal():
+            return True
+        case Update(passing=passing):
+            return passing
+    return False
 
 
 def _concerned(step: Step) -> Iterator[str]:

@@ -16,6 +16,8 @@ from consul_redis_agent.decide.sentinels import of_group
 from consul_redis_agent.node import NodeAgent
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.tell.stray import StrayWrites
+from consul_redis_agent.watch import causes
+from consul_redis_agent.watch.causes import IS_CLUSTER, MEND_CLUSTER
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,8 @@ class Journal:
     def errors(self) -> dict[str, str]:
         """What is wrong now, by who it is about."""
         writing = {"Consul, writing": self.node.writer.error} if self.node.writer.error else {}
-        return {who: what for who, what in self._complaints.items() if what} | writing
+        token = {"Consul's token": self.node.token_error} if self.node.token_error else {}
+        return {who: what for who, what in self._complaints.items() if what} | writing | token
 
     def decided(self) -> None:
         """Tell of the node's last decision."""
@@ -90,7 +93,9 @@ class Journal:
     def _watch_the_others(self, facts: Facts, memory: Memory) -> None:
         """Say once what is wrong with somebody else, and once when it is over."""
         silent = facts.node.reason if isinstance(facts.node, Silence) else ""
-        self._complain("Redis", silent if not isinstance(facts.node, Silence) or facts.node.misses > 1 else "")
+        known = not isinstance(facts.node, Silence) or facts.node.misses > 1
+        self._complain("Redis", causes.told(silent, self.node.redis.username, "redis") if known else "")
+        self._complain("Redis' mode", f"{IS_CLUSTER}; {MEND_CLUSTER}" if self.node.lookout.clustered else "")
         self._complain("Consul", self.node.lost)
         self._complain("fence", self.node.fence.error if self.node.fence else "")
         behind = memory.fence.behind if memory.fence.returned == (memory.node.run_id if memory.node else "") else 0
@@ -125,7 +130,9 @@ class Journal:
         ours = of_group(facts.sentinels, run_id, facts.me)
         said = {}
         for sentinel in facts.sentinels:
-            what = f"it has no vote: {sentinel.error}" if sentinel.error and sentinel.looked else ""
+            what = ""
+            if sentinel.error and sentinel.looked:
+                what = f"it has no vote: {causes.told(sentinel.error, self.node.sentinel_user, 'sentinel')}"
             if not sentinel.error and memory.known and sentinel.id not in memory.known:
                 what = f"it watches another group under the name {facts.master_name!r}, and is not counted"
                 if sentinel in ours:

@@ -52,6 +52,7 @@ def snapshot(journal: Journal) -> dict[str, Any]:
         ],
         "fence": node.policy.fence.value,
         "errors": journal.errors,
+        "token_refused": bool(node.token_error),
         "counters": {
             "transitions": dict(journal.transitions),
             "decisions": node.decisions,

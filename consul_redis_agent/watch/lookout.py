@@ -87,6 +87,11 @@ class Lookout:
         """How many looks at the node have failed."""
         return self._node.missed
 
+    @property
+    def clustered(self) -> bool:
+        """Whether the node is one of a Redis Cluster."""
+        return self._node.clustered
+
     def show_node(self) -> None:
         """Look at the node anew, and call ``changed`` whatever is seen."""
         self._node.show_anew()

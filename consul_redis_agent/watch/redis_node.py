@@ -23,6 +23,7 @@ from consul_redis_agent.decide.facts import Address, Node, Peer, Role, Sentinel,
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.text import plain
 from consul_redis_agent.watch import reply
+from consul_redis_agent.watch.causes import IS_SENTINEL
 from consul_redis_agent.watch.link import INFO_LIMIT, Link, is_gone
 from consul_redis_agent.watch.looks import Looks
 
@@ -99,6 +100,8 @@ class RedisWatch(Looks):
         self.counts_refusals = False
         self.refused = 0
         """Logins that the node has refused since its start, as long as they are to be counted; Redis 6.2 and later."""
+        self.clustered = False
+        """It is a node of a Redis Cluster."""
         self._info = ""
         """The last INFO."""
         self._followed: Address | None = None
@@ -170,6 +173,7 @@ class RedisWatch(Looks):
             raise refused(answer)
         info = parse_info(answer)
         fact = node(info, began)
+        self.clustered = info.get("redis_mode") == "cluster"
         if self._keys:
             fact = replace(fact, empty=not has_keys(info) or began_empty(info))
         if "errorstats" in more:
@@ -383,6 +387,8 @@ def parse_serves_stale(answer: object) -> bool:
 
 def node(info: Mapping[str, str], at: float) -> Node:
     """The fact in one INFO (sections server, persistence, replication). Raises Unanswered if it is not there."""
+    if info.get("redis_mode") == "sentinel":
+        raise Unanswered(IS_SENTINEL)
     role = _role(info)
     run_id = reply.word(info.get("run_id", ""), "run_id of INFO")
     if not run_id:

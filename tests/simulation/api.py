@@ -29,6 +29,7 @@ class ConsulAPI:
         self._engine = self._world.engine
         self._consul = self._world.hosts[self._process.host].consul
         self._closed = False
+        self.token_error, self.token_number = "", 0
 
     # What the Consul agent answers by itself
 

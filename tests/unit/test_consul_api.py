@@ -22,7 +22,14 @@ from consul_redis_agent.consul import api as consul_api
 from consul_redis_agent.consul import http as consul_http
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
 from consul_redis_agent.consul.http import Consul, TransactionConflict, no_token
-from consul_redis_agent.errors import ConsulDenied, ConsulError, ConsulUnknown, ConsulUnreachable, LocalError
+from consul_redis_agent.errors import (
+    ConsulDenied,
+    ConsulError,
+    ConsulUnknown,
+    ConsulUnreachable,
+    LocalError,
+    TokenUnknown,
+)
 from consul_redis_agent.text import plain
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -218,7 +225,7 @@ async def test_a_transaction_is_never_sent_twice() -> None:
             ConsulDenied,
             "Permission denied: Missing service:write on redis; give the token service:write on redis",
         ),
-        (answer("ACL not found", "403 Forbidden"), ConsulDenied, "the token is unknown to Consul"),
+        (answer("ACL not found", "403 Forbidden"), TokenUnknown, "the token is unknown to Consul"),
         (answer("ACL support disabled", "401 Unauthorized"), ConsulDenied, "ACL support disabled"),
         (answer("Unknown check ID", "404 Not Found"), ConsulUnknown, "with 404: Unknown check ID"),
         (answer('Unknown check "c"', "500 Oops"), ConsulUnknown, "Unknown check"),
