@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
 
-from consul_redis_agent import __version__, names, state
+from consul_redis_agent import __version__, in_clear, names, state
 from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config, RedisConfig
@@ -27,6 +27,7 @@ from consul_redis_agent.decide.memory import Memory, over_a_reload
 from consul_redis_agent.errors import ConfigError, LocalError
 from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.publish.steps import Target
+from consul_redis_agent.publish.writer import BACKOFF
 from consul_redis_agent.supervise import defect, say, supervised
 from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
@@ -42,7 +43,6 @@ DECIDED_WITHIN = 5.0
 """Seconds since the last finished decision of every node, which is made once a second, for the process to count as healthy."""
 WRITTEN = 0.5
 """Seconds for which a reload waits for a write that is under way."""
-AGAIN = wait_exponential_jitter(multiplier=0.1, exp_base=2.0, max=2.0, jitter=0.1)
 END = 10.0
 """Seconds for all that is to be done at the end, for all nodes together: systemd kills after 15."""
 ALARM = 60.0
@@ -72,6 +72,7 @@ class Agent:
         self.pulse = Pulse()
         self._notify = Notifier()
         self._ready = False
+        self._warnings = in_clear.Warnings(self.config)
         self._lines: dict[str, str] = {}
         self._remembered: dict[tuple[str, ...], tuple[Memory, str]] = {}
         """What the nodes of the last configuration remember, with the master name, by what their entries are called."""
@@ -89,10 +90,10 @@ class Agent:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in self.config.redis))
-        if self.config.sentinel.password_file and not self.config.sentinel.hosts:
+        if self.config.sentinel.secured and not self.config.sentinel.hosts:
             log.warning(
-                "sentinel.password_file is set and sentinel.hosts is not: whoever says hello on Redis as a Sentinel gets that "
-                "password; set sentinel.hosts"
+                "the Sentinels have a password and sentinel.hosts is not set: whoever says hello on Redis as a Sentinel gets "
+                "that password; set sentinel.hosts"
             )
         gc.freeze()  # what was imported stays: no full collection goes through it in the middle of a failover
         self.pulse.beat()
@@ -113,6 +114,8 @@ class Agent:
         """Work with one configuration; returns the next one, or None for the end."""
         config = self.config
         api = consul_api(config.consul)
+        self._warnings = in_clear.Warnings(config)
+        self._warnings.begin()
         pages = self._server()
         if config.http.listen:
             await self._listen(pages.listen_tcp(config.http.listen), "no metrics")
@@ -142,7 +145,7 @@ class Agent:
                 return None
             if new:
                 # The old entry leaves before one of another name or id can pass; what stays is adopted.
-                same = new.consul.url == config.consul.url
+                same = new.consul.url == config.consul.url and new.consul.tenancy == config.consul.tenancy
                 kept = {naming(new, redis, self._seen_from).ids for redis in new.redis} if same else set()
                 await _each(end, [n.remove() for n in self.nodes if n.naming.ids not in kept])
                 # A lease goes on, and so does who the Sentinels are; only what a defect has ended is built anew.
@@ -220,7 +223,7 @@ class Agent:
     async def _find_address(self, config: Config) -> None:
         """Learn this host's address towards the Consul agent: without it two hosts that share one might use the same ids."""
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(OSError), wait=AGAIN, stop=stop_never, before_sleep=self._not_found
+            retry=retry_if_exception_type(OSError), wait=BACKOFF, stop=stop_never, before_sleep=self._not_found
         ):
             with attempt:
                 self._seen_from = await address_towards(config.consul.url, config.consul.timeout)
@@ -272,6 +275,8 @@ class Agent:
     def _decided(self, node: NodeAgent) -> None:
         """A node has finished a decision: tell people, and systemd, which ends a process that does not."""
         self.journals[node.name].decided()
+        asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
+        self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
         self._keep(node)
         if not self._ready and all(node.ready for node in self.nodes):
             self._ready = True

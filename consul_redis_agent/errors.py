@@ -10,6 +10,7 @@
         └── ConsulError         the Consul agent or its servers
             ├── ConsulMisused   this program wrote what Consul does not take (400, 413): a mistake of its own
             ├── ConsulDenied    the token lacks a right (403)
+            │   └── ConsulBlocked  the Consul agent's own configuration refuses it, whatever the token
             ├── ConsulUnknown   the service or check is not there (404, or an old 500): register again
             ├── ConsulConflict  a compare-and-set lost: somebody was quicker
             └── ConsulUnreachable  no connection, no answer in time, or not HTTP
@@ -62,6 +63,10 @@ class ConsulError(RemoteError):
 
 class ConsulDenied(ConsulError):
     """The token lacks a right."""
+
+
+class ConsulBlocked(ConsulDenied):
+    """The Consul agent's own configuration refuses the request (``block_endpoints``, ``allow_write_http_from``)."""
 
 
 class ConsulMisused(ConsulError):

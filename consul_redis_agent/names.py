@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import socket
+from functools import cache
 from typing import Any
 
 from consul_redis_agent.beside import Threads
@@ -22,6 +24,18 @@ NOT_HERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 Place = tuple[socket.AddressFamily, tuple[Any, ...]]
 """A family and a socket address of it."""
+
+
+@cache
+def is_of_this_host(host: str) -> bool:
+    """Whether an IP address belongs to this host; False for a name. Binds only; sends nothing."""
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 async def addresses(host: str, port: int, timeout: float) -> list[Place]:

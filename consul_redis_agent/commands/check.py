@@ -18,16 +18,20 @@ from consul_redis_agent.commands.check_failover import failover_findings
 from consul_redis_agent.commands.check_fence import fence_findings, fence_trial
 from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
 from consul_redis_agent.commands.check_sentinel import sentinel_findings
+from consul_redis_agent.commands.domain import with_domain
 from consul_redis_agent.commands.lookup import DnsError, srv
 from consul_redis_agent.commands.resolve import judge_answers, name_of
 from consul_redis_agent.commands.screen import Finding, Level, show
+from consul_redis_agent.commands.silence import why_silent
 from consul_redis_agent.commands.survey import Survey, survey
 from consul_redis_agent.config import Config, RedisConfig, read_secret
 from consul_redis_agent.consul.form import is_own
 from consul_redis_agent.decide.facts import Address, Role
 from consul_redis_agent.decide.identity import address_at_sentinel, is_loopback
 from consul_redis_agent.errors import LocalError
+from consul_redis_agent.in_clear import exposed
 from consul_redis_agent.watch.lookout import redis_link, where
+from consul_redis_agent.watch.redis_node import announced_replicas
 
 
 def main(args: argparse.Namespace) -> int:
@@ -56,6 +60,13 @@ def _configuration(config: Config, path: Path | None) -> Iterator[Finding]:
                 yield Finding(Level.FAIL, "configuration", f"{secret}: is empty", "write the secret into it")
             if mode & stat.S_IROTH:
                 yield Finding(Level.WARN, "configuration", f"{secret}: every user can read it", f"chmod o-r {secret}")
+
+
+def _in_clear(config: Config, found: Survey, view: RedisView) -> Iterator[Finding]:
+    """What would cross the network in clear text, with the Sentinels and the other nodes that were found."""
+    peers = {*announced_replicas(view.text), *([view.node.follows] if view.node and view.node.follows else [])}
+    for one in exposed(config, [s.address for s in found.sentinels], peers):
+        yield Finding(Level.WARN, one.topic, one.what, one.mend)
 
 
 async def _outside(config: Config) -> list[Finding]:
@@ -91,7 +102,8 @@ async def _node(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulV
     fence = fence_findings(config, redis, view, found, trial)
     failover = await failover_findings(config, redis, view, found, trial)
     outside = [*_address(redis, view, found), *_entries(redis, view, found, await consul)]
-    findings = [*view.findings, *sentinels, *fence, *failover, *outside]
+    clear = _in_clear(config, found, view)
+    findings = [*view.findings, *sentinels, *fence, *failover, *outside, *clear]
     return findings, found
 
 
@@ -142,7 +154,7 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
         return
     topic = f"entry {where(redis)}"
     own = [e for e in entries if e.node == consul.consul_node and is_own(e.meta, naming.node)]
-    yield from own_findings(topic, naming.service, view.node, found, own)
+    yield from own_findings(topic, naming.service, view.node, found, own, only_passing=consul.only_passing)
     if not own and view.node:
         told = "the agent registers it" if view.node.role is Role.MASTER or naming.replica else "a replica needs none"
         yield Finding(
@@ -160,6 +172,7 @@ async def _dns(
     consul: asyncio.Task[ConsulView],
 ) -> list[Finding]:
     """The answer that applications get, held against Sentinel and the node."""
+    config = await with_domain(config)
     name, topic = name_of(config, redis), "dns"
     try:
         answers = await srv(name, config.consul.dns)
@@ -178,6 +191,8 @@ async def _dns(
                 "start the agent on each Redis host: consul-redis-agent run",
             )
         ]
+    if not answers and (silence := await why_silent(config, redis.service)):
+        return [Finding(Level.FAIL, topic, f"{name}: {silence[0]}", silence[1])]
     return [
         Finding(
             Level.FAIL,

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from consul_redis_agent.agent import address_towards
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.config import Config
-from consul_redis_agent.consul.api import ConsulAPI, TokenSource, consul_api
+from consul_redis_agent.consul.api import ConsulAPI, TokenSource, consul_api, way
 from consul_redis_agent.consul.form import read_entry
 from consul_redis_agent.consul.http import Consul
 from consul_redis_agent.decide.facts import Entry
-from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnreachable, LocalError
+from consul_redis_agent.errors import (
+    ConsulBlocked,
+    ConsulConflict,
+    ConsulDenied,
+    ConsulError,
+    ConsulUnreachable,
+    LocalError,
+)
 from consul_redis_agent.node import naming
 from consul_redis_agent.publish.entries import Naming
 from consul_redis_agent.publish.writer import Writer
 
+RESTRICTED = "allow_write_http_from"
+"""It refuses all writes alike, so it is said once."""
 PROBE = "consul-redis-agent-check"
 """Id of a service that does not exist."""
 
@@ -31,6 +40,8 @@ class ConsulView:
     """By ``redis.url``."""
     consul_node: str = ""
     entries: tuple[Entry, ...] | None = None
+    only_passing: bool | None = None
+    """Whether Consul's DNS leaves out what has a check that warns; None: unknown."""
 
 
 async def look_at_consul(config: Config) -> ConsulView:
@@ -55,12 +66,14 @@ async def look_at_consul(config: Config) -> ConsulView:
         writer = Writer(api, next(iter(names.values())), ())
         services = list(dict.fromkeys(name for n in names.values() for name in (n.service, n.replica) if name))
         with_token = await token() is not None
-        findings += [await _may_write(api, service, with_token=with_token) for service in services]
+        may_write = [await _may_write(api, service, with_token=with_token) for service in services]
+        refused = [finding async for finding in _refusals(api)]
+        findings += [*refused, *(finding for finding in may_write if finding)]
         findings += await _may_read(config, token)
         await writer.find_consul_node()
         answers = [await api.health(service) for service in services]
         entries = tuple(read_entry(one) for _, answer in answers for one in answer)
-        return ConsulView(tuple(findings), names, writer.consul_node or "", entries)
+        return ConsulView(tuple(findings), names, writer.consul_node or "", entries, writer.only_passing)
     except ConsulUnreachable as error:
         findings.append(Finding(Level.FAIL, topic, str(error), "start the Consul agent, or correct consul.url"))
     except ConsulError as error:
@@ -70,13 +83,15 @@ async def look_at_consul(config: Config) -> ConsulView:
     return ConsulView(tuple(findings), names)
 
 
-async def _may_write(api: ConsulAPI, service: str, *, with_token: bool) -> Finding:
+async def _may_write(api: ConsulAPI, service: str, *, with_token: bool) -> Finding | None:
     """Whether the token may write a service: a compare-and-set that cannot match is refused, but for the right reason."""
     probe = {"ID": PROBE, "Service": service, "ModifyIndex": 1}
     try:
         await api.txn([{"Service": {"Verb": "delete-cas", "Node": PROBE, "Service": probe}}])
     except ConsulConflict:
         return Finding(Level.OK, "token", f"may write the service {service!r}")
+    except ConsulBlocked:
+        return None  # that is looked at for all requests together
     except ConsulDenied as error:
         if "ACL not found" in str(error):
             return Finding(Level.FAIL, "token", str(error), "put a token that exists into consul.token_file")
@@ -87,9 +102,39 @@ async def _may_write(api: ConsulAPI, service: str, *, with_token: bool) -> Findi
     return Finding(Level.OK, "token", f"may write the service {service!r}")
 
 
+async def _refusals(api: ConsulAPI) -> AsyncIterator[Finding]:
+    """What the Consul agent's own configuration refuses of all that the agent needs, tried where it changes nothing.
+
+    Writes are of ids that do not exist, and of a service without a name.
+    """
+    one = {"ID": PROBE, "Service": PROBE, "ModifyIndex": 1}
+    tries: tuple[Callable[[], Awaitable[object]], ...] = (
+        lambda: api.txn([{"Service": {"Verb": "delete-cas", "Node": PROBE, "Service": one}}]),
+        lambda: api.register({"ID": PROBE, "Name": ""}),
+        lambda: api.check_update(PROBE, "critical", ""),
+        lambda: api.check_deregister(PROBE),
+        lambda: api.deregister(PROBE),
+        lambda: api.services(f'ID == "{PROBE}"'),
+        lambda: api.checks(f'ServiceID == "{PROBE}"'),
+        lambda: api.health(PROBE),
+    )
+    said: set[str] = set()
+    for attempt in tries:
+        try:
+            await attempt()
+        except ConsulBlocked as error:
+            if RESTRICTED not in str(error) or RESTRICTED not in said:
+                said.add(RESTRICTED if RESTRICTED in str(error) else "")
+                yield Finding(Level.FAIL, "consul agent", str(error), "change it there, and restart that Consul agent")
+        except ConsulUnreachable:
+            raise
+        except ConsulError:
+            pass  # it was looked at, so it is not refused; or for a right, which is told apart
+
+
 async def _may_read(config: Config, token: TokenSource) -> list[Finding]:
     """Whether the token sees Consul's nodes; without that right every list of entries is empty, without a word."""
-    consul = Consul(config.consul.url, timeout=config.consul.timeout, token=token)
+    consul = Consul(config.consul.url, timeout=config.consul.timeout, token=token, **way(config.consul))
     try:
         _, nodes = await consul.catalog.nodes()
     except ConsulDenied:
@@ -99,5 +144,7 @@ async def _may_read(config: Config, token: TokenSource) -> list[Finding]:
     if nodes:
         return []
     rule = 'node_prefix "" { policy = "read" }'
-    what = "the token may not read Consul's nodes, so the claims of other agents cannot be seen"
+    what = (
+        "the token may not read Consul's nodes, so the claims of other agents cannot be seen, and nothing is published"
+    )
     return [Finding(Level.FAIL, "token", what, f"give it a policy with {rule}")]

@@ -30,6 +30,8 @@ class RedisView:
     announced: Address | None = None
     info: Mapping[str, str] = field(default_factory=dict)
     """The lines of INFO."""
+    text: str = ""
+    """INFO as it came."""
 
 
 async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
@@ -66,7 +68,7 @@ async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
     version = plain(fields.get("valkey_version") or fields.get("redis_version") or "of unknown version", 40)
     program = "Valkey" if "valkey_version" in fields else "Redis"
     reached = f"{program} {version}, login as {user!r}"
-    return RedisView((*denied, *_role(topic, reached, seen)), seen, published, fields)
+    return RedisView((*denied, *_role(topic, reached, seen)), seen, published, fields, str(info))
 
 
 def _lost(missing: list[str]) -> str:

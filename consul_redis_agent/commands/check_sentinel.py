@@ -43,8 +43,8 @@ async def sentinel_findings(config: Config, found: Survey, *, listened: bool) ->
     user = config.sentinel.username or "default"
     each = [_one(s, found, user, missing) for s, (_, missing) in zip(found.sentinels, probes, strict=True)]
     quorums = [quorum for quorum, _ in probes if quorum]
-    if config.sentinel.password_file and not config.sentinel.hosts:
-        what = "they get the password of sentinel.password_file, though anybody who may PUBLISH on Redis can say hello as one"
+    if config.sentinel.secured and not config.sentinel.hosts:
+        what = "they get the Sentinels' password, though anybody who may PUBLISH on Redis can say hello as one"
         each.append(Finding(Level.WARN, "sentinels", what, "set sentinel.hosts"))
     others = _of_another_group(found, config.sentinel.hosts)
     return [*each, *others, *_left_out(found), *_together(found, quorums)]

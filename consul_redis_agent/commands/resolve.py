@@ -11,11 +11,14 @@ from typing import NoReturn
 
 from consul_redis_agent.clock import cancelling
 from consul_redis_agent.commands import load_config
+from consul_redis_agent.commands.domain import USUAL, with_domain
 from consul_redis_agent.commands.lookup import Answer, DnsError, srv
 from consul_redis_agent.commands.screen import Level, is_terminal, say
+from consul_redis_agent.commands.silence import why_silent
 from consul_redis_agent.commands.survey import Survey, look_at_node, survey
 from consul_redis_agent.commands.truth import Judgement, Looks, describe, judge
 from consul_redis_agent.config import Config, RedisConfig
+from consul_redis_agent.consul.api import place_of
 from consul_redis_agent.decide.facts import Address, Node
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch.link import Link
@@ -30,7 +33,7 @@ WATCH_TIMEOUT = 0.5
 
 def main(args: argparse.Namespace) -> int:
     """Ask once and judge, or watch until interrupted. Exit code 0 only for the one true master."""
-    config = load_config(args)
+    config = asyncio.run(with_domain(load_config(args)))
     redis, name = question(config, args.name)
     if args.watch:
         asyncio.run(_watch(name, config.consul.dns))
@@ -40,7 +43,12 @@ def main(args: argparse.Namespace) -> int:
 def name_of(config: Config, redis: RedisConfig) -> str:
     """The name under which applications find the master."""
     tag = "master." if config.service.mode == "tags" else ""
-    return f"{tag}{redis.service}.service.consul"
+    return tag + _within(config, redis.service)
+
+
+def _within(config: Config, service: str) -> str:
+    """A service's name in Consul's DNS, with Enterprise's namespace and partition where they are set."""
+    return f"{service}.service{place_of(config.consul).labels}.{config.consul.domain or USUAL}"
 
 
 async def judge_answers(
@@ -56,7 +64,7 @@ async def judge_answers(
     if known is None or not known.sentinels:
         if known is None:
             known = await _survey_own(config, redis, addresses)
-        if not (known.sentinels or config.sentinel.hosts or config.sentinel.password_file):
+        if not (known.sentinels or config.sentinel.hosts or config.sentinel.secured):
             strangers = await survey(config, redis, [redis_link(redis, a, login=False) for a in addresses])
     checked = {a for a in addresses if is_of_group(a, known.sentinels)} | {*_configured(config)}
     links = [redis_link(redis, address, login=address in checked) for address in addresses]
@@ -85,7 +93,7 @@ async def _look(link: Link) -> Node | str:
 def question(config: Config, given: str | None) -> tuple[RedisConfig, str]:
     """The name to ask for, and the node whose login is used: the one that is published under it, else the first."""
     if given and "." not in given:
-        given = f"{given}.service.consul"
+        given = _within(config, given)
     for redis in config.redis:
         if given in (None, name_of(config, redis)):
             return redis, name_of(config, redis)
@@ -102,11 +110,14 @@ async def _once(config: Config, redis: RedisConfig, name: str) -> int:
     for a in answers:
         say(f"answer    SRV {a.target} port {a.port}, address {a.host or 'unknown'}, TTL {a.ttl} s")
     judgement, looks, found = await judge_answers(config, redis, answers)
+    silence = await why_silent(config, redis.service) if not answers and name == name_of(config, redis) else None
     for address, node in looks.items():
         say(f"node      {address} {describe(node)}")
     for line in _votes(found):
         say(f"sentinel  {line}")
     say(f"{Level.OK if judgement.true else Level.FAIL:<9} {judgement.sentence}")
+    if silence:
+        say(f"{'because':<9} {'; '.join(silence)}")
     return 0 if judgement.true else 1
 
 

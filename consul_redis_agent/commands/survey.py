@@ -190,7 +190,7 @@ async def _look(config: Config, address: Address, name: str, *, login: bool = Tr
     fact = watch.facts.get(name) or Sentinel(
         clock(), watch.id, address, error=watch.error or "not asked about any master"
     )
-    if fact.error and config.sentinel.password_file and not login:
+    if fact.error and config.sentinel.secured and not login:
         fact = replace(fact, error=f"{UNCHECKED}: {fact.error}")
     return fact, dict(watch.masters)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consul_redis_agent.config import values
-from consul_redis_agent.config.values import NO_TLS, Reader
+from consul_redis_agent.config.values import Reader
 
 INHERITED = None  # the default of a key that takes its value from another one
 
@@ -27,6 +27,18 @@ TABLES = {
 REPEATED = "redis"  # the one table that is an array
 
 
+PREFIX = "CRA_"
+
+REFUSED = {
+    "VALKEYCLI_AUTH": "valkey-cli reads it, this agent does not: set REDISCLI_AUTH, or CRA_REDIS_PASSWORD for one node",
+}
+"""What Consul's, Redis' and Valkey's own tools read, would change what the agent does, and is not honoured; and why.
+
+Of what they read besides, CONSUL_GRPC_…, REDISCLI_RCFILE, REDISCLI_HISTFILE, REDISCLI_CLUSTER_YES and FAKETTY are of other
+things than the agent does. Proxies (HTTP_PROXY) it never uses: the Consul agent is its neighbour.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """One key. ``default`` is written as in the file; ``read`` turns what is written into the value."""
@@ -36,9 +48,14 @@ class Key:
     default: object
     read: Reader[Any]
     doc: str
-    env: str = ""
+    tools: str = ""
+    """What Consul's or Redis' own tools call it in the environment."""
     in_file: bool = True
     has_flag: bool = True
+    has_own: bool = True
+    """Whether it has a name of its own in the environment."""
+    empty_counts: bool = False
+    """Whether "" there is a value rather than nothing."""
 
     @property
     def dotted(self) -> str:
@@ -51,38 +68,134 @@ class Key:
         return f"--{self.table}-{self.name}".replace("_", "-")
 
     @property
+    def env(self) -> str:
+        """``CRA_CONSUL_TOKEN_FILE``; "" for a key that only the names of others set."""
+        return f"{PREFIX}{self.table}_{self.name}".upper() if self.has_own else ""
+
+    @property
     def is_list(self) -> bool:
         """Whether its flag takes several values, with commas between."""
         return isinstance(self.default, list)
 
+    def parse(self, text: str) -> object:
+        """What a flag or the environment says, as the file would have it. Raises ValueError."""
+        match self.default:
+            case bool():
+                return values.truth_in(text)
+            case list():
+                return values.items_in(text)
+            case dict():
+                return values.pairs_in(text)
+        return text
 
-def _tls(table: str, name: str, env: str = "", default: object = "") -> Key:
-    """A key that already has its name, so that a later version can give it its meaning."""
-    return Key(table, name, default, values.no_tls, f"{NO_TLS}.", env=env, has_flag=False)
+
+def _tls(table: str, server: str, **tools: str) -> tuple[Key, ...]:
+    """How a server proves who it is, and what is shown to it."""
+
+    def key(name: str, read: Reader[Any], doc: str) -> Key:
+        return Key(table, name, "", values.optional(read), doc, tools=tools.get(name, ""))
+
+    return (
+        key(
+            "ca_file", values.tls_file, f"File of the authorities that {server} is certified by; without, the system's."
+        ),
+        key(
+            "cert_file",
+            values.tls_file,
+            f"File of the certificate that is shown to {server}; read again when it changes.",
+        ),
+        key("key_file", values.tls_file, "File of its key, where that is not in cert_file."),
+        key(
+            "server_name",
+            values.server_name,
+            f"The name in {server}'s certificate, where it is another than the host's.",
+        ),
+    )
 
 
-def _environment(table: str, name: str, env: str, read: Reader[Any]) -> Key:
+def _environment(
+    table: str, name: str, read: Reader[Any], doc: str, *, tools: str = "", default: object = "", has_own: bool = False
+) -> Key:
     """A value that only the environment gives."""
-    return Key(table, name, "", values.optional(read), "", env=env, in_file=False, has_flag=False)
+    return Key(table, name, default, read, doc, tools=tools, in_file=False, has_flag=False, has_own=has_own)
 
 
 KEYS = (
-    Key("consul", "url", "http://127.0.0.1:8500", values.consul_url, "Consul's HTTP API.", env="CONSUL_HTTP_ADDR"),
+    Key("consul", "url", "http://127.0.0.1:8500", values.consul_url, "Consul's HTTP API.", tools="CONSUL_HTTP_ADDR"),
     Key(
         "consul",
         "token_file",
         "",
         values.optional(values.secret_file),
         "File of the ACL token; read again when it changes.",
-        env="CONSUL_HTTP_TOKEN_FILE",
+        tools="CONSUL_HTTP_TOKEN_FILE",
     ),
-    _environment("consul", "token", "CONSUL_HTTP_TOKEN", values.secret),
-    _tls("consul", "ca_file", env="CONSUL_CACERT"),
-    _tls("consul", "cert_file", env="CONSUL_CLIENT_CERT"),
-    _tls("consul", "key_file", env="CONSUL_CLIENT_KEY"),
-    _environment("consul", "ssl", "CONSUL_HTTP_SSL", values.no_tls_flag),
+    _environment(
+        "consul",
+        "token",
+        values.optional(values.secret),
+        "The ACL token itself.",
+        tools="CONSUL_HTTP_TOKEN",
+        has_own=True,
+    ),
+    _environment(
+        "consul",
+        "auth",
+        values.optional(values.basic_auth),
+        "user or user:password of HTTP's basic authentication.",
+        tools="CONSUL_HTTP_AUTH",
+    ),
+    *_tls(
+        "consul",
+        "Consul",
+        ca_file="CONSUL_CACERT",
+        cert_file="CONSUL_CLIENT_CERT",
+        key_file="CONSUL_CLIENT_KEY",
+        server_name="CONSUL_TLS_SERVER_NAME",
+    ),
+    _environment(
+        "consul",
+        "ca_path",
+        values.optional(values.tls_file),
+        "Folder of authorities, named by their hashes; ca_file beats it.",
+        tools="CONSUL_CAPATH",
+    ),
+    _environment(
+        "consul", "ssl", values.truth, "true reads http in consul.url as https.", tools="CONSUL_HTTP_SSL", default=False
+    ),
+    _environment(
+        "consul",
+        "verify",
+        values.truth,
+        "false takes any certificate: whoever is in between can read and change everything.",
+        tools="CONSUL_HTTP_SSL_VERIFY",
+        default=True,
+    ),
     Key("consul", "timeout", "2s", values.duration("50ms", "1m"), "How long one request may take."),
     Key("consul", "dns", "127.0.0.1:8600", values.address, "Consul's DNS; used by resolve, check, failover and demo."),
+    Key(
+        "consul",
+        "domain",
+        "",
+        values.optional(values.domain),
+        "Domain of Consul's DNS; learned from Consul when not given.",
+    ),
+    Key(
+        "consul",
+        "namespace",
+        "",
+        values.optional(values.tenancy),
+        "Namespace of the entries, in Consul Enterprise.",
+        tools="CONSUL_NAMESPACE",
+    ),
+    Key(
+        "consul",
+        "partition",
+        "",
+        values.optional(values.tenancy),
+        "Partition of the Consul agent, in Consul Enterprise.",
+        tools="CONSUL_PARTITION",
+    ),
     Key("service", "name", "redis", values.service_name, "Name of the master's service in Consul."),
     Key(
         "service",
@@ -113,6 +226,7 @@ KEYS = (
         "redis-replica",
         values.service_name_or_none,
         'Name of the replicas\' service; "" publishes none.',
+        empty_counts=True,
     ),
     # Redis counts the silence of a replica's link in whole seconds, so less than one says nothing.
     Key("replica", "max_lag", "10s", values.duration("1s", "24h"), "Replicas further behind are not published."),
@@ -133,10 +247,11 @@ KEYS = (
     Key("sentinel", "hosts", [], values.addresses, "The Sentinels, as host:port; discovered when empty."),
     Key("sentinel", "username", "", values.username, "ACL user on the Sentinels."),
     Key("sentinel", "password_file", "", values.optional(values.secret_file), "File of the Sentinels' password."),
-    _tls("sentinel", "tls", default=False),
-    _tls("sentinel", "ca_file"),
-    _tls("sentinel", "cert_file"),
-    _tls("sentinel", "key_file"),
+    _environment(
+        "sentinel", "password", values.optional(values.secret), "The Sentinels' password itself.", has_own=True
+    ),
+    Key("sentinel", "tls", False, values.truth, "Whether the Sentinels speak TLS: true or false."),
+    *_tls("sentinel", "a Sentinel"),
     Key("redis", "url", "redis://127.0.0.1:6379", values.redis_url, "Where the node is reached."),
     Key("redis", "username", "", values.username, "ACL user on the node."),
     Key(
@@ -146,7 +261,14 @@ KEYS = (
         values.optional(values.secret_file),
         "File of the node's password; read again at each login.",
     ),
-    _environment("redis", "password", "REDISCLI_AUTH", values.secret),
+    _environment(
+        "redis",
+        "password",
+        values.optional(values.secret),
+        "The node's password itself; REDISCLI_AUTH is that of every node.",
+        tools="REDISCLI_AUTH",
+        has_own=True,
+    ),
     Key(
         "redis",
         "master_name",
@@ -162,7 +284,14 @@ KEYS = (
         "host:port to publish; discovered when not given.",
     ),
     Key("redis", "service", INHERITED, values.service_name, "Takes the place of service.name for this node."),
-    Key("redis", "replica", INHERITED, values.service_name_or_none, "Takes the place of replica.name for this node."),
+    Key(
+        "redis",
+        "replica",
+        INHERITED,
+        values.service_name_or_none,
+        "Takes the place of replica.name for this node.",
+        empty_counts=True,
+    ),
     Key("redis", "timeout", "1s", values.duration("10ms", "1m"), "How long one command may take."),
     Key(
         "redis",
@@ -171,9 +300,7 @@ KEYS = (
         values.duration("0s", "1m"),
         "Without Sentinel: how long a node that does not answer stays in DNS.",
     ),
-    _tls("redis", "ca_file"),
-    _tls("redis", "cert_file"),
-    _tls("redis", "key_file"),
+    *_tls("redis", "a node"),
     Key(
         "fence",
         "mode",

@@ -43,6 +43,11 @@ class ConsulConfig:
     namespace: str | None  # of Consul Enterprise, as the next
     partition: str | None
 
+    @property
+    def tenancy(self) -> tuple[str | None, str | None]:
+        """Partition and namespace of the entries: elsewhere they are others."""
+        return self.partition, self.namespace
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
@@ -76,6 +81,11 @@ class SentinelConfig:
     password_file: Path | None
     tls: TlsConfig | None  # None for clear text
 
+    @property
+    def secured(self) -> bool:
+        """Whether there is a password for them, wherever it stands."""
+        return self.password is not None or self.password_file is not None
+
 
 @dataclass(frozen=True, slots=True)
 class RedisConfig:
@@ -85,7 +95,7 @@ class RedisConfig:
     ``password_file`` is set.
     """
 
-    url: str  # redis://host:port, rediss://host:port or unix:///path
+    url: str  # redis://host:port, rediss://host:port or unix:///path; the user in it is username
     host: str | None
     port: int | None
     path: str | None
@@ -99,6 +109,11 @@ class RedisConfig:
     timeout: float
     patience: float
     tls: TlsConfig | None  # of this node, and of its peers; None for clear text
+
+    @property
+    def known_as(self) -> str:
+        """What its entries call it: the URL, whether with TLS or without, so that they stay its own when TLS is turned on."""
+        return self.url.replace("rediss://", "redis://", 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+from urllib.parse import unquote
 
 from consul_redis_agent.config.durations import format_duration, parse_duration
 from consul_redis_agent.config.secret import Secret
@@ -33,7 +34,10 @@ META_VALUE = 512  # bytes
 META_RESERVED = ("consul-", "consul_redis_agent", "redis-")
 
 RESERVED_TAGS = ("master", "replica")
-NO_TLS = "TLS is not supported by this version"
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379}
+"""Where a scheme is written without a port; for Consul as its own tools have it."""
+SAME_AS = {"valkey": "redis", "valkeys": "rediss"}
 
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", re.ASCII)
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?", re.ASCII)
@@ -73,12 +77,41 @@ def one_of(*choices: str) -> Reader[str]:
 
 
 def truth(value: object) -> bool:
-    """True or false; a flag has it as a word."""
+    """True or false."""
     if isinstance(value, bool):
         return value
-    if value not in ("true", "false"):
+    if not isinstance(value, str):
         raise ValueError("must be true or false")
-    return value == "true"
+    return truth_in(value)
+
+
+def truth_in(word: str) -> bool:
+    """The same as a word, in each form that Go's strconv.ParseBool takes, and so Consul's own tools."""
+    if word in ("1", "t", "T", "true", "TRUE", "True"):
+        return True
+    if word in ("0", "f", "F", "false", "FALSE", "False"):
+        return False
+    raise ValueError("must be true or false")
+
+
+def items_in(written: str) -> list[str]:
+    """A list as a flag or the environment has it: with commas between."""
+    return [item.strip() for item in written.split(",") if item.strip()]
+
+
+def pairs_in(written: str) -> dict[str, str]:
+    """A table as the environment has it: ``key=value``, with commas between."""
+    pairs: dict[str, str] = {}
+    for item in items_in(written):
+        key, mark, value = item.partition("=")
+        if not mark:
+            raise ValueError(
+                f"{_shown(item)} is not key=value; with a comma inside a value it has to be written in the file"
+            )
+        if key.strip() in pairs:
+            raise ValueError(f"{_shown(key.strip())} is named twice")
+        pairs[key.strip()] = value.strip()
+    return pairs
 
 
 def duration(shortest: str, longest: str) -> Reader[float]:
@@ -181,6 +214,50 @@ def secret_file(value: object) -> Path:
     return path
 
 
+def tls_file(value: object) -> Path:
+    """A certificate, key or folder of them. It may come and go, so only its name is checked; who pastes a key is not quoted."""
+    path = Path(text(value))
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path")
+    return path
+
+
+def server_name(value: object) -> str:
+    """The name in a certificate."""
+    name = text(value)
+    if not _is_host(name):
+        raise ValueError(f"{_shown(name)} is neither a host name nor an IP address")
+    return name
+
+
+def domain(value: object) -> str:
+    """The domain of Consul's DNS, without the dot at its end."""
+    name = text(value).strip(".").lower()
+    if len(name) > LONGEST_HOST or not all(
+        len(label) <= LONGEST_LABEL and _LABEL.fullmatch(label) for label in name.split(".")
+    ):
+        raise ValueError(f"{_shown(name)} is no domain for DNS, such as consul or dc.example.org")
+    return name
+
+
+def tenancy(value: object) -> str:
+    """A namespace or a partition of Consul Enterprise."""
+    name = text(value)
+    if len(name) > LONGEST_LABEL or not _LABEL.fullmatch(name):
+        raise ValueError(
+            f"{_shown(name)} is no name for it: letters, digits and dashes, no dash at either end, {LONGEST_LABEL} at most"
+        )
+    return name
+
+
+def basic_auth(value: object) -> Secret:
+    """user:password; the user alone has an empty password."""
+    login = text(value)
+    if login.startswith(":"):
+        raise ValueError("must be user or user:password")
+    return Secret(login if ":" in login else f"{login}:")
+
+
 def username(value: object) -> str:
     """An ACL user; "" is the default one."""
     name = text(value)
@@ -197,53 +274,71 @@ def master_name(value: object) -> str:
     return name
 
 
-def consul_url(value: object) -> str:
-    """http://host:port or unix:///path; also host:port alone, as CONSUL_HTTP_ADDR has it."""
-    url = text(value)
-    if "://" in url:
-        return _url(url, "http", 80, login="the token belongs in token_file")
-    return _url(f"http://{url}", "http", None, login="the token belongs in token_file")
+def consul_url(value: object, *, tls: bool = False) -> str:
+    """http://host:port, https://host:port or unix:///path; also host:port alone, as CONSUL_HTTP_ADDR has it.
 
-
-def redis_url(value: object) -> str:
-    """redis://host:port or unix:///path."""
-    return _url(text(value), "redis", 6379, login="it belongs in username and password_file")
-
-
-def no_tls(value: object) -> None:
-    """A key that is kept for TLS: only "not set" is taken."""
-    if value not in ("", False):
-        raise ValueError(NO_TLS)
-
-
-def no_tls_flag(value: object) -> None:
-    """CONSUL_HTTP_SSL, read as Consul's own tools read it."""
-    if value in ("1", "t", "T", "true", "TRUE", "True"):
-        raise ValueError(NO_TLS)
-    if value not in ("0", "f", "F", "false", "FALSE", "False"):
-        raise ValueError("is neither true nor false")
-
-
-def _url(url: str, wanted: str, port: int | None, login: str) -> str:
-    """An URL with nothing but host and port, or a unix socket. Nothing of it is repeated in a reason."""
-    if "@" in url or "?" in url:
-        raise ValueError(f"holds a login or an option, which others could read here: {login}")
-    scheme, mark, rest = url.partition("://")
-    if scheme.lower() == "unix" and mark:
-        return f"unix://{_socket(rest)}"
-    if scheme.lower() == f"{wanted}s":
-        raise ValueError(NO_TLS)
-    rest = rest.removesuffix("/")
-    has_port = ":" in rest.rpartition("]")[2]
-    try:
-        found = address(rest if has_port or port is None else f"{rest}:{port}")
-    except ValueError:
-        found = None
-    if scheme.lower() != wanted or found is None:
-        raise ValueError(
-            f"must be {wanted}://host:port (a port from 1 to 65535, brackets around an IPv6 address) or unix:///path"
-        )
+    ``tls`` reads http as https, as CONSUL_HTTP_SSL does.
+    """
+    written = text(value)
+    scheme, login, place = _split(written)
+    if login is not None or "?" in place:
+        raise ValueError("holds a login or an option, which others could read here: the token belongs in token_file")
+    if scheme == "unix":
+        return f"unix://{_socket(place)}"
+    wanted = "https" if tls or scheme == "https" else "http"
+    found = _place(place, DEFAULT_PORTS[wanted] if scheme else None)
+    if scheme not in ("", "http", "https") or found is None:
+        raise ValueError(f"must be http://host:port, https://host:port {_PLACE_RULE} or unix:///path")
     return f"{wanted}://{found}".lower()
+
+
+class RedisUrl(NamedTuple):
+    """Where a Redis node is reached, and the user of its URL, "" for none."""
+
+    url: str
+    username: str
+
+
+def redis_url(value: object) -> RedisUrl:
+    """redis://host:port, rediss://host:port or unix:///path; Valkey's names for the same; with a user, and with /0."""
+    scheme, login, place = _split(text(value))
+    if "?" in place or (login and not _LOGIN.fullmatch(login)):
+        raise ValueError(
+            "holds a password or an option, which others could read here: a password belongs in password_file"
+        )
+    user = username(unquote(login or ""))
+    if scheme == "unix":
+        return RedisUrl(f"unix://{_socket(place)}", user)
+    place, _, database = place.partition("/")
+    scheme = SAME_AS.get(scheme, scheme)
+    found = _place(place, 6379)
+    if scheme not in ("redis", "rediss") or found is None or not (database.isdecimal() or not database):
+        raise ValueError(f"must be redis://host:port, rediss://host:port {_PLACE_RULE} or unix:///path")
+    if database.strip("0"):
+        raise ValueError("names another database than 0: neither INFO nor Sentinel knows databases; write /0, or none")
+    return RedisUrl(f"{scheme}://{found}".lower(), user)
+
+
+_PLACE_RULE = "(a port from 1 to 65535, brackets around an IPv6 address)"
+_LOGIN = re.compile(r"[^:/?#\[\]]*")
+
+
+def _split(url: str) -> tuple[str, str | None, str]:
+    """Scheme ("" for none), login (None for none) and the rest of an URL. The path of a unix socket may hold an @."""
+    scheme, _, rest = url.partition("://") if "://" in url else ("", "", url)
+    authority, slash, path = rest.partition("/") if scheme.lower() == "unix" else (rest, "", "")
+    login, at, place = authority.rpartition("@")
+    return scheme.lower(), login if at else None, f"{place}{slash}{path}"
+
+
+def _place(place: str, port: int | None) -> Address | None:
+    """Host and port, and ``port`` where none is written; None for what is no such thing."""
+    place = place.removesuffix("/")
+    has_port = ":" in place.rpartition("]")[2]
+    try:
+        return address(place if has_port or port is None else f"{place}:{port}")
+    except ValueError:
+        return None
 
 
 def _socket(path: str) -> str:

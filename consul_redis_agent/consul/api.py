@@ -13,15 +13,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from consul_redis_agent.beside import FILE_TIMEOUT, Threads
-from consul_redis_agent.config import ConsulConfig, read_secret
+from consul_redis_agent.config import ConsulConfig, TlsConfig, read_secret
 from consul_redis_agent.consul.form import Status, read_check, read_instance, read_service
 from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul, Token, no_token
-from consul_redis_agent.errors import ConsulError, LocalError
+from consul_redis_agent.consul.place import NOWHERE, Place
+from consul_redis_agent.errors import ConsulDenied, ConsulError, LocalError
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +40,24 @@ MAX_NAME = 4096  # bytes
 
 
 class ConsulAPI:
-    """The local Consul agent at ``url`` (``http://host:port`` or ``unix:///path``).
+    """The local Consul agent at ``url`` (``http://host:port``, ``https://host:port`` or ``unix:///path``).
 
     Every method raises ConsulUnreachable, ConsulDenied, ConsulUnknown or ConsulError; what takes a ``timeout``, in
     seconds, has the one given here by default.
     """
 
-    def __init__(self, url: str, *, timeout: float = 2.0, token: Token = no_token) -> None:
-        self._consul = Consul(url, timeout=timeout, token=token)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 2.0,
+        token: Token = no_token,
+        tls: TlsConfig | None = None,
+        auth: str | None = None,
+        place: Place = NOWHERE,
+    ) -> None:
+        self._consul = Consul(url, timeout=timeout, token=token, tls=tls, auth=auth, place=place)
+        self._place = place
         self._http = self._consul.http
         self.timeout = timeout
         self.changes, self.beats = asyncio.Semaphore(MAX_WRITERS), asyncio.Semaphore(MAX_WRITERS)
@@ -53,6 +65,8 @@ class ConsulAPI:
         hundreds of Redis nodes neither pass their deadlines nor write what was decided long ago."""
         self._confirmations = asyncio.Semaphore(MAX_READS)
         """Apart from all other reads, which are answered by the Consul agent itself: these hang when it is cut off."""
+        self._node = ""
+        """The own Consul node, once it is known."""
         self.agent_self = Shared(self._agent_self)
         """The own Consul agent's configuration and member record."""
 
@@ -62,7 +76,9 @@ class ConsulAPI:
         Consul heeds a check's ``Status`` only while it does not know the check id. python-consul2's ``register`` takes
         one check only; this call takes the whole definition.
         """
-        call = self._http.put(CB.bool(), "/v1/agent/service/register", data=json.dumps(dict(service)))
+        call = self._http.put(
+            CB.bool(), "/v1/agent/service/register", data=json.dumps(self._place.registration(service))
+        )
         await self._http.send(call, timeout=timeout, repeatable=True)
 
     async def check_deregister(self, check_id: str, *, timeout: float | None = None) -> None:
@@ -106,17 +122,23 @@ class ConsulAPI:
         wait: float | None = None,
         consistency: Consistency = "default",
         *,
+        by_servers: bool = False,
         timeout: float | None = None,
     ) -> tuple[int, list[Json]]:
         """The catalog's instances of a service, each with ``Node``, ``Service`` and ``Checks``, and their index.
 
         With ``index`` (from an earlier answer) and ``wait`` (seconds) it waits until something changes: for ``wait``
         and the sixteenth of it that Consul adds at most; ``timeout`` comes on top. The index that is returned is the one
-        to ask with next; it is 0 (ask without waiting) after Consul's own went backwards.
+        to ask with next; it is 0 (ask without waiting) after Consul's own went backwards. ``by_servers``: a Consul agent
+        that streams does not answer from its view: sorting by distance keeps it from that (``useStreaming`` in
+        agent/rpcclient/health).
         """
         blocking = bool(index and wait)
         call: Call = self._consul.health.service(
-            _segment(service), index=index if blocking else None, wait=f"{round((wait or 0) * 1000)}ms"
+            _segment(service),
+            index=index if blocking else None,
+            wait=f"{round((wait or 0) * 1000)}ms",
+            near="_agent" if by_servers else None,
         )
         call = call.bounded(MAX_INSTANCES)
         if consistency != "default":
@@ -126,8 +148,32 @@ class ConsulAPI:
             limit += wait + wait / 16
         apart = consistency == "consistent"
         async with self._confirmations if apart else nullcontext():
-            header, entries = await self._http.send(call, timeout=limit, in_turn=not (blocking or apart))
-        return _next_index(header, index or 0), _entries(entries)
+            answer, filtered = await self._http.send(_filtered(call), timeout=limit, in_turn=not (blocking or apart))
+        header, entries = answer
+        read = _entries(entries)
+        if filtered:
+            raise _blind(service, "Consul leaves out entries that it may not read")
+        if apart and not read and not await self._sees_own_node(limit):
+            raise _blind(service, "not even its own Consul agent's node is shown to it (or that has just joined)")
+        return _next_index(header, index or 0), read
+
+    async def _sees_own_node(self, timeout: float) -> bool:
+        """Whether the token may read nodes: without that each answer is empty, and Consul before 1.11 does not say so.
+
+        True as long as the node's name is not known.
+        """
+        if not self._node:
+            try:
+                self._node = str((await self.agent_self())["Config"]["NodeName"])
+            except ConsulDenied:
+                self._node = next((str(c["Node"]) for c in (await self.checks()).values() if c.get("Node")), "")
+        if not self._node:
+            return True
+        call = self._http.get(CB.json(), f"/v1/catalog/node/{_segment(self._node)}").bounded(MAX_OWN)
+        try:
+            return bool(await self._http.send(call, timeout=timeout))
+        except ConsulDenied:
+            return False
 
     async def txn(self, operations: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> list[Json]:
         """Do all ``operations`` in one step, or none; returns Consul's ``Results``.
@@ -135,7 +181,8 @@ class ConsulAPI:
         Raises TransactionConflict if one was refused. After ConsulUnreachable it may have been done or not: it is never
         sent twice.
         """
-        answer = await self._http.send(self._consul.txn.put(list(operations)), timeout=timeout, repeatable=False)
+        call = self._consul.txn.put(self._place.operations(operations))
+        answer = await self._http.send(call, timeout=timeout, repeatable=False)
         results = answer.get("Results") or [] if isinstance(answer, dict) else None
         if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
             raise _misshapen("txn", "it has no list of results")
@@ -143,7 +190,7 @@ class ConsulAPI:
 
     async def rehearse(self, operations: Sequence[Mapping[str, Any]]) -> None:
         """Build the request of :meth:`txn`, and have a connection at hand for it; nothing is sent."""
-        self._consul.txn.put(list(operations))
+        self._consul.txn.put(self._place.operations(operations))
         await self._http.warm()
 
     async def _agent_self(self) -> Json:
@@ -170,7 +217,21 @@ class ConsulAPI:
 
 def consul_api(config: ConsulConfig, token: Token | None = None) -> ConsulAPI:
     """The Consul agent that the configuration names, by default with the token that it names."""
-    return ConsulAPI(config.url, timeout=config.timeout, token=token or TokenSource(config))
+    return ConsulAPI(config.url, timeout=config.timeout, token=token or TokenSource(config), **way(config))
+
+
+def way(config: ConsulConfig) -> dict[str, Any]:
+    """The arguments of a client that say how the Consul agent is spoken to."""
+    return {
+        "tls": config.tls,
+        "auth": config.auth.reveal() if config.auth else None,
+        "place": place_of(config),
+    }
+
+
+def place_of(config: ConsulConfig) -> Place:
+    """Where in Consul Enterprise the configuration has the entries."""
+    return Place(config.namespace or "", config.partition or "")
 
 
 class Shared(Generic[_T]):
@@ -274,6 +335,20 @@ def _usable(token: str, where: str) -> str:
     if not (token.isascii() and token.isprintable() and " " not in token):
         raise LocalError(f"{where}: has a character that no token has")
     return token
+
+
+def _filtered(call: Call) -> Call:
+    """The same request; its answer comes with whether Consul left something out that the token may not read (from 1.11 on)."""
+    read = call.callback
+    return replace(call, callback=lambda r: (read(r), r.headers.get("X-Consul-Results-Filtered-By-Acls") == "true"))
+
+
+def _blind(service: str, why: str) -> ConsulDenied:
+    return ConsulDenied(
+        f"the token may not read all entries of {service!r}: {why}, so the claims of other agents cannot be seen, and nothing "
+        f"new is published; give the token service:read on {service} and node:read on all nodes "
+        f'(node_prefix "" {{ policy = "read" }})'
+    )
 
 
 def _segment(text: str) -> str:

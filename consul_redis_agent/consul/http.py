@@ -15,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import select
 import socket
 import sys
 import warnings
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -30,16 +30,19 @@ from urllib.parse import quote, urlencode, urlsplit
 import h11
 
 from consul_redis_agent import names
+from consul_redis_agent.config import TlsConfig
+from consul_redis_agent.consul.causes import Refused, explain
+from consul_redis_agent.consul.place import NOWHERE, Place
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import (
     ConsulConflict,
     ConsulDenied,
     ConsulError,
-    ConsulMisused,
-    ConsulUnknown,
     ConsulUnreachable,
+    LocalError,
 )
 from consul_redis_agent.text import plain
+from consul_redis_agent.tls import HANDSHAKE, Tls
 
 # The library imports requests for an HTTP client of its own, which is not used here: 6 MiB and a fifth of the start.
 _instead = sys.modules.setdefault("requests", ModuleType("requests"))
@@ -57,16 +60,10 @@ MANY_PIECES, PIECE = (
     128,
 )  # so many chunks of an answer may be smaller than this in the mean: each costs the loop some 10 µs
 MAX_READS = 8  # under way together; Consul takes 200 connections from one address
+TURNS = 3  # of the loop, in which it takes in and decrypts what has come on a connection
 MAX_IDLE = 4  # connections: more than one node's requests are seldom under way together
 IDLE_LIFE = 30.0  # seconds: shorter than firewalls forget a connection
 READ_SIZE = 64 * 1024
-MISSING = (
-    r"Missing (?P<right>\w+:\w+) on (?P<what>[^\s\"\\]+)",  # up to 1.11
-    r"lacks permission '(?P<right>\w+:\w+)'( on \\*\"(?P<what>[^\"\\]+))?",  # later; in JSON its quotes are escaped
-)
-"""How Consul names the right that a token lacks."""
-UNKNOWN = ("unknown check", "unknown service", "does not have associated ttl")  # how older versions say 404
-
 Token = Callable[[], Awaitable["str | None"]]
 """The token of now; raises ConsulError. It takes no longer than the deadline of a request."""
 
@@ -100,22 +97,36 @@ class Call:
 
 
 class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyped
-    """Sends requests to the one Consul agent at ``url`` (``http://host:port`` or ``unix:///path``).
+    """Sends requests to the one Consul agent at ``url`` (``http://host:port``, ``https://host:port`` or ``unix:///path``).
+
+    ``tls`` belongs to ``https``; ``auth`` is ``user:password`` of HTTP's basic authentication.
 
     A blocking query holds a connection of its own; whatever is idle is used again. Safe for any number of tasks of one
     event loop. A cancelled request closes its connection, so no answer can be taken for another's.
     """
 
-    def __init__(self, url: str, *, timeout: float, token: Token) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        token: Token,
+        tls: TlsConfig | None = None,
+        auth: str | None = None,
+        place: Place = NOWHERE,
+    ) -> None:
         parts = urlsplit(url)
-        if parts.scheme == "http" and parts.hostname:
-            self._address: Address | str = Address(parts.hostname, parts.port or 8500)
+        self._tls = Tls(tls or TlsConfig(), "consul") if parts.scheme == "https" else None
+        if parts.scheme in ("http", "https") and parts.hostname:
+            self._address: Address | str = Address(parts.hostname, parts.port or (8501 if self._tls else 8500))
         elif parts.scheme == "unix" and parts.path:
             self._address = parts.path
         else:
-            raise ValueError(f"{url!r} is neither http://host:port nor unix:///path")
+            raise ValueError(f"{url!r} is none of http://host:port, https://host:port and unix:///path")
+        self._auth = f"Basic {b64encode(auth.encode()).decode()}" if auth else ""
         self.timeout = timeout
         self._token = token
+        self._place = place
         self._reads = asyncio.Semaphore(MAX_READS)
         self._idle: list[_Connection] = []
         self._open_connections: set[_Connection] = set()
@@ -129,8 +140,9 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
     # What python-consul2 calls: each gives a Call, and does nothing yet.
 
     def uri(self, path: str, params: Sequence[tuple[str, object]] | None = None) -> str:
-        """The request target. Whoever puts an id into ``path`` quotes it; the library would quote it again."""
+        """The request target, of whatever request. Whoever puts an id into ``path`` quotes it; the library would quote it again."""
         target = quote(path, safe="/:%")
+        params = [*(params or ()), *self._place.parameters]
         return f"{target}?{urlencode(params)}" if params else target
 
     def get(self, callback: Any, path: str, params: Any = None, headers: Any = None) -> Call:
@@ -173,7 +185,9 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             self._refuse_if_closed()
             raise ConsulUnreachable(f"{self} did not answer {call} within {timeout:g} s") from None
         except OSError as error:
-            raise ConsulUnreachable(f"{self} cannot be reached for {call}: {_why(error)}") from error
+            raise ConsulUnreachable(f"{self} cannot be reached for {call}: {self._why(error)}") from error
+        except LocalError as error:
+            raise ConsulUnreachable(f"{self} cannot be reached for {call}: {error}") from error
         except h11.RemoteProtocolError as error:
             raise ConsulUnreachable(f"{self} did not answer {call} in HTTP: {plain(str(error))}") from error
         _raise_unless_ok(self, call, response)
@@ -186,7 +200,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         self._refuse_if_closed()
         has_token = any(name == "X-Consul-Token" for name, _ in call.headers)
         token = None if has_token else await self._token()  # before a connection is taken, which others could use
-        if connection := self._take():
+        if connection := await self._take():
             try:
                 return await self._exchange(connection, call, token)
             except _Unanswered:
@@ -204,6 +218,8 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         try:
             if token:
                 headers.append(("X-Consul-Token", token))
+            if self._auth:
+                headers.append(("Authorization", self._auth))
             request = h11.Request(method=call.method, target=call.target, headers=headers)
             limit = call.limit or (MAX_BODY if call.method == "GET" else MAX_RESULT)
             response, reusable = await connection.exchange(request, call.body, limit, name=f"{self} {call}")
@@ -234,13 +250,26 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         # asyncio sets TCP_NODELAY by itself
         if isinstance(self._address, str):
             return await asyncio.open_unix_connection(self._address)
-        return await asyncio.open_connection(sock=await names.connect(*self._address, self.timeout))
+        host, port = self._address
+        options = await self._tls.options(host, self.timeout) if self._tls else {}
+        made = await names.connect(host, port, self.timeout)
+        try:
+            return await asyncio.open_connection(sock=made, **options)
+        except OSError as error:
+            if self._tls is None:
+                raise
+            raise await self._tls.failed(error, host, port, self.timeout * (1 - HANDSHAKE) / 2) from error
 
-    def _take(self) -> _Connection | None:
+    def _why(self, error: OSError) -> str:
+        """One line of it, in the words of TLS where TLS has to do with it."""
+        told = self._tls.explain(error, self._address.host) if self._tls and isinstance(self._address, Address) else ""
+        return told or _why(error)
+
+    async def _take(self) -> _Connection | None:
         oldest = asyncio.get_running_loop().time() - IDLE_LIFE
         while self._idle:
             connection = self._idle.pop()
-            if connection.idle_since > oldest and connection.quiet:
+            if connection.idle_since > oldest and (connection.quiet or await connection.settles()):
                 return connection
             self._drop(connection)
         return None
@@ -258,9 +287,11 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
     async def warm(self) -> None:
         """Have a connection at hand for a request that is about to come. Raises ConsulUnreachable."""
         try:
-            self._keep(self._take() or await self._connect())
+            self._keep(await self._take() or await self._connect())
         except OSError as error:
-            raise ConsulUnreachable(f"{self} cannot be reached: {_why(error)}") from error
+            raise ConsulUnreachable(f"{self} cannot be reached: {self._why(error)}") from error
+        except LocalError as error:
+            raise ConsulUnreachable(f"{self} cannot be reached: {error}") from error
 
     async def close(self) -> None:
         """Close every connection; a request under way, wherever it waits, has failed with ConsulUnreachable at the return."""
@@ -322,6 +353,12 @@ class _Connection:
         arriving.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
         return not arriving.poll(0)
 
+    async def settles(self) -> bool:
+        """Whether it is :attr:`quiet` once what has come is decrypted: a session ticket, and not an answer."""
+        for _ in range(TURNS if self._writer.get_extra_info("ssl_object") else 0):
+            await asyncio.sleep(0)
+        return self.quiet
+
     def abort(self) -> None:
         self._writer.transport.abort()
 
@@ -382,8 +419,17 @@ class Consul(base.Consul):  # type: ignore[misc]  # the library is untyped
 
     http: HTTPClient
 
-    def __init__(self, url: str, *, timeout: float, token: Token) -> None:
-        self._client = HTTPClient(url, timeout=timeout, token=token)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        token: Token,
+        tls: TlsConfig | None = None,
+        auth: str | None = None,
+        place: Place = NOWHERE,
+    ) -> None:
+        self._client = HTTPClient(url, timeout=timeout, token=token, tls=tls, auth=auth, place=place)
         with _no_consul_variables(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the library complains of its own parts
             super().__init__()
@@ -416,21 +462,13 @@ def _raise_unless_ok(client: HTTPClient, call: Call, response: Any) -> None:
     if 200 <= status < 300:
         return
     reason = plain(response.body) or "no reason given"
+    error, mend = explain(Refused(status, reason, call.method, call.target.partition("?")[0]))
     said = f"{client} answered {call} with {status}: {reason}"
-    lower = reason.lower()
-    if status in (401, 403) or (status == 409 and "permission denied" in lower):
-        raise ConsulDenied(f"{client} refused {call}: {reason}; {_remedy(reason)}")
-    if status == 409:
+    if issubclass(error, ConsulDenied):
+        said = f"{client} refused {call}: {reason}"
+    elif status == 409:
         raise TransactionConflict(said, _transaction_errors(response.body))
-    if status in (400, 413):
-        raise ConsulMisused(f"{said}; that is a mistake of this program: report it with Consul's version")
-    if status in (404, 405) or (status >= 500 and any(words in lower for words in UNKNOWN)):
-        raise ConsulUnknown(said)
-    if "no cluster leader" in lower or "no known consul servers" in lower:
-        raise ConsulError(f"{said}; Consul's servers have no leader or cannot be reached")
-    if status == 429:
-        raise ConsulError(f"{said}; Consul limits the rate of requests")
-    raise ConsulError(said)
+    raise error(f"{said}; {mend}" if mend else said)
 
 
 def _transaction_errors(body: str) -> tuple[tuple[int, str], ...]:
@@ -439,12 +477,3 @@ def _transaction_errors(body: str) -> tuple[tuple[int, str], ...]:
         return tuple((error["OpIndex"], plain(error["What"])) for error in errors if type(error["OpIndex"]) is int)
     except (ValueError, KeyError, TypeError, RecursionError):
         return ()
-
-
-def _remedy(reason: str) -> str:
-    for words in MISSING:
-        if missing := re.search(words, reason):
-            return f"give the token {missing['right']}" + (f" on {missing['what']}" if missing["what"] else "")
-    if "ACL not found" in reason:
-        return "the token is unknown to Consul: it was deleted, or has not reached it yet"
-    return "give the token the rights of the example policy"

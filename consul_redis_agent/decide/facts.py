@@ -234,6 +234,10 @@ class Entry:
     """Consul's gossip (serfHealth) holds the Consul node for alive."""
     maintenance: bool = False
     """An operator has put the service or its Consul node into maintenance."""
+    critical: tuple[str, ...] = ()
+    """Other checks of the service or its Consul node that are critical, such as that of a full disk: DNS leaves it out."""
+    warning: tuple[str, ...] = ()
+    """The same of those that warn: DNS leaves it out where ``dns_config.only_passing`` is set."""
     created: int = 0
     """CreateIndex of the service: smaller came first."""
     index: int | None = 0
@@ -260,8 +264,12 @@ class Entry:
 
     @property
     def visible(self) -> bool:
-        """Whether DNS answers with it."""
+        """Whether DNS answers with it, as far as this tool's checks, gossip and maintenance go."""
         return self.passing and self.node_alive and not self.maintenance
+
+    def hidden_by(self, *, only_passing: bool | None = None) -> tuple[str, ...]:
+        """The other checks for which DNS leaves it out all the same."""
+        return self.critical + (self.warning if only_passing else ())
 
 
 @dataclass(frozen=True, slots=True)

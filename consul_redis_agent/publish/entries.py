@@ -15,7 +15,9 @@ from consul_redis_agent.consul.form import (
     MARKER,
     MASTER_NAME,
     NODE,
+    OURS,
     REPLICA_RUN_ID,
+    SOURCE,
     Wanted,
     claim_meta,
     last_claim_meta,
@@ -72,7 +74,7 @@ def wanted(
     verdict, kept = decision.verdict, decision.keeps
     if verdict is Verdict.KEEP:
         raise ValueError("KEEP wants no entries: it leaves what is there")
-    common = dict(naming.meta) | {MARKER: FORMAT, NODE: naming.node, MASTER_NAME: master_name}
+    common = {SOURCE: OURS} | dict(naming.meta) | {MARKER: FORMAT, NODE: naming.node, MASTER_NAME: master_name}
     if naming.agent:
         common[AGENT] = naming.agent
     if decision.group:

@@ -37,7 +37,14 @@ from consul_redis_agent.consul.form import (
     transactions,
 )
 from consul_redis_agent.decide.facts import Catalog, Entry
-from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnknown, StaleDecision
+from consul_redis_agent.errors import (
+    ConsulBlocked,
+    ConsulConflict,
+    ConsulDenied,
+    ConsulError,
+    ConsulUnknown,
+    StaleDecision,
+)
 from consul_redis_agent.publish.entries import Naming
 from consul_redis_agent.publish.steps import Known, Target, after, check, next_step, settled, shown
 
@@ -80,6 +87,8 @@ class Writer:
         """The Consul node of the own entries; None as long as it is not known, empty where nothing is registered there."""
         self.address = ""
         """That node's address, where it is on the same host as the Redis node."""
+        self.only_passing: bool | None = None
+        """Whether Consul's DNS leaves out what has a check that warns; None: unknown."""
         self._api, self._catalogs, self._done = api, tuple(catalogs), done
         self._asked = False
         self._target: Target | None = None
@@ -260,6 +269,8 @@ class Writer:
                 try:
                     for operations in transactions(step, self.consul_node or ""):
                         await self._api.txn(operations)
+                except ConsulBlocked:
+                    raise  # it says what that means
                 except (ConsulDenied, ConsulUnknown) as error:
                     raise ConsulError(f"{error} (to /v1/txn, without which no master is published)") from error
             case Register(entry):
@@ -342,6 +353,7 @@ class Writer:
             answer = await self._api.agent_self()
             self.consul_node = str(answer["Config"]["NodeName"])
             self.address = str((answer.get("Member") or {}).get("Addr") or "")
+            self.only_passing = only_passing_in(answer)
         except ConsulDenied:
             checks = (await self._api.checks()).values()
             self.consul_node = next((str(c["Node"]) for c in checks if c.get("Node")), "")
@@ -438,6 +450,14 @@ class Writer:
         names = filter(None, (self.naming.service, self.naming.replica))
         instances = [one for name in names for one in (await self._api.health(name))[1]]
         self._known = replace(self._known, catalog=tuple(map(read_entry, instances)))
+
+
+def only_passing_in(answer: object) -> bool | None:
+    """``dns_config.only_passing`` in what ``/v1/agent/self`` answers."""
+    match answer:
+        case {"DebugConfig": {"DNSOnlyPassing": bool(given)}}:
+            return given
+    return None
 
 
 def _must_be_young(target: Target) -> None:

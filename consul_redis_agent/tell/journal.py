@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 
+from consul_redis_agent.consul.form import is_own
 from consul_redis_agent.decide.decision import Decision, FenceMode, Reason, Verdict
 from consul_redis_agent.decide.facts import Facts, Silence
 from consul_redis_agent.decide.group import SETTLED, told
@@ -106,8 +107,18 @@ class Journal:
         if facts.catalog and looked != self._looked:
             self._looked = looked
             self._watch_the_catalog(facts, memory)
+        self._complain("DNS", self._hidden())
         for catalog in self.node.lookout.catalogs():
             self._complain(f"Consul's catalog of {catalog.service!r}", catalog.error)
+
+    def _hidden(self) -> str:
+        """What keeps entries of this node out of DNS that pass: checks that others have put beside them."""
+        node, said = self.node, []
+        for entry in node.lookout.entries():
+            checks = entry.hidden_by(only_passing=node.writer.only_passing) if entry.visible else ()
+            if checks and entry.node == node.writer.consul_node and is_own(entry.meta, node.naming.node):
+                said.append(f"{entry.id} passes, but is left out because of the check {', '.join(checks)}")
+        return f"{'; '.join(said)}: not this tool's check, so mend what it tests, or take it off" if said else ""
 
     def _watch_the_sentinels(self, facts: Facts, memory: Memory) -> None:
         run_id = memory.node.run_id if memory.node else ""

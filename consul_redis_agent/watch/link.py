@@ -13,10 +13,12 @@ import asyncio
 import errno
 import re
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis._parsers import _AsyncHiredisParser
+from redis._parsers.socket import SERVER_CLOSED_CONNECTION_ERROR
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -24,8 +26,9 @@ from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionE
 from redis.exceptions import RedisError as LibraryError
 
 from consul_redis_agent import names
-from consul_redis_agent.errors import Denied, Unanswered
+from consul_redis_agent.errors import Denied, LocalError, Unanswered
 from consul_redis_agent.text import plain
+from consul_redis_agent.tls import HANDSHAKE, SESSION, Table, Tls, has_ended, in_vain
 
 if TYPE_CHECKING:
     from consul_redis_agent.decide.facts import Address
@@ -113,25 +116,52 @@ class _Parser(_AsyncHiredisParser):
         return not (self._reader.has_data() or self._stream._buffer)  # noqa: SLF001 - asyncio has no other way to ask
 
 
+_Session = tuple[ssl.SSLContext | None, ssl.SSLSession | None]
+"""A session, with the context that alone can resume it."""
+NO_SESSION: _Session = (None, None)
+
+
 class _Tcp(Connection):
     closed: Callable[[], None]
     patience: float
     """Seconds for connecting and logging in."""
+    tls: Tls | None
+    before: _Session
     _reader: _Reader
     _parser: _Parser
 
     async def _connect(self) -> None:
         loop, reader = asyncio.get_running_loop(), _Reader(self.closed)
+        options = await self.tls.options(self.host, self.patience) if self.tls else {}
         made = await names.connect(self.host, self.port, self.patience)
         for level, option, value in OPTIONS:
             made.setsockopt(level, option, value)
-        transport, protocol = await loop.create_connection(lambda: asyncio.StreamReaderProtocol(reader), sock=made)
+        context, session = self.before
+        resumed = SESSION.set(session if context is options.get("ssl") else None)
+        try:
+            transport, protocol = await loop.create_connection(
+                lambda: asyncio.StreamReaderProtocol(reader), sock=made, **options
+            )
+        except OSError as error:
+            if self.tls is None:
+                raise
+            rest = self.patience * (1 - HANDSHAKE) / 2
+            raise await self.tls.failed(error, self.host, self.port, rest) from error
+        finally:
+            SESSION.reset(resumed)
         self._reader, self._writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+    @property
+    def session(self) -> _Session:
+        """What the next connection to this server may resume: a third of a handshake's time, or more, is saved."""
+        encrypted: ssl.SSLObject | None = self._writer.get_extra_info("ssl_object") if self._writer else None
+        return (encrypted.context, encrypted.session) if encrypted else NO_SESSION
 
 
 class _Unix(UnixDomainSocketConnection):
     closed: Callable[[], None]
     patience: float
+    session = NO_SESSION
     _reader: _Reader
     _parser: _Parser
 
@@ -145,7 +175,8 @@ class Link:
     """A connection that is made when it is needed and dropped at the first doubt.
 
     ``timeout`` is in seconds, for each of connecting with login, one exchange, one push. ``password`` has a deadline of its
-    own, before that; it raises :class:`Unanswered`. ``closed`` is called when an open connection ends from the other side.
+    own, before that; it raises :class:`Unanswered`. ``tls``: None for clear text. ``table`` of the configuration is named in
+    messages. ``closed`` is called when an open connection ends from the other side.
     Every method raises :class:`Unanswered` or :class:`Denied`.
     """
 
@@ -157,10 +188,18 @@ class Link:
         username: str = "",
         password: Callable[[], Awaitable[str | None]] | None = None,
         closed: Callable[[], None] = lambda: None,
+        tls: Tls | None = None,
+        table: Table = "redis",
     ) -> None:
         self.where, self.timeout = where, timeout
         self._username, self._password, self._closed = username, password, closed
+        self._tls, self._table = tls, table
         self._connection: _Tcp | _Unix | None = None
+        self._session = NO_SESSION
+        self._answered = False
+        """Whether the server has ever answered."""
+        self._why: BaseException | None = None
+        """Why the last connection has ended, where that is known: with TLS 1.3 a server refuses us after the handshake."""
         self._asked: tuple[Sequence[Sequence[str]], list[bytes], list[int]] = ((), [], [])
         """The last commands, how they are sent, and each answer's limit: nearly always the next are the same."""
 
@@ -191,7 +230,9 @@ class Link:
             connection = _Unix(path=self.where, **options)
         else:
             connection = _Tcp(host=self.where.host, port=self.where.port, **options)
+            connection.tls, connection.before = self._tls, self._session
         connection.closed, connection.patience = lambda: self._lost(connection), self.timeout
+        self._why = None
         try:
             await self._bounded(connection.connect(), self.timeout)  # type: ignore[no-untyped-call]
         except BaseException:
@@ -209,7 +250,7 @@ class Link:
         await self.connect()
         connection = self._connection
         if connection is None:
-            raise Unanswered("the server closed the connection")
+            raise self._closed_on_us()
         answers: list[Any] = await self._bounded(self._exchange(connection, commands), self.timeout)
         return answers
 
@@ -217,7 +258,7 @@ class Link:
         """The next message that the server sends by itself, within ``timeout`` seconds, if that is given."""
         connection = self._connection
         if connection is None:
-            raise Unanswered("the server closed the connection")
+            raise self._closed_on_us()
         connection._reader.limit(SMALL)  # noqa: SLF001 - our own reader
         return await self._bounded(connection.read_response(), timeout)
 
@@ -225,6 +266,7 @@ class Link:
         """Drop the connection, if there is one, without waiting for the server."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._session = connection.session
             await connection.disconnect(nowait=True)
 
     async def _exchange(self, connection: _Tcp | _Unix, commands: Sequence[Sequence[str]]) -> list[Any]:
@@ -239,6 +281,7 @@ class Link:
                 answers.append(await connection.read_response(disconnect_on_error=False))
             except ResponseError as refused:
                 answers.append(refused)
+            self._answered = True
         return answers
 
     async def _bounded(self, exchange: Any, timeout: float | None) -> Any:
@@ -248,6 +291,8 @@ class Link:
         except TimeoutError:
             await self.close()
             raise Unanswered(f"no answer within {timeout:g} s") from None
+        except LocalError as error:
+            raise Unanswered(str(error)) from error
         except (AuthenticationError, NoPermissionError) as error:
             await self.close()
             raise Denied(_line(error)) from error
@@ -257,7 +302,7 @@ class Link:
                 # Refused while logging in: "NOAUTH", "max number of clients reached", "LOADING" …
                 raise Denied(_line(error)) from error
             gone = is_gone(error)
-            raise Unanswered(NOBODY if gone else _line(error), gone=gone) from error
+            raise Unanswered(NOBODY if gone else self._explained(error), gone=gone) from error
         except BaseException:
             await self.close()
             raise
@@ -265,8 +310,26 @@ class Link:
     def _lost(self, connection: _Tcp | _Unix) -> None:
         if self._connection is connection:
             self._connection = None
+            self._session = connection.session
+            reader: _Reader | None = connection._reader  # noqa: SLF001 - our own reader
+            self._why = reader.exception() if reader else None
             connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - the only way without a coroutine
             self._closed()
+
+    def _closed_on_us(self) -> Unanswered:
+        """The error where a connection has ended before it was used."""
+        told = self._explained(self._why) if self._why else ""
+        return Unanswered(told or "the server closed the connection")
+
+    def _explained(self, error: BaseException) -> str:
+        """One line of it, in the words of TLS where TLS has to do with it."""
+        if isinstance(self.where, str):
+            return _line(error)
+        if SERVER_CLOSED_CONNECTION_ERROR in str(error):
+            error = EOFError(_line(error))
+        if self._tls:
+            return self._tls.explain(error, self.where.host, answered=self._answered) or _line(error)
+        return in_vain(self._table) if has_ended(error) and not self._answered else _line(error)
 
 
 def is_gone(error: BaseException) -> bool:

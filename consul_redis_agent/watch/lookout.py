@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Collection, Iterator
-from functools import cache
 from math import inf
 from pathlib import Path
+from typing import Any
 
+from consul_redis_agent import names
 from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import boot, clock
 from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_secret
@@ -19,6 +18,7 @@ from consul_redis_agent.decide.decision import Closely, Decision, Reason, Sentin
 from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Node, Role, Sentinel, Silence
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.errors import LocalError, Unanswered
+from consul_redis_agent.tls import Tls
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
 from consul_redis_agent.watch.link import Link
@@ -227,7 +227,7 @@ class Lookout:
     def _local_address(self, consul_address: str) -> Address | None:
         """This host, as Sentinel calls it for any node, or as Consul does; the port is the node's."""
         hosts = {address.host for s in self.sentinels for address in s.run_ids}
-        host = next((host for host in sorted(hosts) if _is_this_host(host)), consul_address)
+        host = next((host for host in sorted(hosts) if names.is_of_this_host(host)), consul_address)
         return Address(host, self.redis.port or 0) if host else None
 
 
@@ -262,31 +262,24 @@ def redis_link(
     login: bool = True,
 ) -> Link:
     """A connection to the node, or to another one: with the node's login only if that one was checked to be of its group."""
+    tls = Tls(config.tls, "redis") if config.tls else None
+    at = address or where(config)
     if not login:
-        return Link(address or where(config), timeout=config.timeout, closed=closed)
+        return Link(at, timeout=config.timeout, closed=closed, tls=tls)
     secret = password(config.password, config.password_file)
-    return Link(
-        address or where(config), timeout=config.timeout, username=config.username, password=secret, closed=closed
-    )
+    return Link(at, timeout=config.timeout, username=config.username, password=secret, closed=closed, tls=tls)
 
 
 def sentinel_link(
     config: SentinelConfig, address: Address, closed: Callable[[], None] = lambda: None, *, login: bool = True
 ) -> Link:
     """A connection to a Sentinel with the configured login, or to who may be none, without."""
+    more: dict[str, Any] = {
+        "closed": closed,
+        "tls": Tls(config.tls, "sentinel") if config.tls else None,
+        "table": "sentinel",
+    }
     if not login:
-        return Link(address, timeout=SENTINEL_TIMEOUT, closed=closed)
-    secret = password(None, config.password_file)
-    return Link(address, timeout=SENTINEL_TIMEOUT, username=config.username, password=secret, closed=closed)
-
-
-@cache
-def _is_this_host(host: str) -> bool:
-    """Whether an IP address belongs to this host. Binds only; sends nothing."""
-    try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((host, 0))
-    except (OSError, ValueError):
-        return False
-    return True
+        return Link(address, timeout=SENTINEL_TIMEOUT, **more)
+    secret = password(config.password, config.password_file)
+    return Link(address, timeout=SENTINEL_TIMEOUT, username=config.username, password=secret, **more)

@@ -24,7 +24,7 @@ from tests.fleet import AgentNode, ConsulNode, Process, RedisNode, SentinelNode
 from tests.fleet.former import former_version
 from tests.fleet.hosts import Host
 
-from .arena import HASTE, USUAL, Arena, is_settled, made_to_follow, set_priority
+from .arena import HASTE, USUAL, Arena, is_settled, made_to_follow, set_periods, set_priority
 from .authority import LIMIT, SILENCE, Loss
 from .guests import WallClock, agent_for, consul_client, second_group, with_hosts_file
 from .judge import FALL, Empty, Expectation, Promise
@@ -417,10 +417,10 @@ def elected(arena: Arena, leader: SentinelNode) -> Iterator[None]:
 def hurried(arena: Arena) -> Iterator[None]:
     """The Sentinels ask for INFO each second in the block, not every ten, to have something over that is not judged."""
     for sentinel in arena.sentinels:
-        sentinel.ask("SENTINEL", "DEBUG", *HASTE)
+        set_periods(sentinel, HASTE)
     yield
     for sentinel in arena.sentinels:
-        sentinel.ask("SENTINEL", "DEBUG", *USUAL)
+        set_periods(sentinel, USUAL)
 
 
 @contextmanager

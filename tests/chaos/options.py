@@ -64,7 +64,7 @@ class Options:
     @classmethod
     def read(cls) -> Options:
         """Read the environment: ``CHAOS_RUNS``, ``CHAOS_SEED``, ``CHAOS_FAULTS`` (words of names, or ``random mix``),
-        ``CHAOS_MODE``, ``CHAOS_FENCE`` (``on`` or ``off``), ``CHAOS_SERVER`` (a folder of ``.servers``) and ``CHAOS_JSON``.
+        ``CHAOS_MODE``, ``CHAOS_FENCE`` (``on`` or ``off``), ``CHAOS_SERVER`` (a name of ``servers.py``, or a path) and ``CHAOS_JSON``.
         """
         runs, seed = int(os.environ.get("CHAOS_RUNS") or 0), os.environ.get("CHAOS_SEED")
         pattern, json = os.environ.get("CHAOS_FAULTS") or "", os.environ.get("CHAOS_JSON")
@@ -79,14 +79,14 @@ class Options:
             chosen = find(pattern)
         else:
             chosen = [f for f in FAULTS if f.ci or f.ci_fenced]
-        server = servers.chosen(os.environ.get("CHAOS_SERVER") or "")
+        server = servers.server(os.environ.get("CHAOS_SERVER") or "redis")
         first = int(seed) if seed else (secrets.randbelow(10**6) if runs else 1)
         return cls(
             runs=runs,
             chosen=bool(runs or pattern),
             seed=first,
             mixes=range(first, first + (MIXES * runs if pattern in ("", MIX) else 0)),
-            faults=tuple(f for f in chosen if server.coordinates or not f.coordinated),
+            faults=tuple(f for f in chosen if not f.coordinated or server.coordinates()),
             modes=(mode,) if mode else tuple(MODES),
             fences=(FENCES[fence],) if fence else (False, True),
             server=server,

@@ -13,12 +13,14 @@ from consul_redis_agent.commands.demo.process import (
 )
 
 from .agent_node import AgentNode
+from .certificates import Certificates, Pair
 from .consul_node import ConsulNode, consul_streams
 from .fleet import Fleet
 from .hosts import Host, NetworkHost, may_build_networks
 from .process import CHECKOUT, Process
 from .redis_node import RedisNode, SentinelNode
-from .servers import ON_PATH, REDIS_6_2, VALKEY_9_1, Server
+from .rights import Rights
+from .servers import ON_PATH, REDIS_6_2, SERVERS, VALKEY_9_1, Server, server
 from .witness import Seen, Witness
 
 __all__ = [
@@ -26,17 +28,21 @@ __all__ = [
     "ON_PATH",
     "REDIS_6_2",
     "SCALE",
+    "SERVERS",
     "VALKEY_9_1",
     "AgentNode",
+    "Certificates",
     "ConsulNode",
     "Fleet",
     "Host",
     "MissingProgram",
     "NetworkHost",
     "NotInTime",
+    "Pair",
     "Process",
     "ProcessDied",
     "RedisNode",
+    "Rights",
     "Seen",
     "SentinelNode",
     "Server",
@@ -45,5 +51,6 @@ __all__ = [
     "consul_version",
     "may_build_networks",
     "program",
+    "server",
     "until",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -13,10 +14,12 @@ from typing import Any, Self, TypeVar
 from consul_redis_agent.commands.demo.process import until
 
 from .agent_node import AgentNode
+from .certificates import Certificates
 from .consul_node import ConsulNode
 from .hosts import Host, LoopbackHost, Network, NetworkHost
 from .process import Process
 from .redis_node import RedisNode, SentinelNode, Settings
+from .rights import AGENT, Rights, consul_rules
 from .servers import ON_PATH, Server
 from .witness import Witness
 
@@ -28,7 +31,11 @@ class Fleet:
 
     Without ``isolated`` everything runs on 127.0.0.1 with one Consul for all; with it, each host is a network
     namespace with the usual ports and a Consul client agent of its own, and can be cut off or lost (needs root).
-    ``server`` is the Redis or Valkey of its nodes and Sentinels.
+    ``server`` is the Redis or Valkey of its nodes and Sentinels; ``consul`` and ``consul_clients`` name the program of Consul's
+    servers and of its client agents, each the one in use or a path. With ``acl`` everybody has a login with the least rights
+    that he needs, the agents exactly those that ``config/`` ships; :class:`Rights` says for which of its settings. With
+    ``tls`` everybody speaks TLS with everybody, and shows a certificate of :attr:`certificates`; servers have no port for
+    clear text.
 
     ::
 
@@ -38,10 +45,22 @@ class Fleet:
             fleet.wait_for_master(other_than=fleet.nodes[0])
     """
 
-    def __init__(self, *, isolated: bool = False, server: Server = ON_PATH) -> None:
+    def __init__(
+        self,
+        *,
+        isolated: bool = False,
+        server: Server = ON_PATH,
+        consul: str = "consul",
+        consul_clients: str = "consul",
+        acl: bool | Rights = False,
+        tls: bool = False,
+    ) -> None:
         self.server = server
+        self._consuls = consul, consul_clients
+        self.rights = acl if isinstance(acl, Rights) else Rights() if acl else None
         self._temporary = tempfile.TemporaryDirectory(prefix="cra-")
         self.folder = Path(self._temporary.name)
+        self.certificates = Certificates(self.folder) if tls else None
         self.processes: list[Process] = []
         self.nodes: list[RedisNode] = []
         self.sentinels: list[SentinelNode] = []
@@ -125,17 +144,27 @@ class Fleet:
         bootstrap_token: str | None = None,
         extra: Mapping[str, Any] | None = None,
         wait: bool = True,
+        **options: Any,
     ) -> ConsulNode:
-        """Start a Consul agent that joins those started before; ``servers`` as in :class:`ConsulNode`."""
+        """Start a Consul agent that joins those started before; ``servers`` and ``options`` as in :class:`ConsulNode`."""
         name = self.name("consul")
+        host = host or self.host(name)
+        options = self._shown(host) | options
+        manager = next(iter(self.consuls), None) if self.rights else None
+        if manager and not servers:
+            manager.wait_ready(within=20)
         node = ConsulNode(
             name,
-            host=host or self.host(name),
+            host=host,
             folder=self.folder,
             servers=servers,
             join=[other.lan for other in self.consuls],
             bootstrap_token=bootstrap_token,
+            rights=self.rights,
+            manager=None if servers else manager,
             extra=extra,
+            program=self._consuls[0 if servers else 1],
+            **options,
         )
         self.consuls.append(node)
         return self.add(node, wait=wait)
@@ -151,14 +180,15 @@ class Fleet:
     ) -> RedisNode:
         """Start a Redis node; ``options`` as in :class:`RedisNode`."""
         name = self.name("redis")
+        host = host or self.host(name)
         node = RedisNode(
             name,
-            host=host or self.host(name),
+            host=host,
             folder=self.folder,
             replica_of=replica_of,
             password=password,
             settings=settings,
-            **{"server": self.server, **options},
+            **{"server": self.server, "rights": self.rights, **self._shown(host), **options},
         )
         self.nodes.append(node)
         return self.add(node)
@@ -166,8 +196,9 @@ class Fleet:
     def sentinel(self, host: Host | None = None, *, master: RedisNode, **options: Any) -> SentinelNode:
         """Start a Sentinel; ``options`` as in :class:`SentinelNode`."""
         name = self.name("sentinel")
-        options = {"server": self.server, **options}
-        node = SentinelNode(name, host=host or self.host(name), folder=self.folder, master=master, **options)
+        host = host or self.host(name)
+        options = {"server": self.server, "rights": self.rights, **self._shown(host), **options}
+        node = SentinelNode(name, host=host, folder=self.folder, master=master, **options)
         self.sentinels.append(node)
         return self.add(node)
 
@@ -189,25 +220,52 @@ class Fleet:
         consul = consul or self.consul_of(host)
         name = self.name("agent")
         if config is None:
-            config = more + self.agent_config(*nodes, consul=consul)
+            config = self.agent_config(*nodes, consul=consul, more=more)
         agent = AgentNode(name, host=host, folder=self.folder, config=config, arguments=arguments, env=env)
         self.agents.append(agent)
         return self.add(agent)
 
-    def agent_config(self, *nodes: RedisNode, consul: ConsulNode) -> str:
-        """Return the tables of a configuration that differ from the defaults, to reach these nodes and Consul."""
-        text = ""
-        if (consul.http.port, consul.dns.port) != (8500, 8600):
-            text += f'[consul]\nurl = "http://{consul.http}"\ndns = "{consul.dns}"\n'
+    def agent_config(self, *nodes: RedisNode, consul: ConsulNode, more: str = "") -> str:
+        """Return the tables of a configuration that differ from the defaults, to reach these nodes and Consul.
+
+        ``more`` is put before them; a table that it has already is added to.
+        """
+        to_consul, to_sentinel, text, s = "", "", "", "s" if self.certificates else ""
+        if self.certificates or (consul.http.port, consul.dns.port) != (8500, 8600):
+            to_consul += f'url = "http{s}://{consul.http}"\ndns = "{consul.dns}"\n{self._files()}'
+        if self.certificates:
+            to_sentinel += f"tls = true\n{self._files()}"
+        if self.rights:
+            to_consul += f'token_file = "{self.token_file(nodes[0], consul)}"\n'
+            to_sentinel += self._login("sentinel", self.rights.sentinel_password)
+            if self.sentinels and "hosts" not in more:
+                hosts = ", ".join(f'"{sentinel.address}"' for sentinel in self.sentinels)
+                to_sentinel += f"hosts = [{hosts}]\n"
         for node in nodes:
-            if len(nodes) == 1 and node.address.port == 6379 and not node.password:
+            if len(nodes) == 1 and node.address.port == 6379 and not node.password and not node.tls:
                 continue
-            text += f'[[redis]]\nurl = "redis://127.0.0.1:{node.address.port}"\n'
-            if node.password:
+            text += f'[[redis]]\nurl = "redis{s}://127.0.0.1:{node.address.port}"\n{self._files()}'
+            if self.rights:
+                text += self._login(node.name, self.rights.agent_password)
+            elif node.password:
                 path = self.folder / f"{node.name}.password"
                 path.write_text(node.password)
                 text += f'password_file = "{path}"\n'
-        return text
+        tables = (("[consul]\n", to_consul), ("[sentinel]\n", to_sentinel))
+        return _merged(more, "".join(table + lines for table, lines in tables if lines) + text)
+
+    def token_file(self, node: RedisNode, consul: ConsulNode) -> Path:
+        """The file with the token of a node's agent, made at first. Fleets with ``acl`` only."""
+        path = self.folder / f"{node.name}.token"
+        if not path.exists():
+            path.write_text(consul.create_token(consul_rules()))
+        return path
+
+    def _login(self, name: str, password: str) -> str:
+        path = self.folder / f"{name}.password"
+        if not path.exists():
+            path.write_text(password)
+        return f'username = "{AGENT}"\npassword_file = "{path}"\n'
 
     def witness(
         self, *, consul: ConsulNode | None = None, nodes: Sequence[RedisNode] | None = None, **options: Any
@@ -218,6 +276,8 @@ class Fleet:
         """
         name = self.name("witness")
         watched = self.nodes if nodes is None else nodes
+        if self.certificates:
+            options = {"client": self.certificates.client, **options}
         return self.add(Witness(name, folder=self.folder, consul=consul or self.consuls[0], nodes=watched, **options))
 
     def add(self, process: _P, *, wait: bool = True) -> _P:
@@ -307,6 +367,19 @@ class Fleet:
             what=f"{len(sentinels)} Sentinels see each other and {replicas} replicas, all well",
         )
 
+    def _shown(self, host: Host) -> dict[str, Any]:
+        """What a server of this host shows, and what the tests show to it; nothing in clear text."""
+        if self.certificates is None:
+            return {}
+        return {"tls": self.certificates.server(host.address), "client": self.certificates.client}
+
+    def _files(self) -> str:
+        """The keys of a table for what an agent shows, and whom it trusts; none in clear text."""
+        if self.certificates is None:
+            return ""
+        own = self.certificates.client
+        return f'ca_file = "{own.ca}"\ncert_file = "{own.cert}"\nkey_file = "{own.key}"\n'
+
     def _net(self) -> Network:
         if self._network is None:
             raise RuntimeError("only an isolated fleet can be cut")
@@ -316,6 +389,18 @@ class Fleet:
         """One that no process had before, be it that it is no longer part of the fleet: its files may still be there."""
         self._numbers[kind] += 1
         return f"{kind}{self._numbers[kind]}"
+
+
+def _merged(more: str, generated: str) -> str:
+    """Both, with the keys of a generated table under the test's own one where it has the same."""
+    text = more
+    for table in filter(None, re.split(r"^(?=\[)", generated, flags=re.MULTILINE)):
+        header = table.partition("\n")[0]
+        if not header.startswith("[[") and f"{header}\n" in more:
+            text = text.replace(f"{header}\n", table, 1)
+        else:
+            text += table
+    return text
 
 
 def _isolated(host: Host) -> NetworkHost:

@@ -12,8 +12,10 @@ from redis.retry import Retry
 
 from consul_redis_agent.decide.facts import Address
 
+from .certificates import Pair
 from .hosts import Host
 from .process import Process
+from .rights import ADMIN, Rights
 from .servers import ON_PATH, Server
 
 Settings = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -30,7 +32,7 @@ def _fields(reply: list[str]) -> dict[str, str]:
 
 
 class RedisServer(Process):
-    """What a Redis node and a Sentinel share: a port, a password and commands."""
+    """What a Redis node and a Sentinel share: a port, a login and commands. ``rights``: with users in place of one password."""
 
     def __init__(
         self,
@@ -43,29 +45,56 @@ class RedisServer(Process):
         usual_port: int,
         password: str,
         config: str,
+        rights: Rights | None,
+        tls: Pair | None,
+        client: Pair | None,
     ) -> None:
         super().__init__(name, argv, host=host, folder=folder)
         self.address = Address(host.address, host.port(usual_port))
-        self.password = password
+        self.username = ADMIN if rights else ""
+        self.password = rights.admin_password if rights else password
+        self.tls = tls
+        """What it shows; None where it speaks clear text."""
+        self._client = client
         bind = sorted({"127.0.0.1", host.address})
-        own = {"port": str(self.address.port), "bind": " ".join(bind), "protected-mode": "no", "dir": str(folder)}
-        if password:
+        own = {self._port: str(self.address.port), "bind": " ".join(bind), "protected-mode": "no", "dir": str(folder)}
+        if tls:
+            own |= {
+                "port": "0",
+                "tls-cert-file": str(tls.cert),
+                "tls-key-file": str(tls.key),
+                "tls-ca-cert-file": str(tls.ca),
+                "tls-auth-clients": "yes",
+                "tls-replication": "yes",  # of a Sentinel: how it reaches nodes and other Sentinels
+            }
+        if password and not rights:
             own["requirepass"] = password
         path.write_text(_lines(own) + config)
 
     def ask(self, *command: str, password: str | None = None) -> Any:
         """Send one command on a new connection and return the reply. Raises redis.RedisError."""
+        shown: dict[str, Any] = {}
+        if shows := self._client:
+            files = {"ssl_ca_certs": shows.ca, "ssl_certfile": shows.cert, "ssl_keyfile": shows.key}
+            shown = {"ssl": True, **{key: str(path) for key, path in files.items()}}
         client = redis.Redis(
             *self.address,
+            username=self.username or None,
             password=password or self.password or None,
             decode_responses=True,
             socket_timeout=2,
             socket_connect_timeout=2,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
+            **shown,
         )
         with self.host.inside(), client:
             return client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    @property
+    def _port(self) -> str:
+        """The key of its configuration for its port."""
+        return "tls-port" if self.tls else "port"
 
     def info(self, section: str) -> dict[str, Any]:
         """Return a section of INFO as redis-py parses it. Raises redis.RedisError."""
@@ -81,7 +110,8 @@ class RedisNode(RedisServer):
     """One Redis node without persistence.
 
     ``server`` is which Redis or Valkey it is. ``password`` is its own and its master's. ``settings`` are further lines of
-    its configuration.
+    its configuration. ``tls`` is what it shows to clients, which have to show something, too: ``client`` is what :meth:`ask`
+    does.
     """
 
     def __init__(
@@ -95,6 +125,9 @@ class RedisNode(RedisServer):
         settings: Settings = (),
         server: Server = ON_PATH,
         usual_port: int = 6379,
+        tls: Pair | None = None,
+        client: Pair | None = None,
+        rights: Rights | None = None,
     ) -> None:
         own = {
             "save": '""',
@@ -103,7 +136,7 @@ class RedisNode(RedisServer):
             "repl-diskless-sync-delay": "0",
             "repl-diskless-load": "swapdb",
         }
-        if password:
+        if password and not rights:
             own["masterauth"] = password
         if replica_of is not None:
             own["replicaof"] = f"{replica_of.address.host} {replica_of.address.port}"
@@ -116,7 +149,10 @@ class RedisNode(RedisServer):
             folder=folder,
             usual_port=usual_port,
             password=password,
-            config=_lines(own) + _lines(settings),
+            config=_lines(own) + _lines(rights.redis() if rights else ()) + _lines(settings),
+            rights=rights,
+            tls=tls,
+            client=client,
         )
         self.announced = self.address
         """What its master and the Sentinels know it by; a test that has it announce another address writes that here."""
@@ -158,6 +194,9 @@ class SentinelNode(RedisServer):
         also: Mapping[str, RedisNode] | None = None,
         server: Server = ON_PATH,
         usual_port: int = 26379,
+        tls: Pair | None = None,
+        client: Pair | None = None,
+        rights: Rights | None = None,
     ) -> None:
         watch = []
         for watched, node in {master_name: master, **(also or {})}.items():
@@ -166,9 +205,13 @@ class SentinelNode(RedisServer):
                 ("sentinel down-after-milliseconds", f"{watched} {down_after}"),
                 ("sentinel failover-timeout", f"{watched} {failover_timeout}"),
             ]
-            if node.password:
+            if rights:
+                watch += rights.sentinel_at(watched)
+            elif node.password:
                 watch.append(("sentinel auth-pass", f"{watched} {node.password}"))
-        if password:
+        if rights:
+            watch += rights.sentinel()
+        elif password:
             watch.append(("sentinel sentinel-pass", password))
         # Not 1 s: a Sentinel that has switched connects to the new master up to a second later (SENTINEL_PING_PERIOD in
         # sentinel.c), and would then hold it for down before its first answer, and fail over once more.
@@ -182,6 +225,9 @@ class SentinelNode(RedisServer):
             usual_port=usual_port,
             password=password,
             config=_lines(settings) + _lines(watch),
+            tls=tls,
+            client=client,
+            rights=rights,
         )
         self.master_name = master_name
 
@@ -198,8 +244,8 @@ class SentinelNode(RedisServer):
     def move(self, port: int) -> None:
         """Have it start at another port, with all that its file says, so with its id, while it does not run."""
         path = self.folder / f"{self.name}.conf"
-        old = f"port {self.address.port}"
-        lines = [f"port {port}" if line == old else line for line in path.read_text().splitlines()]
+        old = f"{self._port} {self.address.port}"
+        lines = [f"{self._port} {port}" if line == old else line for line in path.read_text().splitlines()]
         path.write_text("\n".join(lines) + "\n")
         self.address = self.address._replace(port=port)
 

@@ -21,6 +21,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -116,6 +117,42 @@ class Dns:
         self._asked = None
 
 
+class Encrypted:
+    """TLS on a socket of somebody else: plain text in, bytes for the wire out, and the other way round."""
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._in, self._out, server_hostname=host)
+        self._shaken = False
+        self._waiting = b""
+
+    def send(self, text: bytes) -> bytes:
+        """What to send for this text, and for what waited for the handshake."""
+        self._waiting += text
+        if self._is_shaken() and self._waiting:
+            self._object.write(self._waiting)
+            self._waiting = b""
+        return self._out.read()
+
+    def received(self, wire: bytes) -> bytes:
+        """The text in what has come. Raises ssl.SSLError, also at the end."""
+        self._in.write(wire)
+        text = b""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            while self._is_shaken() and (part := self._object.read(65536)):
+                text += part
+        return text
+
+    def _is_shaken(self) -> bool:
+        if not self._shaken:
+            try:
+                self._object.do_handshake()
+                self._shaken = True
+            except ssl.SSLWantReadError:
+                pass
+        return self._shaken
+
+
 class Redis:
     """ROLE on a connection that is kept, made again as soon as it closes."""
 
@@ -127,9 +164,16 @@ class Redis:
         self._name: str = spec["name"]
         self._address = tuple(spec["address"])
         self._namespace: str | None = spec["namespace"]
-        self._login = b"AUTH " + spec["password"].encode() + b"\r\n" if spec["password"] else b""
+        login = " ".join(["AUTH", *filter(None, [spec.get("username"), spec["password"]])])
+        self._login = f"{login}\r\n".encode() if spec["password"] else b""
         self._asked: float | None = None
         self._last: str | None = "nothing yet"
+        self._context: ssl.SSLContext | None = None
+        self._encrypted: Encrypted | None = None
+        if spec["tls"]:
+            ca, cert, key = spec["tls"]
+            self._context = ssl.create_default_context(cafile=ca)
+            self._context.load_cert_chain(cert, key)
 
     def tick(self, now: float) -> None:
         """Ask, unless a question is open; give an open one up after DEADLINE."""
@@ -154,6 +198,16 @@ class Redis:
             return
         except OSError:
             reply = b""
+        if reply and self._encrypted:
+            try:
+                reply, shaken = self._encrypted.received(reply), self._encrypted.send(b"")
+                if shaken:
+                    self.socket.send(shaken)
+            except OSError:
+                reply = b""
+            else:
+                if not reply:
+                    return  # a part of the handshake, or a session ticket
         if not reply:
             again = self._asked is None or self._last is not None
             self._drop()
@@ -175,6 +229,8 @@ class Redis:
     def _connect(self) -> None:
         self._drop()
         self.socket, self._spare = self._spare or opened(self._namespace, socket.SOCK_STREAM), None
+        if self._context:
+            self._encrypted = Encrypted(self._context, self._address[0])
         if self.socket.connect_ex(self._address) not in (0, 115):  # EINPROGRESS
             self._note(None)
             self._drop()
@@ -185,7 +241,7 @@ class Redis:
     def _send(self, request: bytes, now: float) -> None:
         assert self.socket is not None
         try:
-            self.socket.send(request)
+            self.socket.send(self._encrypted.send(request) if self._encrypted else request)
             self._asked = now
         except OSError:
             self._note(None)

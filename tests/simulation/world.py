@@ -414,7 +414,7 @@ class World:
             patch.object(beside.Threads, "ask", at_once),
             patch.object(beside.Threads, "start", started),
             patch.object(redis_node, "accepts", accepts),
-            patch.object(agent_module, "ConsulAPI", ConsulAPI),
+            patch.object(agent_module, "consul_api", lambda config: ConsulAPI(config.url, timeout=config.timeout)),
             patch.object(node, "decide", self._decide),
             patch.object(log, "handlers", [notes]),
             patch.object(log, "propagate", False),

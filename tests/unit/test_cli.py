@@ -19,7 +19,7 @@ from consul_redis_agent import cli, commands, paths
 from consul_redis_agent.config.schema import KEYS
 from consul_redis_agent.errors import ConsulDenied, LocalError
 
-REDIS_LOGIN = "holds a login or an option, which others could read here: it belongs in username and password_file"
+REDIS_LOGIN = "holds a password or an option, which others could read here: a password belongs in password_file"
 COMMANDS = ("run", "check", "status", "resolve", "failover", "deregister", "demo")
 
 
@@ -47,10 +47,10 @@ def test_bad_configuration_ends_with_78_and_every_problem_on_standard_error(tmp_
     """The file, the key and the reason: a line each, and nothing else on either stream."""
     bad = tmp_path / "bad.toml"
     bad.write_text('[service]\nttll = "5s"\n[[redis]]\nurl = "redis://:pw@h"\n', encoding="utf-8")
-    done = agent("run", "--config", str(bad), "--log-level", "loud", CONSUL_HTTP_SSL="true")
+    done = agent("run", "--config", str(bad), "--log-level", "loud", CONSUL_HTTP_SSL="yes")
     assert (done.returncode, done.stdout) == (78, "")
     assert done.stderr.splitlines() == [
-        "environment: CONSUL_HTTP_SSL: TLS is not supported by this version",
+        "environment: CONSUL_HTTP_SSL: must be true or false",
         f"{bad}: service.ttll: unknown key; did you mean service.ttl?",
         "command line: --log-level: 'loud' is none of debug, info, warning, error",
         f"{bad}: redis.url: {REDIS_LOGIN}",
@@ -108,6 +108,7 @@ def test_help_names_each_command_exit_code_and_flag(capsys: pytest.CaptureFixtur
             assert re.findall(r"(?m)^  (\d+)  ", said) == ["0", "1", "2", "78"]
         elif args[0] not in ("status", "demo"):
             assert {key.flag for key in KEYS if key.has_flag} <= set(re.findall(r"--[a-z-]+", said))
+            assert {key.tools for key in KEYS if key.tools} <= set(re.findall(r"[A-Z_]+", said))
 
 
 def test_each_flag_reaches_the_configuration(command: ModuleType, tmp_path: Path) -> None:

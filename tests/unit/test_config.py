@@ -19,19 +19,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consul_redis_agent.config import Config, Secret, format_duration, load, parse_duration, read_secret, values
-from consul_redis_agent.config.schema import KEYS, TABLES
+from consul_redis_agent.config import (
+    Config,
+    Secret,
+    TlsConfig,
+    format_duration,
+    load,
+    parse_duration,
+    read_secret,
+    values,
+)
+from consul_redis_agent.config.schema import KEYS, REFUSED, TABLES, Key
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConfigError, LocalError
+from consul_redis_agent.node import naming
+from tests.configuration_page import page
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "consul-redis-agent.toml"
 DEFAULTS = load(None, {}, {})
 PASSWORD = "hunter2-is-no-password"
-NO_TLS = "TLS is not supported by this version"
-NO_CONSUL_URL = "must be http://host:port (a port from 1 to 65535, brackets around an IPv6 address) or unix:///path"
-NO_REDIS_URL = "must be redis://host:port (a port from 1 to 65535, brackets around an IPv6 address) or unix:///path"
+PLACE = "(a port from 1 to 65535, brackets around an IPv6 address)"
+NO_CONSUL_URL = f"must be http://host:port, https://host:port {PLACE} or unix:///path"
+NO_REDIS_URL = f"must be redis://host:port, rediss://host:port {PLACE} or unix:///path"
 CONSUL_LOGIN = "holds a login or an option, which others could read here: the token belongs in token_file"
-REDIS_LOGIN = "holds a login or an option, which others could read here: it belongs in username and password_file"
+REDIS_LOGIN = "holds a password or an option, which others could read here: a password belongs in password_file"
+OTHER_DATABASE = "names another database than 0: neither INFO nor Sentinel knows databases; write /0, or none"
+NO_TENANCY = "is no name for it: letters, digits and dashes, no dash at either end, 63 at most"
+NO_PATH = "must be an absolute path"
+HTTP = "is set, but consul.url says http://, which is clear text; write https:// there, or take this out"
+REDIS = "is set, but redis.url says redis://, which is clear text; write rediss:// there, or take this out"
+NO_SENTINEL_TLS = "is set, but sentinel.tls says false, which is clear text; write true there, or take this out"
+NO_CERT = "is set, and cert_file is not: a key is of no use without its certificate"
 NOT_DNS = "is no name for DNS: letters, digits and dashes, no dash at either end, 63 at most"
 NO_SECRET_PATH = "must be the absolute path of a file, not the secret itself"
 
@@ -75,7 +93,10 @@ BAD_FILES = {
     'ttl = "5s"': "ttl: unknown key; did you mean service.ttl?",
     '[service]\nttll = "5s"': "service.ttll: unknown key; did you mean service.ttl?",
     '[consul]\ntoken = "x"': "consul.token: unknown key; did you mean consul.token_file?",
-    "[consul]\nssl = true": "consul.ssl: unknown key; known are url, token_file, ca_file, cert_file, key_file, timeout, dns",
+    "[consul]\nssl = true": (
+        "consul.ssl: unknown key; known are url, token_file, ca_file, cert_file, key_file, server_name, timeout, dns, "
+        "domain, namespace, partition"
+    ),
     '[[redis]]\npassword = "x"': "redis.password: unknown key; did you mean redis.password_file?",
     "[http]\nzzz = 1": "http.zzz: unknown key; known are listen",
     '[http]\n"a\\nb" = 1': "http.'a\\nb': unknown key; known are listen",
@@ -209,11 +230,23 @@ BAD_FILES = {
     f'[consul]\nurl = "http://h:8500?token={PASSWORD}"': f"consul.url: {CONSUL_LOGIN}",
     '[[redis]]\nurl = ""': f"redis.url: {NO_REDIS_URL}",
     '[[redis]]\nurl = "localhost:6379"': f"redis.url: {NO_REDIS_URL}",
-    '[[redis]]\nurl = "redis://h/3"': f"redis.url: {NO_REDIS_URL}",
+    '[[redis]]\nurl = "redis://h/3"': f"redis.url: {OTHER_DATABASE}",
     '[[redis]]\nurl = "redis://h:99999"': f"redis.url: {NO_REDIS_URL}",
     f'[[redis]]\nurl = "redis://:{PASSWORD}"': f"redis.url: {NO_REDIS_URL}",
     f'[[redis]]\nurl = "redis://:{PASSWORD}@h"': f"redis.url: {REDIS_LOGIN}",
-    '[[redis]]\nurl = "redis://app@h"': f"redis.url: {REDIS_LOGIN}",
+    f'[[redis]]\nurl = "redis://app:{PASSWORD}@h"': f"redis.url: {REDIS_LOGIN}",
+    f'[[redis]]\nurl = "redis://:{PASSWORD}/x@h"': f"redis.url: {REDIS_LOGIN}",
+    f'[[redis]]\nurl = "valkeys://:{PASSWORD}@h"': f"redis.url: {REDIS_LOGIN}",
+    f'[[redis]]\nurl = "unix://:{PASSWORD}@/r.sock"': f"redis.url: {REDIS_LOGIN}",
+    '[[redis]]\nurl = "unix:///r.sock?db=1"': f"redis.url: {REDIS_LOGIN}",
+    '[[redis]]\nurl = "redis://a%20b@h"': "redis.url: holds a space",
+    '[[redis]]\nurl = "redis://app@h"\nusername = "other"': (
+        "redis.username: is another than the user in redis.url; write it once"
+    ),
+    '[[redis]]\nurl = "valkey://h/15"': f"redis.url: {OTHER_DATABASE}",
+    '[[redis]]\nurl = "redis://h/0/0"': f"redis.url: {NO_REDIS_URL}",
+    '[[redis]]\nurl = "redis://h/x"': f"redis.url: {NO_REDIS_URL}",
+    '[[redis]]\nurl = "valkey+tls://h"': f"redis.url: {NO_REDIS_URL}",
     f'[[redis]]\nurl = "rediss://:{PASSWORD}@h"': f"redis.url: {REDIS_LOGIN}",
     f'[[redis]]\nurl = "redis://h?password={PASSWORD}"': f"redis.url: {REDIS_LOGIN}",
     '[[redis]]\nurl = "redis://H"\n[[redis]]\nurl = "redis://h:6379/"': (
@@ -223,36 +256,82 @@ BAD_FILES = {
     '[consul]\ntoken_file = "token"': f"consul.token_file: {NO_SECRET_PATH}",
     f'[[redis]]\npassword_file = "{PASSWORD}"': f"redis.password_file: {NO_SECRET_PATH}",
     f'[sentinel]\npassword_file = "{PASSWORD}"': f"sentinel.password_file: {NO_SECRET_PATH}",
-    # TLS
-    '[consul]\nurl = "https://h:8501"': f"consul.url: {NO_TLS}",
-    '[consul]\nca_file = "/x"': f"consul.ca_file: {NO_TLS}",
-    '[consul]\ncert_file = "/x"': f"consul.cert_file: {NO_TLS}",
-    '[consul]\nkey_file = "/x"': f"consul.key_file: {NO_TLS}",
-    "[sentinel]\ntls = true": f"sentinel.tls: {NO_TLS}",
-    '[sentinel]\nca_file = "/x"': f"sentinel.ca_file: {NO_TLS}",
-    '[sentinel]\ncert_file = "/x"': f"sentinel.cert_file: {NO_TLS}",
-    '[sentinel]\nkey_file = "/x"': f"sentinel.key_file: {NO_TLS}",
-    '[[redis]]\nurl = "rediss://h"': f"redis.url: {NO_TLS}",
-    '[[redis]]\nca_file = "/x"': f"redis.ca_file: {NO_TLS}",
-    '[[redis]]\ncert_file = "/x"': f"redis.cert_file: {NO_TLS}",
-    '[[redis]]\nkey_file = "/x"': f"redis.key_file: {NO_TLS}",
+    '[[redis]]\nurl = "redis://a"\n[[redis]]\nurl = "valkey://u@A:6379/0"': (
+        "redis.url of node 2: is the same as that of node 1"
+    ),
+    # TLS: certificates that would count for nothing, though somebody believes in them
+    '[consul]\nca_file = "/x"': f"consul.ca_file: {HTTP}",
+    '[consul]\ncert_file = "/x"': f"consul.cert_file: {HTTP}",
+    '[consul]\nserver_name = "h"': f"consul.server_name: {HTTP}",
+    '[consul]\nurl = "unix:///c.sock"\nca_file = "/x"': f"consul.ca_file: {HTTP.replace('http:', 'unix:')}",
+    '[sentinel]\nca_file = "/x"': f"sentinel.ca_file: {NO_SENTINEL_TLS}",
+    '[sentinel]\ncert_file = "/x"': f"sentinel.cert_file: {NO_SENTINEL_TLS}",
+    '[sentinel]\nserver_name = "h"': f"sentinel.server_name: {NO_SENTINEL_TLS}",
+    '[[redis]]\nca_file = "/x"': f"redis.ca_file: {REDIS}",
+    '[[redis]]\ncert_file = "/x"': f"redis.cert_file: {REDIS}",
+    '[[redis]]\nserver_name = "h"': f"redis.server_name: {REDIS}",
+    '[[redis]]\nurl = "rediss://a"\nca_file = "/x"\n[[redis]]\nurl = "unix:///b"\nca_file = "/x"': (
+        f"redis.ca_file of node 2: {REDIS.replace('url says redis:', 'url of node 2 says unix:')}"
+    ),
+    '[consul]\nurl = "https://h"\nkey_file = "/x"': f"consul.key_file: {NO_CERT}",
+    '[sentinel]\ntls = true\nkey_file = "/x"': f"sentinel.key_file: {NO_CERT}",
+    '[[redis]]\nurl = "valkeys://h"\nkey_file = "/x"': f"redis.key_file: {NO_CERT}",
+    '[consul]\nurl = "https://h"\nca_file = "ca.pem"': f"consul.ca_file: {NO_PATH}",
+    f'[[redis]]\nurl = "rediss://h"\nkey_file = "{PASSWORD}"\ncert_file = "/x"': f"redis.key_file: {NO_PATH}",
+    '[sentinel]\ntls = true\nserver_name = "a b"': (
+        "sentinel.server_name: 'a b' is neither a host name nor an IP address"
+    ),
+    '[sentinel]\ntls = "yes"': "sentinel.tls: must be true or false",
+    "[sentinel]\ntls = 1": "sentinel.tls: must be true or false",
+    # Consul's names
+    '[consul]\ndomain = "a b"': "consul.domain: 'a b' is no domain for DNS, such as consul or dc.example.org",
+    '[consul]\ndomain = "."': "consul.domain: '' is no domain for DNS, such as consul or dc.example.org",
+    '[consul]\nnamespace = "a/b"': f"consul.namespace: 'a/b' {NO_TENANCY}",
+    '[consul]\npartition = "a_b"': f"consul.partition: 'a_b' {NO_TENANCY}",
 }
 
 BAD_ENVIRONMENTS = {
     ("CONSUL_HTTP_ADDR", "localhost"): NO_CONSUL_URL,
     ("CONSUL_HTTP_ADDR", "::1:8500"): NO_CONSUL_URL,
-    ("CONSUL_HTTP_ADDR", "https://h:8501"): NO_TLS,
+    ("CONSUL_HTTP_ADDR", "http://proxy/consul"): NO_CONSUL_URL,
+    ("CONSUL_HTTP_ADDR", "tcp://h:8500"): NO_CONSUL_URL,
     ("CONSUL_HTTP_ADDR", f"http://u:{PASSWORD}@h"): CONSUL_LOGIN,
     ("CONSUL_HTTP_ADDR", f"u:{PASSWORD}@h:8500"): CONSUL_LOGIN,
     ("CONSUL_HTTP_TOKEN", f"{PASSWORD}\n"): "holds a line break or a control character",
     ("CONSUL_HTTP_TOKEN_FILE", PASSWORD): NO_SECRET_PATH,
-    ("CONSUL_CACERT", "/x"): NO_TLS,
-    ("CONSUL_CLIENT_CERT", "/x"): NO_TLS,
-    ("CONSUL_CLIENT_KEY", "/x"): NO_TLS,
-    ("CONSUL_HTTP_SSL", "true"): NO_TLS,
-    ("CONSUL_HTTP_SSL", "1"): NO_TLS,
-    ("CONSUL_HTTP_SSL", "yes"): "is neither true nor false",
+    ("CONSUL_CACERT", "/x"): HTTP,
+    ("CONSUL_CACERT", "x"): NO_PATH,
+    ("CONSUL_CAPATH", "/x"): HTTP,
+    ("CONSUL_CLIENT_CERT", "/x"): HTTP,
+    ("CONSUL_TLS_SERVER_NAME", "h"): HTTP,
+    ("CONSUL_HTTP_SSL_VERIFY", "false"): HTTP,
+    ("CONSUL_HTTP_SSL_VERIFY", "no"): "must be true or false",
+    ("CONSUL_HTTP_SSL", "yes"): "must be true or false",
+    ("CONSUL_HTTP_AUTH", f":{PASSWORD}"): "must be user or user:password",
+    ("CONSUL_NAMESPACE", "a/b"): f"'a/b' {NO_TENANCY}",
+    ("CONSUL_PARTITION", "-"): f"'-' {NO_TENANCY}",
+    ("VALKEYCLI_AUTH", PASSWORD): (
+        "valkey-cli reads it, this agent does not: set REDISCLI_AUTH, or CRA_REDIS_PASSWORD for one node"
+    ),
     ("REDISCLI_AUTH", f"{PASSWORD}\x00"): "holds a line break or a control character",
+    ("CRA_REDIS_PASSWORD", f"{PASSWORD}\n"): "holds a line break or a control character",
+    ("CRA_SERVICE_TTLL", "5s"): "unknown name; did you mean CRA_SERVICE_TTL?",
+    ("CRA_service_ttl", "5s"): "unknown name; did you mean CRA_SERVICE_TTL?",
+    ("CRA_SERVICE_TTLL", ""): "unknown name; did you mean CRA_SERVICE_TTL?",
+    ("CRA_CONSUL_SSL", "true"): "unknown name; did you mean CRA_CONSUL_URL?",
+    ("CRA_X", PASSWORD): "unknown name; that of a key is CRA_TABLE_KEY, such as CRA_SERVICE_NAME",
+    ("CRA_A\nB", PASSWORD): "unknown name; that of a key is CRA_TABLE_KEY, such as CRA_SERVICE_NAME",
+    ("CRA_SERVICE_TTL", "5"): '\'5\' is not a duration such as "250ms", "10s" or "1m30s"',
+    ("CRA_SERVICE_TAGS", "a, b,a"): "'a' is named twice",
+    ("CRA_SERVICE_META", "team"): (
+        "'team' is not key=value; with a comma inside a value it has to be written in the file"
+    ),
+    ("CRA_SERVICE_META", "a=1,a=2"): "'a' is named twice",
+    ("CRA_SENTINEL_EARLY", "no"): "must be true or false",
+    ("CRA_SENTINEL_HOSTS", "a:1,b"): "'b' is not host:port",
+    ("CRA_SENTINEL_CA_FILE", "/x"): NO_SENTINEL_TLS,
+    ("CRA_REDIS_URL", f"redis://:{PASSWORD}@h"): REDIS_LOGIN,
+    ("CRA_REDIS_KEY_FILE", PASSWORD): NO_PATH,
 }
 
 
@@ -267,7 +346,9 @@ def test_a_bad_file_is_refused_with_its_exact_words(tmp_path: Path, text: str, m
 def test_a_bad_environment_is_refused_by_name(tmp_path: Path, given_: tuple[str, str], message: str) -> None:
     """A mistake in the environment says which name it has, and not what it holds."""
     name, value = given_
-    assert problems(tmp_path, "", {name: value}) == [f"environment: {name}: {message}"]
+    shown = name if name.isprintable() else repr(name)
+    assert problems(tmp_path, "", {name: value}) == [f"environment: {shown}: {message}"]
+    assert PASSWORD not in message
 
 
 def test_a_bad_flag_is_refused_by_name(tmp_path: Path) -> None:
@@ -305,11 +386,14 @@ def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
         url = "redis://a"
         timeout = "soon"
     """
-    assert problems(tmp_path, text, {"CONSUL_CACERT": "/x"}, log_level="loud", redis_timeout="1s") == [
-        "environment: CONSUL_CACERT: TLS is not supported by this version",
+    env = {"CONSUL_CACERT": "x", "CRA_X": "", "CRA_REDIS_URL": "redis://h"}
+    assert problems(tmp_path, text, env, log_level="loud", redis_timeout="1s") == [
+        "environment: CRA_X: unknown name; that of a key is CRA_TABLE_KEY, such as CRA_SERVICE_NAME",
+        "environment: CONSUL_CACERT: must be an absolute path",
         "a.toml: service.nam: unknown key; did you mean service.name?",
         "a.toml: service.mode: 'tag' is none of services, check, tags",
         "command line: --log-level: 'loud' is none of debug, info, warning, error",
+        "environment: CRA_REDIS_URL: the file has 2 [[redis]] nodes; write it there",
         "command line: --redis-timeout: the file has 2 [[redis]] nodes; write it there",
         'a.toml: redis.timeout of node 2: \'soon\' is not a duration such as "250ms", "10s" or "1m30s"',
         "a.toml: consul.timeout: consul.timeout (20s) must be shorter than service.ttl (10s)",
@@ -375,7 +459,10 @@ def test_what_is_beaten_is_checked_all_the_same(tmp_path: Path) -> None:
         "HTTP://Consul": "http://consul:80",
         "[::1]:8500": "http://[::1]:8500",
         "http://[::1]": "http://[::1]:80",
+        "https://Consul": "https://consul:443",
+        "https://[::1]:8501/": "https://[::1]:8501",
         "unix:///run/Consul.sock": "unix:///run/Consul.sock",
+        "unix:///run/consul@1/http.sock": "unix:///run/consul@1/http.sock",
     }.items(),
 )
 def test_consul_is_addressed_as_its_own_tools_do(written: str, url: str) -> None:
@@ -383,10 +470,222 @@ def test_consul_is_addressed_as_its_own_tools_do(written: str, url: str) -> None
     assert load(None, {"CONSUL_HTTP_ADDR": written}, {}).consul.url == url
 
 
+@pytest.mark.parametrize(
+    ("written", "url"),
+    {
+        "h:8501": "https://h:8501",
+        "http://h:8501": "https://h:8501",
+        "http://h": "https://h:443",
+        "https://h:8501": "https://h:8501",
+        "": "https://127.0.0.1:8500",
+    }.items(),
+)
+@pytest.mark.parametrize("yes", ["1", "t", "T", "true", "TRUE", "True"])
+def test_consul_http_ssl_asks_for_tls_whatever_the_address_says(written: str, url: str, yes: str) -> None:
+    """As in Consul's own tools: who has asked for TLS is never led back to clear text, from wherever the address is."""
+    assert load(None, {"CONSUL_HTTP_ADDR": written, "CONSUL_HTTP_SSL": yes}, {}).consul.url == url
+    if written:
+        config = load(None, {"CONSUL_HTTP_SSL": yes}, {"consul.url": written})
+        assert (config.consul.url, config.consul.tls) == (url, TlsConfig())
+
+
+def test_consul_http_ssl_is_refused_for_a_unix_socket(tmp_path: Path) -> None:
+    """There is no TLS on it, and it was asked for."""
+    env = {"CONSUL_HTTP_SSL": "true", "CONSUL_HTTP_ADDR": "unix:///c.sock"}
+    assert problems(tmp_path, "", env) == [
+        (
+            "environment: CONSUL_HTTP_SSL: is true, but CONSUL_HTTP_ADDR says unix://, which is clear text; "
+            "write https:// there, or take this out"
+        )
+    ]
+
+
+def test_an_address_in_clear_text_that_beats_one_with_tls_is_refused(tmp_path: Path) -> None:
+    """Both places are named: whoever wrote the authority believes that it counts."""
+    file = '[consul]\nurl = "https://h:8501"\nca_file = "/ca"\ncert_file = "/cert"\nkey_file = "/key"'
+    said = "is set, but CONSUL_HTTP_ADDR says http://, which is clear text; write https:// there, or take this out"
+    assert problems(tmp_path, file, {"CONSUL_HTTP_ADDR": "127.0.0.1:8500"}) == [
+        f"a.toml: consul.{name}: {said}" for name in ("ca_file", "cert_file", "key_file")
+    ]
+
+
+def test_the_names_of_consuls_own_tools_are_honoured() -> None:
+    """All of them, over https."""
+    env = {
+        "CONSUL_HTTP_ADDR": "https://h:8501",
+        "CONSUL_HTTP_AUTH": "user:pass:word",
+        "CONSUL_HTTP_SSL": "false",
+        "CONSUL_HTTP_SSL_VERIFY": "F",
+        "CONSUL_CAPATH": "/authorities",
+        "CONSUL_CLIENT_CERT": "/cert",
+        "CONSUL_CLIENT_KEY": "/key",
+        "CONSUL_TLS_SERVER_NAME": "server.dc1.consul",
+        "CONSUL_NAMESPACE": "team",
+        "CONSUL_PARTITION": "part",
+    }
+    tls = TlsConfig(None, Path("/authorities"), Path("/cert"), Path("/key"), "server.dc1.consul", verify=False)
+    consul = load(None, env, {}).consul
+    assert consul == dataclasses.replace(
+        DEFAULTS.consul,
+        url="https://h:8501",
+        auth=Secret("user:pass:word"),
+        tls=tls,
+        namespace="team",
+        partition="part",
+    )
+    consul = load(None, env | {"CONSUL_CACERT": "/ca", "CONSUL_HTTP_AUTH": "user"}, {}).consul
+    assert consul.auth == Secret("user:")
+    assert consul.tls == dataclasses.replace(tls, ca_file=Path("/ca"), ca_path=None)  # as in Consul's own tools
+
+
+def test_an_own_name_beats_that_of_the_tools() -> None:
+    """Whoever writes CRA_… means the agent; what it beats is checked all the same."""
+    env = {"CONSUL_HTTP_ADDR": "tools:1", "CRA_CONSUL_URL": "http://own:2"}
+    assert load(None, env, {}).consul.url == "http://own:2"
+    assert load(None, env, {"consul.url": "http://flag:3"}).consul.url == "http://flag:3"
+    env = {"CONSUL_HTTP_TOKEN_FILE": "/tools", "CRA_CONSUL_TOKEN": PASSWORD}
+    config = load(None, env, {})
+    assert (config.consul.token, config.consul.token_file) == (Secret(PASSWORD), None)
+    with pytest.raises(ConfigError) as caught:
+        load(None, {"CONSUL_HTTP_ADDR": "tools", "CRA_CONSUL_URL": "http://own:2"}, {})
+    assert caught.value.problems == (f"environment: CONSUL_HTTP_ADDR: {NO_CONSUL_URL}",)
+    env = {"CONSUL_CAPATH": "/tools", "CRA_CONSUL_CA_FILE": "/own", "CRA_CONSUL_URL": "https://h"}
+    assert load(None, env, {}).consul.tls == TlsConfig(ca_file=Path("/own"))
+
+
+def test_a_folder_of_authorities_in_the_environment_beats_a_file_of_the_configuration(tmp_path: Path) -> None:
+    """As every other value there does."""
+    file = '[consul]\nurl = "https://h"\nca_file = "/file"'
+    assert read(tmp_path, file, {"CONSUL_CAPATH": "/env"}).consul.tls == TlsConfig(ca_path=Path("/env"))
+
+
 def test_an_empty_environment_name_is_not_set() -> None:
     """As in Consul's own tools; and CONSUL_HTTP_SSL=false asks for nothing that is missing."""
-    empty = {key.env: "" for key in KEYS if key.env}
-    assert load(None, empty, {}) == load(None, {"CONSUL_HTTP_SSL": "false"}, {}) == DEFAULTS
+    names = {
+        name for key in KEYS for name in (key.env, key.tools) if name and not (key.empty_counts and name == key.env)
+    }
+    empty = dict.fromkeys([*names, *REFUSED], "")
+    no = {"CONSUL_HTTP_SSL": "false", "CONSUL_HTTP_SSL_VERIFY": "true"}
+    assert load(None, empty, {}) == load(None, no, {}) == DEFAULTS
+
+
+def test_an_empty_name_publishes_no_replicas() -> None:
+    """The one thing that "" says in the environment, as it does in the file and as a flag."""
+    assert load(None, {"CRA_REPLICA_NAME": ""}, {}).replica.name == ""
+    assert load(None, {"CRA_REDIS_REPLICA": ""}, {}).redis[0].replica == ""
+
+
+NOT_THE_DEFAULT: dict[str, tuple[str, object]] = {
+    "consul.url": ("https://h:1", "https://h:1"),
+    "consul.token_file": ("/t", Path("/t")),
+    "consul.token": ("word", Secret("word")),
+    "consul.timeout": ("1s", 1.0),
+    "consul.dns": ("[::1]:53", Address("::1", 53)),
+    "consul.domain": ("DC.example.", "dc.example"),
+    "consul.namespace": ("team", "team"),
+    "consul.partition": ("part", "part"),
+    "service.name": ("cache", "cache"),
+    "service.mode": ("tags", "tags"),
+    "service.ttl": ("30s", 30.0),
+    "service.tags": ("a, b,", ("a", "b")),
+    "service.meta": ("team=shop, url=x=y,empty=", (("empty", ""), ("team", "shop"), ("url", "x=y"))),
+    "service.on_stop": ("deregister", "deregister"),
+    "replica.name": ("copies", "copies"),
+    "replica.max_lag": ("1m", 60.0),
+    "sentinel.mode": ("required", "required"),
+    "sentinel.early": ("0", False),
+    "sentinel.hosts": ("a:1,[::1]:2", (Address("a", 1), Address("::1", 2))),
+    "sentinel.username": ("u", "u"),
+    "sentinel.password_file": ("/p", Path("/p")),
+    "sentinel.password": ("word", Secret("word")),
+    "sentinel.tls": ("true", TlsConfig()),
+    "redis.url": ("valkeys://h", "rediss://h:6379"),
+    "redis.username": ("u", "u"),
+    "redis.password_file": ("/p", Path("/p")),
+    "redis.password": ("word", Secret("word")),
+    "redis.master_name": ("m", "m"),
+    "redis.announce": ("h:1", Address("h", 1)),
+    "redis.service": ("cache", "cache"),
+    "redis.replica": ("copies", "copies"),
+    "redis.timeout": ("250ms", 0.25),
+    "redis.patience": ("0s", 0.0),
+    "fence.mode": ("on", "on"),
+    "failover.on_death": ("ask", "ask"),
+    "failover.on_empty": ("ask", "ask"),
+    "failover.delay": ("2s", 2.0),
+    "http.listen": ("h:1", Address("h", 1)),
+    "log.level": ("debug", "debug"),
+    "log.format": ("json", "json"),
+} | {
+    f"{table}.{name}": (text, value)
+    for table in ("consul", "sentinel", "redis")
+    for name, text, value in (
+        ("ca_file", "/ca", Path("/ca")),
+        ("cert_file", "/cert", Path("/cert")),
+        ("key_file", "/key", Path("/key")),
+        ("server_name", "name", "name"),
+    )
+}
+NEEDED = {"failover.on_death": {"CRA_FENCE_MODE": "on"}, "failover.on_empty": {"CRA_FENCE_MODE": "on"}} | {
+    f"{table}.{name}": tls | ({f"CRA_{table.upper()}_CERT_FILE": "/cert"} if name == "key_file" else {})
+    for table, tls in {
+        "consul": {"CRA_CONSUL_URL": "https://h"},
+        "sentinel": {"CRA_SENTINEL_TLS": "true"},
+        "redis": {"CRA_REDIS_URL": "rediss://h"},
+    }.items()
+    for name in ("ca_file", "cert_file", "key_file", "server_name")
+}
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key.has_own], ids=lambda key: key.env)
+def test_every_key_can_be_set_in_the_environment(key: Key) -> None:
+    """CRA_TABLE_KEY, as a text; it arrives as if it stood in the file, and is no mistake."""
+    text, value = NOT_THE_DEFAULT[key.dotted]
+
+    def arrived(config: Config) -> object:
+        table = getattr(config, key.table)
+        table = table[0] if key.table == "redis" else table
+        if key.name in ("ca_file", "cert_file", "key_file", "server_name"):
+            table = table.tls
+        return getattr(table, key.name)
+
+    assert key.env == f"CRA_{key.table}_{key.name}".upper()
+    needed = NEEDED.get(key.dotted, {})
+    assert arrived(load(None, needed | {key.env: text}, {})) == value != arrived(load(None, needed, {}))
+
+
+def test_every_key_of_the_file_has_a_name_in_the_environment() -> None:
+    """And of what the environment alone says only secrets have one: the rest are names of Consul's own tools."""
+    assert {key.dotted for key in KEYS if key.in_file} <= {key.dotted for key in KEYS if key.has_own}
+    assert {key.env for key in KEYS if key.has_own and not key.in_file} == {
+        "CRA_CONSUL_TOKEN",
+        "CRA_SENTINEL_PASSWORD",
+        "CRA_REDIS_PASSWORD",
+    }
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key.has_own and key.table == "redis"], ids=lambda key: key.env)
+def test_one_text_is_not_for_one_node_of_several(tmp_path: Path, key: Key) -> None:
+    """It names no node; REDISCLI_AUTH is the one that is for all of them."""
+    text = '[[redis]]\nurl = "redis://a"\n[[redis]]\nurl = "redis://b"'
+    there = "write it there" if key.in_file else "write password_file there, or set REDISCLI_AUTH for all"
+    assert problems(tmp_path, text, {key.env: NOT_THE_DEFAULT[key.dotted][0]}) == [
+        f"environment: {key.env}: the file has 2 [[redis]] nodes; {there}"
+    ]
+
+
+def test_one_text_is_for_the_one_node_of_the_file(tmp_path: Path) -> None:
+    """There is no doubt which one is meant."""
+    (node,) = read(tmp_path, '[[redis]]\nurl = "redis://a"', {"CRA_REDIS_URL": "redis://b"}).redis
+    assert node.host == "b"
+
+
+def test_a_certificate_may_hold_its_key(tmp_path: Path) -> None:
+    """One file is enough; and none of them has to be there yet."""
+    text = '[consul]\nurl = "https://h"\ncert_file = "/not/there"\n[sentinel]\ntls = true\ncert_file = "/not/there"'
+    config = read(tmp_path, text + '\n[[redis]]\nurl = "rediss://h"\ncert_file = "/not/there"')
+    tls = TlsConfig(cert_file=Path("/not/there"))
+    assert (config.consul.tls, config.sentinel.tls, config.redis[0].tls) == (tls, tls, tls)
 
 
 def test_the_token_has_one_source(tmp_path: Path) -> None:
@@ -415,20 +714,73 @@ def test_rediscli_auth_is_the_password_of_every_node(tmp_path: Path) -> None:
     assert (node.password, node.password_file) == (None, Path("/flag"))
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["redis://H:6379/0", "rediss://h", "valkey://h:6379", "valkeys://u@h/0"],
+    ids=lambda url: url.partition(":")[0],
+)
+def test_the_entries_of_a_node_stay_its_own_however_its_url_is_written(url: str) -> None:
+    """TLS that is turned on, or a user in the URL, makes no stranger of the entry that is there."""
+    config = load(None, {}, {"redis.url": url})
+    named = naming(config, config.redis[0], "10.0.0.1")
+    assert (named.node, named.master_id) == ("redis://h:6379 on 10.0.0.1", "redis-h-6379")
+
+
+@pytest.mark.parametrize(
+    ("flags", "same"),
+    [
+        ({"consul.timeout": "1s", "consul.token_file": "/t"}, True),
+        ({"consul.namespace": "n"}, False),
+        ({"consul.partition": "p"}, False),
+    ],
+)
+def test_entries_are_others_in_another_namespace_or_partition(flags: dict[str, object], same: bool) -> None:
+    """A reload that changes where they are takes them out of where they were."""
+    assert (load(None, {}, flags).consul.tenancy == DEFAULTS.consul.tenancy) is same
+
+
 def test_without_a_node_there_is_the_usual_one() -> None:
     """Nothing needs to be configured for a node at its usual port."""
     (node,) = DEFAULTS.redis
     assert (node.url, node.host, node.port, node.path) == ("redis://127.0.0.1:6379", "127.0.0.1", 6379, None)
 
 
+MORE_URLS = {
+    "rediss://a": ("rediss://a:6379", "a", 6379, None),
+    "Valkey://b:1/0": ("redis://b:1", "b", 1, None),
+    "valkeys://c/": ("rediss://c:6379", "c", 6379, None),
+    "unix:///run/redis@1.sock": ("unix:///run/redis@1.sock", None, None, "/run/redis@1.sock"),
+}
+
+
 def test_a_node_is_reached_by_tcp_or_by_unix_socket(tmp_path: Path) -> None:
     """Each form of URL ends in host and port, or in a path."""
-    text = "".join(f'[[redis]]\nurl = "{url}"\n' for url in ("redis://[::1]:7000", "redis://Cache/", "unix:///R.sock"))
+    text = "".join(
+        f'[[redis]]\nurl = "{url}"\n' for url in ("redis://[::1]:7000", "redis://Cache/", "unix:///R.sock", *MORE_URLS)
+    )
     assert [(node.url, node.host, node.port, node.path) for node in read(tmp_path, text).redis] == [
         ("redis://[::1]:7000", "::1", 7000, None),
         ("redis://cache:6379", "cache", 6379, None),
         ("unix:///R.sock", None, None, "/R.sock"),
+        *MORE_URLS.values(),
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "username"),
+    {
+        "redis://app@h:6379/0": "app",
+        "valkeys://app@[::1]": "app",
+        "unix://app@/r.sock": "app",
+        "redis://a%40b%3Ac@h": "a@b:c",
+        "redis://@h": "",
+    }.items(),
+)
+def test_the_user_may_stand_in_the_url(tmp_path: Path, url: str, username: str) -> None:
+    """As others write it, percent signs included; the same user in both places is no mistake. It is no part of the URL."""
+    (node,) = read(tmp_path, f'[[redis]]\nurl = "{url}"\nusername = "{username}"').redis
+    assert node.username == load(None, {"CRA_REDIS_URL": url}, {}).redis[0].username == username
+    assert "@" not in node.url
 
 
 def test_a_node_takes_the_common_names_unless_it_has_its_own(tmp_path: Path) -> None:
@@ -460,10 +812,17 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     """Each key arrives where it belongs."""
     text = """
         [consul]
-        url = "http://h:1"
+        url = "https://h:1"
         token_file = "/t"
+        ca_file = "/consul/ca"
+        cert_file = "/consul/cert"
+        key_file = "/consul/key"
+        server_name = "server.dc1.consul"
         timeout = "1s"
         dns = "[::1]:53"
+        domain = "Example.org."
+        namespace = "n"
+        partition = "p"
         [service]
         name = "a"
         mode = "tags"
@@ -480,8 +839,13 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         hosts = ["s1:1", "[::2]:2"]
         username = "u"
         password_file = "/s"
+        tls = true
+        ca_file = "/sentinel/ca"
+        cert_file = "/sentinel/cert"
+        key_file = "/sentinel/key"
+        server_name = "10.0.0.5"
         [[redis]]
-        url = "redis://r:1"
+        url = "rediss://r:1"
         username = "v"
         password_file = "/r"
         master_name = "my.master_1-a"
@@ -490,6 +854,10 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         replica = "t"
         timeout = "250ms"
         patience = "0s"
+        ca_file = "/redis/ca"
+        cert_file = "/redis/cert"
+        key_file = "/redis/key"
+        server_name = "redis.example"
         [fence]
         mode = "on"
 
@@ -504,13 +872,23 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         level = "debug"
         format = "json"
     """
+
+    def tls(folder: str, name: str) -> dict[str, object]:
+        files = {f"{file}_file": Path(f"/{folder}/{file}") for file in ("ca", "cert", "key")}
+        return {**files, "ca_path": None, "server_name": name, "verify": True}
+
     assert dataclasses.asdict(read(tmp_path, text)) == {
         "consul": {
-            "url": "http://h:1",
+            "url": "https://h:1",
             "token": None,
             "token_file": Path("/t"),
+            "auth": None,
+            "tls": tls("consul", "server.dc1.consul"),
             "timeout": 1.0,
             "dns": Address("::1", 53),
+            "domain": "example.org",
+            "namespace": "n",
+            "partition": "p",
         },
         "service": {
             "name": "a",
@@ -526,11 +904,13 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
             "early": False,
             "hosts": (Address("s1", 1), Address("::2", 2)),
             "username": "u",
+            "password": None,
             "password_file": Path("/s"),
+            "tls": tls("sentinel", "10.0.0.5"),
         },
         "redis": (
             {
-                "url": "redis://r:1",
+                "url": "rediss://r:1",
                 "host": "r",
                 "port": 1,
                 "path": None,
@@ -543,6 +923,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
                 "replica": "t",
                 "timeout": 0.25,
                 "patience": 0.0,
+                "tls": tls("redis", "redis.example"),
             },
         ),
         "fence": {"mode": "on"},
@@ -567,9 +948,15 @@ def test_the_example_file_names_every_key_at_its_default(tmp_path: Path) -> None
     assert read(tmp_path, text) == load(EXAMPLE, {}, {}) == DEFAULTS
 
 
+def test_the_page_shows_the_keys_as_they_are() -> None:
+    """``python -m tests.configuration_page > docs/configuration.md`` writes it anew."""
+    assert (EXAMPLE.parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8") == page()
+
+
 def test_a_secret_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     """Not by repr, str, format, asdict, JSON, a copy, a log or a traceback; and it cannot be pickled."""
-    config = load(None, {"REDISCLI_AUTH": PASSWORD, "CONSUL_HTTP_TOKEN": PASSWORD}, {})
+    names = ("REDISCLI_AUTH", "CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH", "CRA_SENTINEL_PASSWORD")
+    config = load(None, dict.fromkeys(names, PASSWORD), {})
     logging.getLogger("test").error("%s %r", config.consul.token, config)
     shown = [
         repr(config),
@@ -695,11 +1082,16 @@ def test_an_address_survives_being_written_and_read(host: str, port: int) -> Non
     """Names, IPv4 and IPv6, alone and inside URLs."""
     written = str(Address(host, port))
     assert values.address(written) == Address(host, port)
-    assert values.redis_url(f"redis://{written}") == f"redis://{written}"
+    assert values.redis_url(f"redis://{written}").url == f"redis://{written}"
+    assert values.redis_url(f"valkeys://u@{written}/0") == (f"rediss://{written}", "u")
     assert values.consul_url(written) == f"http://{written}"
+    assert values.consul_url(written, tls=True) == values.consul_url(f"https://{written}") == f"https://{written}"
 
 
-@given(st.text(), st.sampled_from(["", "redis://", "http://", "unix://", "redis://u:"]), st.sampled_from(["", "@h:1"]))
+BEGINNINGS = ("redis://", "valkeys://", "http://", "https://", "unix://", "redis://u:", "unix://u:", "redis://u@h/")
+
+
+@given(st.text(), st.sampled_from(["", *BEGINNINGS]), st.sampled_from(["", "@h:1"]))
 def test_whatever_is_no_url_is_refused_without_being_repeated(text: str, before: str, after: str) -> None:
     """A text that may hold a password is never part of the reason; no text ends in another error."""
     for reader in (values.redis_url, values.consul_url):

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from consul_redis_agent.consul.form import (
     EARLY_SINCE,
     EPOCH,
-    EPOCH_LIMIT,
     EVICTED,
     FIRST,
     LAST_CLAIM,
@@ -39,7 +38,7 @@ from consul_redis_agent.consul.form import (
     registration,
     transactions,
 )
-from consul_redis_agent.decide.claim import NO_EPOCH, Claim, Early
+from consul_redis_agent.decide.claim import EPOCH_LIMIT, NO_EPOCH, Claim, Early
 from consul_redis_agent.decide.facts import Address, Entry
 from tests.doubles.catalog import Catalog, definition
 from tests.doubles.decoding import TRANSACTION, decode
