@@ -13,7 +13,7 @@ test:
 
 # Every fault on real servers, and random mixes of them: make chaos RUNS=3 SEED=7 FAULTS="host lost" JSON=figures.json
 # in all service modes, with a fence and without, by turns, so each fault in each kind of fleet in six runs, or in one: MODE=tags FENCE=on
-# on the servers of a folder of .servers: SERVER=valkey-9.1.2
+# on other servers, as a matrix takes them: SERVER=valkey-9.1.2, or a path
 chaos: setup
 	@CHAOS_RUNS=$(or $(RUNS),1) CHAOS_SEED=$(SEED) CHAOS_FAULTS="$(FAULTS)" CHAOS_MODE=$(MODE) CHAOS_FENCE=$(FENCE) CHAOS_SERVER=$(SERVER) CHAOS_JSON=$(or $(JSON),build/chaos.json) \
 		pytest tests/chaos

@@ -64,7 +64,7 @@ class Options:
     @classmethod
     def read(cls) -> Options:
         """Read the environment: ``CHAOS_RUNS``, ``CHAOS_SEED``, ``CHAOS_FAULTS`` (words of names, or ``random mix``),
-        ``CHAOS_MODE``, ``CHAOS_FENCE`` (``on`` or ``off``), ``CHAOS_SERVER`` (a folder of ``.servers``, or a path) and ``CHAOS_JSON``.
+        ``CHAOS_MODE``, ``CHAOS_FENCE`` (``on`` or ``off``), ``CHAOS_SERVER`` (a name of ``servers.py``, or a path) and ``CHAOS_JSON``.
         """
         runs, seed = int(os.environ.get("CHAOS_RUNS") or 0), os.environ.get("CHAOS_SEED")
         pattern, json = os.environ.get("CHAOS_FAULTS") or "", os.environ.get("CHAOS_JSON")
@@ -86,7 +86,7 @@ class Options:
             chosen=bool(runs or pattern),
             seed=first,
             mixes=range(first, first + (MIXES * runs if pattern in ("", MIX) else 0)),
-            faults=tuple(f for f in chosen if server.coordinates or not f.coordinated),
+            faults=tuple(f for f in chosen if not f.coordinated or server.coordinates()),
             modes=(mode,) if mode else tuple(MODES),
             fences=(FENCES[fence],) if fence else (False, True),
             server=server,

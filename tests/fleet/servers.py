@@ -39,14 +39,6 @@ class Server:
         return [self.program, str(config), "--sentinel"]
 
     @property
-    def coordinates(self) -> bool:
-        """Whether its Sentinel has ``FAILOVER … COORDINATED``. Raises OSError where only the program knows its version."""
-        if self.name != "Valkey":
-            return False
-        version = self.version if self.version[0].isdigit() else self.measured().split()[1]
-        return int(version.split(".")[0]) >= 9
-
-    @property
     def missing(self) -> str:
         """Why it cannot be started; empty where it can."""
         if Path(self.program).parent.is_relative_to(_FETCHED) and not Path(self.program).exists():
@@ -58,6 +50,11 @@ class Server:
         said = subprocess.run([program(self.program), "--version"], capture_output=True, text=True, check=True).stdout
         found = re.search(r"\bv=(\S+)", said)
         return f"{self.name} {found[1] if found else said.strip()}"
+
+    def coordinates(self) -> bool:
+        """Whether its Sentinel has ``FAILOVER … COORDINATED``. Raises OSError where it does not run."""
+        major = re.match(r"Valkey (\d+)", self.measured()) if self.name == "Valkey" else None
+        return major is not None and int(major[1]) >= 9
 
 
 def _fetched(name: str, version: str, folder: str, *, tls: bool = False) -> Server:
