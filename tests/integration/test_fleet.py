@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -358,11 +357,11 @@ def test_a_history_that_grows_faster_than_it_is_read_is_read_to_an_end(fleet: Fl
     assert witness.stop() == 0
     take, more = witness._take, iter(range(1000))
 
-    def slowly(*event: Any) -> None:
+    def slowly(kind: str, at: float, *rest: object) -> None:
         if next(more, None) is not None:
             with witness.log_path.open("a") as log:
                 log.write('["at", 0.0, "redis", 1, 0.0]\n')
-        take(*event)
+        take(kind, at, *rest)
 
     witness._take, witness._read = slowly, 0  # type: ignore[assignment, method-assign]
     assert witness.history
