@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
 
 from consul_redis_agent import __version__, in_clear, names, state
 from consul_redis_agent.beside import FILE_TIMEOUT, FILES
@@ -27,6 +27,7 @@ from consul_redis_agent.decide.memory import Memory, over_a_reload
 from consul_redis_agent.errors import ConfigError, LocalError
 from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.publish.steps import Target
+from consul_redis_agent.publish.writer import BACKOFF
 from consul_redis_agent.supervise import defect, say, supervised
 from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
@@ -42,7 +43,6 @@ DECIDED_WITHIN = 5.0
 """Seconds since the last finished decision of every node, which is made once a second, for the process to count as healthy."""
 WRITTEN = 0.5
 """Seconds for which a reload waits for a write that is under way."""
-AGAIN = wait_exponential_jitter(multiplier=0.1, exp_base=2.0, max=2.0, jitter=0.1)
 END = 10.0
 """Seconds for all that is to be done at the end, for all nodes together: systemd kills after 15."""
 ALARM = 60.0
@@ -145,7 +145,7 @@ class Agent:
                 return None
             if new:
                 # The old entry leaves before one of another name or id can pass; what stays is adopted.
-                same = new.consul.url == config.consul.url
+                same = _same_consul(new.consul.url, config.consul.url) and new.consul.tenancy == config.consul.tenancy
                 kept = {naming(new, redis, self._seen_from).ids for redis in new.redis} if same else set()
                 await _each(end, [n.remove() for n in self.nodes if n.naming.ids not in kept])
                 # A lease goes on, and so does who the Sentinels are; only what a defect has ended is built anew.
@@ -223,7 +223,7 @@ class Agent:
     async def _find_address(self, config: Config) -> None:
         """Learn this host's address towards the Consul agent: without it two hosts that share one might use the same ids."""
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(OSError), wait=AGAIN, stop=stop_never, before_sleep=self._not_found
+            retry=retry_if_exception_type(OSError), wait=BACKOFF, stop=stop_never, before_sleep=self._not_found
         ):
             with attempt:
                 self._seen_from = await address_towards(config.consul.url, config.consul.timeout)
@@ -347,6 +347,13 @@ async def _each(end: float, work: list[Coroutine[Any, Any, None]]) -> int:
         if error := task.exception():
             say("at the end", error)
     return len(late)
+
+
+def _same_consul(one: str, other: str) -> bool:
+    """Whether both lead to one Consul agent: TLS has another port, and to move to it leaves no hole in DNS."""
+    first, second = urlsplit(one), urlsplit(other)
+    moved = {first.scheme, second.scheme} == {"http", "https"} and first.hostname == second.hostname
+    return one == other or moved
 
 
 async def address_towards(url: str, timeout: float) -> str:  # noqa: ASYNC109 - of looking a name up

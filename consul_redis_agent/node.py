@@ -298,7 +298,7 @@ def naming(config: Config, redis: RedisConfig, seen_from: str, agent: str = "") 
         replica=redis.replica if mode is Mode.SERVICES else "",
         ttl=config.service.ttl,
         # Where several hosts share one Consul agent, the same loopback address means another node on each.
-        node=f"{redis.url} on {seen_from}" if seen_from else redis.url,
+        node=f"{redis.known_as} on {seen_from}" if seen_from else redis.known_as,
         master_id=identity.service_id(redis.service, *at),
         replica_id=identity.service_id(redis.replica or f"{redis.service}-replica", *at),
         tags=config.service.tags,

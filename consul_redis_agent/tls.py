@@ -32,6 +32,8 @@ Table = Literal["consul", "redis", "sentinel"]
 
 LOOK_PERIOD = 1.0
 """Seconds between two looks at the files; there is one only where a connection is made."""
+MAKING = 3 * FILE_TIMEOUT
+"""Seconds for reading the files and making a context of them: with the system's 140 authorities a busy host needs one."""
 AT_HAND = 0.02
 """Seconds for which a connection waits for such a look where there is a context already."""
 MAX_FILE = 4 * 1024 * 1024
@@ -123,7 +125,11 @@ class Trust:
     async def _look(self) -> None:
         try:
             fresh, self._seen = await FILES.ask(
-                _changed, self._config, self._seen, timeout=FILE_TIMEOUT, what="the file system of the certificates"
+                _changed,
+                self._config,
+                self._seen,
+                timeout=MAKING,
+                what="ca_file, cert_file or key_file: the file system",
             )
             self._context, self._problem = fresh or self._context, ""
         except (LocalError, Wrong) as error:
@@ -160,7 +166,7 @@ class Tls:
         try:
             context = await self._trust.context()
         except LocalError as error:
-            raise LocalError(f"no TLS: {self.table}.{error}") from None
+            raise LocalError(f"{TOLD}{self.table}.{error}") from None
         return {
             "ssl": context,
             "server_hostname": self.asked(host),
@@ -181,6 +187,27 @@ class Tls:
         failure.__cause__ = error
         return failure
 
+    async def why(self, error: BaseException, host: str, port: int, timeout: float) -> BaseException:
+        """What the server says where a connection was reset right behind its handshake: its word was lost in our first write."""
+        if not any(isinstance(one, ConnectionResetError | BrokenPipeError) for one in _behind(error)):
+            return error
+        if any(isinstance(one, HandshakeFailed) for one in _behind(error)):
+            return error
+        try:
+            async with asyncio.timeout(timeout):
+                options = await self.options(host, timeout)
+                made = await names.connect(host, port, timeout)
+                reader, writer = await asyncio.open_connection(sock=made, **options)
+                try:
+                    await reader.read(1)
+                finally:
+                    writer.transport.abort()
+        except ssl.SSLError as said:
+            return said
+        except (OSError, TimeoutError, LocalError):
+            pass
+        return error
+
     def explain(self, error: BaseException, host: str, names: Sequence[str] = (), *, answered: bool = False) -> str:
         """The sentence for what TLS has to do with ``error``, or an error behind it; empty where it has nothing to do with it.
 
@@ -190,6 +217,9 @@ class Tls:
 
 
 # What went wrong, in plain words
+
+TOLD: Final = "TLS: "
+"""How each such sentence begins: it says what to do by itself."""
 
 WRONG_NAME: Final = {62, 63, 64}  # X509_V_ERR_HOSTNAME_MISMATCH, _EMAIL_MISMATCH, _IP_ADDRESS_MISMATCH
 EXPIRED, NOT_YET = 10, 9
@@ -254,17 +284,17 @@ def explain(
         if isinstance(one, HandshakeFailed) and one.args:
             return str(one)
         if isinstance(one, ClearText):
-            return _not_tls(table)
+            return TOLD + _not_tls(table)
         if isinstance(one, ssl.SSLCertVerificationError):
-            return _refused(one, config, table, asked, names)
+            return TOLD + _refused(one, config, table, asked, names)
         if isinstance(one, ssl.SSLError) and not isinstance(one, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            return _alert(one, config, table)
+            return TOLD + _alert(one, config, table)
         if isinstance(one, ConnectionAbortedError):
-            return "no answer to the TLS handshake: does it hang?"
+            return f"{TOLD}no answer to the handshake in time"
     if answered or not has_ended(error):
         return ""
     hint = "" if config.cert_file else f"; if it asks for a client certificate, set {_own_keys(table)}"
-    return f"it closed the connection right behind the TLS handshake, or within it, and did not say why{hint}"
+    return f"{TOLD}it closed the connection right behind the handshake, or within it, and did not say why{hint}"
 
 
 def _refused(
@@ -318,13 +348,11 @@ def _alert(error: ssl.SSLError, config: TlsConfig, table: Table) -> str:
         return f"{OWN_REFUSED[reason]} {own}: {mend}"
     if reason in HANDSHAKE_REFUSED:
         if config.cert_file:
-            return (
-                "it refuses the TLS handshake: it has no cipher, or no kind of key, in common with this host's OpenSSL"
-            )
-        return f"it refuses the TLS handshake: if it asks for a client certificate, {needs}"
+            return "it refuses the handshake: it has no cipher, or no kind of key, in common with this host's OpenSSL"
+        return f"it refuses the handshake: if it asks for a client certificate, {needs}"
     if reason == "TLSV1_UNRECOGNIZED_NAME":
         return f"it has no certificate for the name that it is asked for: set {table}.server_name"
-    return f"TLS failed: {plain(reason or str(error)).lower().replace('_', ' ')}"
+    return f"the handshake failed: {plain(reason or str(error)).lower().replace('_', ' ')}"
 
 
 def _not_tls(table: Table) -> str:
@@ -333,7 +361,9 @@ def _not_tls(table: Table) -> str:
 
 def in_vain(table: Table) -> str:
     """For a server that closes a connection in clear text before its first answer."""
-    return f"it closed the connection before any answer; if that port speaks TLS, set {TLS_HERE[table]}"
+    return (
+        f"{TOLD}it closed a connection in clear text before any answer; if that port speaks TLS, set {TLS_HERE[table]}"
+    )
 
 
 def _own_keys(table: Table) -> str:

@@ -24,6 +24,7 @@ from consul_redis_agent.errors import (
 from consul_redis_agent.node import naming
 from consul_redis_agent.publish.entries import Naming
 from consul_redis_agent.publish.writer import Writer
+from consul_redis_agent.tls import TOLD
 
 RESTRICTED = "allow_write_http_from"
 """It refuses all writes alike, so it is said once."""
@@ -75,7 +76,8 @@ async def look_at_consul(config: Config) -> ConsulView:
         entries = tuple(read_entry(one) for _, answer in answers for one in answer)
         return ConsulView(tuple(findings), names, writer.consul_node or "", entries, writer.only_passing)
     except ConsulUnreachable as error:
-        findings.append(Finding(Level.FAIL, topic, str(error), "start the Consul agent, or correct consul.url"))
+        mend = "" if TOLD in str(error) else "start the Consul agent, or correct consul.url"
+        findings.append(Finding(Level.FAIL, topic, str(error), mend))
     except ConsulError as error:
         findings.append(Finding(Level.FAIL, topic, str(error)))
     finally:

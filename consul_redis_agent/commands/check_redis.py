@@ -15,6 +15,7 @@ from consul_redis_agent.config import RedisConfig
 from consul_redis_agent.decide.facts import Address, Node, Role
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.text import plain
+from consul_redis_agent.tls import TOLD
 from consul_redis_agent.watch.link import NOBODY
 from consul_redis_agent.watch.lookout import redis_link, where
 from consul_redis_agent.watch.redis_node import node, parse_announce, parse_info
@@ -95,6 +96,8 @@ def _role(topic: str, reached: str, seen: Node) -> Iterator[Finding]:
 def explain_login(reason: str, user: str, table: str) -> tuple[str, str]:
     """What it means that a Redis or Sentinel server did not let the agent in, and how to mend it."""
     server, keys = table.capitalize(), f"{table}.username and {table}.password_file"
+    if reason.startswith(TOLD):
+        return reason, ""
     if reason == NOBODY:
         place = "redis.url" if table == "redis" else "sentinel.hosts"
         return reason, f"start {server}, or correct {place}"

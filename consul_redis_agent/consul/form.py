@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, Literal
 
-from consul_redis_agent.decide.claim import Claim, Early
+from consul_redis_agent.decide.claim import EPOCH_LIMIT, Claim, Early
 from consul_redis_agent.decide.facts import Address, Entry, whole
 from consul_redis_agent.errors import ConsulError
 from consul_redis_agent.text import is_host, plain
@@ -47,8 +47,6 @@ EARLY_LEADER = "redis-early-leader"
 LAST_CLAIM = "redis-last-claim"
 """The last claim in the entry of a replica: apart, since format 1 takes what passes with the keys above for a master."""
 
-EPOCH_LIMIT = 2**64 - 1
-"""An epoch is a uint64_t in sentinel.c."""
 TURN_LIMIT = 2**31 - 1
 PORT_LIMIT = 65535
 TEXTS_OF_A_CHECK = ("Name", "Notes", "Output", "ServiceName", "Type")
@@ -96,6 +94,10 @@ NODE_CHECK = "serfHealth"
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
 
+REAP = "72h"
+"""``DeregisterCriticalServiceAfter`` of an entry that nobody needs once its agent is gone: for as long as Consul itself keeps a
+dead node (``reconnect_timeout``). Consul takes a minute at least."""
+
 LIMIT = 64
 """Operations in one transaction (``maxTxnOps``): 64 up to Consul 1.9, 128 later."""
 KEPT = ("Node", "CheckID", "Name", "Notes", "Status", "Output", "ServiceID", "ServiceName", "ServiceTags", "Type")
@@ -126,6 +128,8 @@ class Wanted:
     passing: bool
     ends: float = inf
     """The monotonic second by which its TTL has to be over, for an early claim: it must not outlive a killed agent."""
+    reaped: bool = False
+    """Whether its Consul agent may take it out after :data:`REAP`, when nobody keeps it any more."""
 
     @property
     def claims(self) -> bool:
@@ -256,6 +260,8 @@ def registration(entry: Wanted) -> Json:
         "Notes": NOTES[entry.role],
         "TTL": f"{entry.ttl:g}s",
     }
+    if entry.reaped:
+        role["DeregisterCriticalServiceAfter"] = REAP
     seal = {"CheckID": entry.seal_id, "Name": SEAL_NAME, "Notes": SEAL_NOTES, "TTL": SEAL_TTL}
     service = {
         "ID": entry.id,
@@ -525,7 +531,7 @@ def read_entry(instance: Mapping[str, Any]) -> Entry:
 def _others(checks: Sequence[Mapping[str, Any]], id_: str, status: str) -> tuple[str, ...]:
     """Checks that are not this tool's, nor gossip's or maintenance, for people: DNS heeds them as well."""
     ours = (id_ + CHECK_SUFFIX, id_ + SEAL_SUFFIX, NODE_CHECK, NODE_MAINTENANCE, SERVICE_MAINTENANCE + id_)
-    found = (c for c in checks if c["Status"] == status and c["CheckID"] not in ours)
+    found = (c for c in checks if c["Status"] == status and c["ServiceID"] in ("", id_) and c["CheckID"] not in ours)
     return tuple(
         plain(f"{c.get('Name') or c['CheckID']!r} of {'the service' if c['ServiceID'] else 'its node'}", 80)
         for c in sorted(found, key=lambda c: c["CheckID"])

@@ -206,7 +206,16 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             except _Unanswered:
                 if not repeatable:
                     raise
-        return await self._exchange(await self._connect(), call, token)
+        connection = await self._connect()
+        try:
+            return await self._exchange(connection, call, token)
+        except _Unanswered as error:
+            if self._tls is None or not isinstance(self._address, Address):
+                raise
+            told = await self._tls.why(error, *self._address, self.timeout)
+            raise ConsulUnreachable(
+                f"{self} did not answer {call}: {self._tls.explain(told, self._address.host)}"
+            ) from error
 
     async def _exchange(self, connection: _Connection, call: Call, token: str | None) -> Any:
         headers = [("Host", "localhost" if isinstance(self._address, str) else str(self._address)), *call.headers]

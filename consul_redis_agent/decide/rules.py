@@ -277,11 +277,10 @@ class _Case:
             return changed(
                 memory, confirmed=confirmed, recorded=None, held=held, heard=heard, outvoted=inf, group=self.group
             )
-        lost = [c for c in (memory.held, view.own.claim if view and view.own else None) if c and c.early]
         pending = row.verdict is Verdict.PENDING
-        again = (
-            pending and self.claim is not None and self.claim.early is not None
-        )  # the early claim itself is recorded
+        had = (memory.held, memory.recorded, *((h.claim for h in view.own_entries) if view else ()))
+        # The same claim that is recorded again, as after Consul has lost everything, still stands: its term goes on.
+        lost = [c for c in had if c and c.early and not (pending and c == self.claim)]
         return changed(
             memory,
             confirmed=confirmed if self.stands else -inf,
@@ -289,7 +288,7 @@ class _Case:
             held=None,
             heard=-inf,
             outvoted=inf,
-            spent=memory.spent if again else max(memory.spent, *(c.epoch for c in lost), -1),
+            spent=max(memory.spent, *(c.epoch for c in lost), -1),
             group=self.group,
         )
 

@@ -126,21 +126,22 @@ class _Tcp(Connection):
     patience: float
     """Seconds for connecting and logging in."""
     tls: Tls | None
+    options: dict[str, Any]
+    """What asyncio is told of TLS."""
     before: _Session
     _reader: _Reader
     _parser: _Parser
 
     async def _connect(self) -> None:
         loop, reader = asyncio.get_running_loop(), _Reader(self.closed)
-        options = await self.tls.options(self.host, self.patience) if self.tls else {}
         made = await names.connect(self.host, self.port, self.patience)
         for level, option, value in OPTIONS:
             made.setsockopt(level, option, value)
         context, session = self.before
-        resumed = SESSION.set(session if context is options.get("ssl") else None)
+        resumed = SESSION.set(session if context is self.options.get("ssl") else None)
         try:
             transport, protocol = await loop.create_connection(
-                lambda: asyncio.StreamReaderProtocol(reader), sock=made, **options
+                lambda: asyncio.StreamReaderProtocol(reader), sock=made, **self.options
             )
         except OSError as error:
             if self.tls is None:
@@ -175,7 +176,7 @@ class Link:
     """A connection that is made when it is needed and dropped at the first doubt.
 
     ``timeout`` is in seconds, for each of connecting with login, one exchange, one push. ``password`` has a deadline of its
-    own, before that; it raises :class:`Unanswered`. ``tls``: None for clear text. ``table`` of the configuration is named in
+    own, before that, as the files of ``tls`` have; it raises :class:`Unanswered`. ``tls``: None for clear text. ``table`` of the configuration is named in
     messages. ``closed`` is called when an open connection ends from the other side.
     Every method raises :class:`Unanswered` or :class:`Denied`.
     """
@@ -225,12 +226,17 @@ class Link:
             "socket_timeout": None,  # the deadlines are set here, around whole exchanges
             "socket_connect_timeout": None,
         }
+        try:
+            at = "" if isinstance(self.where, str) else self.where.host
+            shown = await self._tls.options(at, self.timeout) if self._tls else {}
+        except LocalError as error:
+            raise Unanswered(str(error)) from error
         connection: _Tcp | _Unix
         if isinstance(self.where, str):
             connection = _Unix(path=self.where, **options)
         else:
             connection = _Tcp(host=self.where.host, port=self.where.port, **options)
-            connection.tls, connection.before = self._tls, self._session
+            connection.tls, connection.options, connection.before = self._tls, shown, self._session
         connection.closed, connection.patience = lambda: self._lost(connection), self.timeout
         self._why = None
         try:
@@ -291,8 +297,6 @@ class Link:
         except TimeoutError:
             await self.close()
             raise Unanswered(f"no answer within {timeout:g} s") from None
-        except LocalError as error:
-            raise Unanswered(str(error)) from error
         except (AuthenticationError, NoPermissionError) as error:
             await self.close()
             raise Denied(_line(error)) from error
@@ -302,7 +306,7 @@ class Link:
                 # Refused while logging in: "NOAUTH", "max number of clients reached", "LOADING" …
                 raise Denied(_line(error)) from error
             gone = is_gone(error)
-            raise Unanswered(NOBODY if gone else self._explained(error), gone=gone) from error
+            raise Unanswered(NOBODY if gone else self._explained(await self._told(error)), gone=gone) from error
         except BaseException:
             await self.close()
             raise
@@ -315,6 +319,12 @@ class Link:
             self._why = reader.exception() if reader else None
             connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - the only way without a coroutine
             self._closed()
+
+    async def _told(self, error: BaseException) -> BaseException:
+        """What the server says of a connection that never was of use, where the error itself does not tell."""
+        if self._tls is None or self._answered or isinstance(self.where, str):
+            return error
+        return await self._tls.why(error, *self.where, self.timeout * (1 - HANDSHAKE))
 
     def _closed_on_us(self) -> Unanswered:
         """The error where a connection has ended before it was used."""

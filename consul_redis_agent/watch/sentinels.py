@@ -19,6 +19,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_never, wait_exponential_jitter
 
 from consul_redis_agent.clock import clock, until_tick
+from consul_redis_agent.decide.claim import EPOCH_LIMIT
 from consul_redis_agent.decide.facts import Address, Selection, Sentinel, whole
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.text import is_word, plain
@@ -49,8 +50,6 @@ BACKOFF = wait_exponential_jitter(multiplier=0.05, exp_base=2.0, max=0.5, jitter
 HELLO = "__sentinel__:hello"
 DEAF = 10.0
 """Seconds until a refused subscription is tried again: the right may be given at any time."""
-EPOCH_LIMIT = 2**64 - 1
-"""An epoch is a uint64_t in sentinel.c."""
 QUORUM_LIMIT = 1000
 LINK_LOST = 10.0
 """Seconds since a replica lost its master for which it could be promoted: the master may just have died."""

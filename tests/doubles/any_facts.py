@@ -201,6 +201,7 @@ memories = st.builds(
     evicted_since=since,
     pending_since=since,
     confirmed=last,
+    recorded=st.none() | st.none() | claims,
     held=st.none() | claims,
     heard=last,
     spent=st.integers(-1, 3),

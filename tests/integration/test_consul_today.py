@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,10 +12,15 @@ from typing import Any
 import pytest
 
 from consul_redis_agent.commands.demo.process import consul_version
+from consul_redis_agent.consul import form
 from consul_redis_agent.consul.api import ConsulAPI
-from consul_redis_agent.consul.form import NOTES, OURS, SEAL_NOTES, SOURCE, TOMBSTONE_NOTES
+from consul_redis_agent.consul.form import NOTES, OURS, SEAL_NOTES, SOURCE, TOMBSTONE_NOTES, registration
 from consul_redis_agent.consul.place import Place
+from consul_redis_agent.decide.claim import Claim
+from consul_redis_agent.decide.decision import Decision, Reason, Verdict
+from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConsulError
+from consul_redis_agent.publish.entries import Mode, Naming, wanted
 from tests.fleet import SCALE, AgentNode, ConsulNode, Fleet, until
 
 from .support import instances
@@ -167,7 +173,7 @@ def test_a_check_that_hides_the_entry_is_named(fleet: Fleet, only_passing: bool)
     node = fleet.nodes[0].address
     until(lambda: consul.srv("redis") == frozenset({node}), within=15, what="DNS names the master")
     sick = "warning" if only_passing else "critical"
-    consul.put("/v1/agent/check/register", {"CheckID": "disk", "Name": "disk space", "TTL": "600s", "Status": sick})
+    consul.put("/v1/agent/check/register", {"ID": "disk", "Name": "disk space", "TTL": "600s", "Status": sick})
     until(lambda: consul.srv("redis") == frozenset(), within=5, what="DNS leaves it out")
     complains(agent, "'disk space' of its node")
     (entry,) = (e for e in status(agent)[1]["entries"] if e["name"] == "redis")
@@ -213,7 +219,7 @@ def test_a_token_that_may_write_and_not_read(fleet: Fleet) -> None:
     consul = small(fleet, token=TOKEN)
     token = consul.create_token(WRITES)
     agent = fleet.agent(fleet.nodes[0], env={"CONSUL_HTTP_TOKEN": token})
-    complains(agent, 'node:read on all nodes (node_prefix "" { policy = "read" })')
+    complains(agent, "node:read on all nodes (node_prefix")
     code, said = run(fleet, "check", token=token)
     assert code == 1
     assert "the token may not read Consul's nodes" in said
@@ -231,7 +237,7 @@ def test_what_stands_is_beaten_while_the_right_to_read_is_gone(fleet: Fleet) -> 
     consul.put("/v1/acl/policy", {"Name": "writes", "Rules": WRITES}, token=TOKEN)
     both = {"Policies": [{"Name": "reads"}, {"Name": "writes"}]}
     made = consul.put("/v1/acl/token", both, token=TOKEN)
-    agent = fleet.agent(fleet.nodes[0], env={"CONSUL_HTTP_TOKEN": made["SecretID"]}, arguments=["--service-ttl", "2s"])
+    agent = fleet.agent(fleet.nodes[0], env={"CONSUL_HTTP_TOKEN": made["SecretID"]}, arguments=["--service-ttl", "4s"])
     node = fleet.nodes[0].address
     until(lambda: consul.srv("redis") == frozenset({node}), within=15, what="DNS names the master")
     token = f"/v1/acl/token/{made['AccessorID']}"
@@ -241,9 +247,9 @@ def test_what_stands_is_beaten_while_the_right_to_read_is_gone(fleet: Fleet) -> 
 
     def goes_on() -> bool:
         assert consul.srv("redis") == frozenset({node})
-        return bool(status(agent)[1]["counters"]["decisions"] >= decisions + 6)
+        return bool(status(agent)[1]["counters"]["decisions"] >= decisions + 8)
 
-    until(goes_on, within=30, what="it goes on deciding for three TTLs")
+    until(goes_on, within=30, what="it goes on deciding for longer than the TTL")
     assert raft(consul, TOKEN) - before <= 2, "it writes again and again"
     complains(agent, "node:read on all nodes")
     consul.put(token, {"AccessorID": made["AccessorID"], **both}, token=TOKEN)
@@ -318,3 +324,39 @@ def test_an_entry_of_a_former_version_is_taken_over_without_a_blink(fleet: Fleet
     assert [e["Service"]["ModifyIndex"] for e in instances(consul, "redis")] == index
     witness.assert_never_two()
     assert all(seen.answers for seen in witness.history)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_consul_takes_out_what_nobody_keeps_and_no_last_claim(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica's entry whose agent is gone for good leaves; critical claims stay, in each mode, and so does what is beaten."""
+    monkeypatch.setattr(form, "REAP", "1m")  # the least that Consul takes
+    consul = fleet.consul(servers=1)
+    api = ConsulAPI(f"http://{consul.http}")
+    of_master = Decision(Verdict.NONE, Reason.SILENT, "It is silent.", keeps=Claim(1, 0, "a"))
+    of_replica = Decision(Verdict.REPLICA, Reason.REPLICATES, "It follows.")
+    decisions = {"claim": of_master, "replica": of_replica, "beaten": of_replica}
+    try:
+        for mode in Mode:
+            for what, decision in decisions.items():
+                ids = f"{what}-{mode}", f"{what}-{mode}-r"
+                naming = Naming(mode, "redis", "redis-replica", 1.0, "redis://127.0.0.1:6379", *ids)
+                for entry in wanted(decision, naming, Address("10.0.0.1", 6379), "mymaster"):
+                    await api.register(registration(entry))
+
+        async def beat() -> None:
+            while True:
+                await api.check_update(f"beaten-{Mode.SERVICES}-r:role", "passing", "")
+                await asyncio.sleep(0.3)
+
+        beating = asyncio.create_task(beat())
+        kept = {f"{what}-{mode}" for what in decisions for mode in Mode if what == "claim" or mode is not Mode.SERVICES}
+        while f"replica-{Mode.SERVICES}-r" in (there := set(await api.services())):
+            assert there >= kept
+            await asyncio.sleep(1)
+        assert there == kept | {f"beaten-{Mode.SERVICES}-r"}
+        beating.cancel()
+    finally:
+        await api.close()

@@ -1,6 +1,6 @@
 """Exactly one master in DNS, in a world where anything may go wrong at any moment; and that the proof can fail.
 
-``CRA_SIM_SEEDS`` is the number of seeds (50); ``CRA_SIM_SEED`` replays one and prints its history.
+``SIM_SEEDS`` is the number of seeds (50); ``SIM_SEED`` replays one and prints its history.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from .link import Link, current
 from .scripts import SCRIPTS, two_failovers
 from .world import World
 
-SEEDS = int(os.environ.get("CRA_SIM_SEEDS", "50"))
-REPLAY = os.environ.get("CRA_SIM_SEED")
+SEEDS = int(os.environ.get("SIM_SEEDS", "50"))
+REPLAY = os.environ.get("SIM_SEED")
 pytestmark = pytest.mark.timeout(60 + 2 * SEEDS)
 MUTANT_SEEDS = 100
 """Seeds within which a broken rule has to be caught."""
