@@ -46,10 +46,11 @@ class Server:
         return ""
 
     def measured(self) -> str:
-        """Its name and the version that its program says. Raises OSError where it does not run."""
+        """Its name and the version that its program says, and where it is from. Raises OSError where it does not run."""
         said = subprocess.run([program(self.program), "--version"], capture_output=True, text=True, check=True).stdout
         found = re.search(r"\bv=(\S+)", said)
-        return f"{self.name} {found[1] if found else said.strip()}"
+        origin = "" if self.version in said else f" {self.version}"
+        return f"{self.name} {found[1] if found else said.strip()}{origin}"
 
     def coordinates(self) -> bool:
         """Whether its Sentinel has ``FAILOVER … COORDINATED``. Raises OSError where it does not run."""
