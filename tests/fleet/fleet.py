@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from consul_redis_agent.commands.demo.process import until
+from consul_redis_agent.decide.facts import Address
 
 from .agent_node import AgentNode
 from .consul_node import ConsulNode
@@ -28,7 +29,8 @@ class Fleet:
 
     Without ``isolated`` everything runs on 127.0.0.1 with one Consul for all; with it, each host is a network
     namespace with the usual ports and a Consul client agent of its own, and can be cut off or lost (needs root).
-    ``server`` is the Redis or Valkey of its nodes and Sentinels.
+    ``server`` is the Redis or Valkey of its nodes and Sentinels. With ``ipv6`` an isolated fleet has IPv6 addresses and no
+    others.
 
     ::
 
@@ -38,7 +40,7 @@ class Fleet:
             fleet.wait_for_master(other_than=fleet.nodes[0])
     """
 
-    def __init__(self, *, isolated: bool = False, server: Server = ON_PATH) -> None:
+    def __init__(self, *, isolated: bool = False, server: Server = ON_PATH, ipv6: bool = False) -> None:
         self.server = server
         self._temporary = tempfile.TemporaryDirectory(prefix="cra-")
         self.folder = Path(self._temporary.name)
@@ -47,7 +49,7 @@ class Fleet:
         self.sentinels: list[SentinelNode] = []
         self.consuls: list[ConsulNode] = []
         self.agents: list[AgentNode] = []
-        self._network = Network() if isolated else None
+        self._network = Network(ipv6=ipv6) if isolated else None
         self._loopback = LoopbackHost("localhost")
         self._numbers: Counter[str] = Counter()
 
@@ -197,12 +199,13 @@ class Fleet:
     def agent_config(self, *nodes: RedisNode, consul: ConsulNode) -> str:
         """Return the tables of a configuration that differ from the defaults, to reach these nodes and Consul."""
         text = ""
-        if (consul.http.port, consul.dns.port) != (8500, 8600):
+        if (consul.http, consul.dns) != (("127.0.0.1", 8500), ("127.0.0.1", 8600)):
             text += f'[consul]\nurl = "http://{consul.http}"\ndns = "{consul.dns}"\n'
         for node in nodes:
-            if len(nodes) == 1 and node.address.port == 6379 and not node.password:
+            reached = Address(node.host.loopback, node.address.port)
+            if len(nodes) == 1 and reached == ("127.0.0.1", 6379) and not node.password:
                 continue
-            text += f'[[redis]]\nurl = "redis://127.0.0.1:{node.address.port}"\n'
+            text += f'[[redis]]\nurl = "redis://{reached}"\n'
             if node.password:
                 path = self.folder / f"{node.name}.password"
                 path.write_text(node.password)

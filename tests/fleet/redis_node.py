@@ -47,7 +47,7 @@ class RedisServer(Process):
         super().__init__(name, argv, host=host, folder=folder)
         self.address = Address(host.address, host.port(usual_port))
         self.password = password
-        bind = sorted({"127.0.0.1", host.address})
+        bind = sorted({host.loopback, host.address})
         own = {"port": str(self.address.port), "bind": " ".join(bind), "protected-mode": "no", "dir": str(folder)}
         if password:
             own["requirepass"] = password
