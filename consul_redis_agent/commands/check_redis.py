@@ -28,6 +28,9 @@ class RedisView:
     findings: tuple[Finding, ...]
     node: Node | None = None
     announced: Address | None = None
+    announced_port: int | None = None
+    reached: str = ""
+    """The IP address at which it answered."""
     info: Mapping[str, str] = field(default_factory=dict)
     """The lines of INFO."""
 
@@ -60,13 +63,13 @@ async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
             return RedisView((Finding(Level.FAIL, topic, "this is a Sentinel, not a Redis node", mend),))
     try:
         fields = parse_info(info)
-        seen, published = node(fields, began), parse_announce(announced)
+        seen, (published, port) = node(fields, began), parse_announce(announced, fields)
     except Unanswered as error:
         return RedisView((Finding(Level.FAIL, topic, str(error), "correct redis.url"),))
     version = plain(fields.get("valkey_version") or fields.get("redis_version") or "of unknown version", 40)
     program = "Valkey" if "valkey_version" in fields else "Redis"
     reached = f"{program} {version}, login as {user!r}"
-    return RedisView((*denied, *_role(topic, reached, seen)), seen, published, fields)
+    return RedisView((*denied, *_role(topic, reached, seen)), seen, published, port, link.peer, fields)
 
 
 def _lost(missing: list[str]) -> str:

@@ -14,6 +14,7 @@ import errno
 import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from redis._parsers import _AsyncHiredisParser
@@ -24,6 +25,7 @@ from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionE
 from redis.exceptions import RedisError as LibraryError
 
 from consul_redis_agent import names
+from consul_redis_agent.decide.facts import canonical
 from consul_redis_agent.errors import Denied, Unanswered
 from consul_redis_agent.text import plain
 
@@ -117,12 +119,15 @@ class _Tcp(Connection):
     closed: Callable[[], None]
     patience: float
     """Seconds for connecting and logging in."""
+    peer = ""
     _reader: _Reader
     _parser: _Parser
 
     async def _connect(self) -> None:
         loop, reader = asyncio.get_running_loop(), _Reader(self.closed)
         made = await names.connect(self.host, self.port, self.patience)
+        with suppress(OSError):  # it may have been closed already
+            self.peer = str(made.getpeername()[0])
         for level, option, value in OPTIONS:
             made.setsockopt(level, option, value)
         transport, protocol = await loop.create_connection(lambda: asyncio.StreamReaderProtocol(reader), sock=made)
@@ -148,6 +153,9 @@ class Link:
     own, before that; it raises :class:`Unanswered`. ``closed`` is called when an open connection ends from the other side.
     Every method raises :class:`Unanswered` or :class:`Denied`.
     """
+
+    peer = ""
+    """The IP address that the last connection was made to, whatever name led there."""
 
     def __init__(
         self,
@@ -197,6 +205,8 @@ class Link:
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+        if isinstance(connection, _Tcp):
+            self.peer = canonical(connection.peer)
         self._connection = connection  # not before: redis-py connects a second time for who asks meanwhile
 
     async def ask(self, *commands: Sequence[str]) -> list[Any]:
