@@ -147,7 +147,7 @@ class Agent:
             if new:
                 # The old entry leaves before one of another name or id can pass; what stays is adopted.
                 same = _same_consul(new.consul.url, config.consul.url) and new.consul.tenancy == config.consul.tenancy
-                kept = {naming(new, redis, self._seen_from).ids for redis in new.redis} if same else set()
+                kept = {naming(new, redis, self._seen_from, self._id).ids for redis in new.redis} if same else set()
                 await _each(end, [n.remove() for n in self.nodes if n.naming.ids not in kept])
                 # A lease goes on, and so does who the Sentinels are; only what a defect has ended is built anew.
                 going_on = [node for place, node in enumerate(self.nodes) if place not in self._ended]
@@ -213,7 +213,7 @@ class Agent:
         catalogs: dict[str, CatalogWatch],
         phase: float,
     ) -> NodeAgent:
-        named = naming(config, redis, self._seen_from)
+        named = naming(config, redis, self._seen_from, self._id)
         kept = state.load(self._state, named.kept_as)
         memory, master_name = self._remembered.pop(named.ids, (kept, ""))
         told = partial(self._tell, self._decided), partial(self._tell, self._written)

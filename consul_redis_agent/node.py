@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from consul_redis_agent.clock import Pulse, clock, set_within, until_tick
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul.api import ConsulAPI
-from consul_redis_agent.consul.form import is_own
+from consul_redis_agent.consul.form import is_own, node_name
 from consul_redis_agent.decide import identity
 from consul_redis_agent.decide.decision import Decision, FenceMode, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Address, Entry, Facts, Node, Role, Selection
@@ -36,6 +36,8 @@ from consul_redis_agent.watch.redis_node import POLL
 log = logging.getLogger(__name__)
 
 NOWHERE = Address("", 0)
+MARK = 8
+"""Characters of an agent's id that are in the names of its entries."""
 PUBLISHED = (Verdict.MASTER, Verdict.REPLICA)
 STABLE_REASONS = (Reason.NAMED, Reason.REPLICATES)
 """Reasons that hold until something is seen; watchers report their own loss of contact."""
@@ -301,20 +303,24 @@ class NodeAgent:
 
 
 def naming(config: Config, redis: RedisConfig, seen_from: str, agent: str = "") -> Naming:
-    """How a node's entries are named. ``seen_from`` is this host's address towards the Consul agent, ``agent`` the own id."""
+    """How a node's entries are named. ``seen_from`` is this host's address towards the Consul agent, ``agent`` the own id.
+
+    Where hosts share a Consul agent, the id, if it is kept, is in the names: containers have the same addresses on each host.
+    """
     mode = Mode(config.service.mode)
-    at = (redis.host or "", redis.port or 0, redis.path or "", seen_from)
+    mark = agent[:MARK] if seen_from and agent.isalnum() else ""
+    at = (redis.host or "", redis.port or 0, redis.path or "", seen_from, mark)
     return Naming(
         mode=mode,
         service=redis.service,
         replica=redis.replica if mode is Mode.SERVICES else "",
         ttl=config.service.ttl,
         # Where several hosts share one Consul agent, the same loopback address means another node on each.
-        node=f"{redis.known_as} on {seen_from}" if seen_from else redis.known_as,
+        node=node_name(redis.known_as, seen_from, mark),
         master_id=identity.service_id(redis.service, *at),
         replica_id=identity.service_id(redis.replica or f"{redis.service}-replica", *at),
         tags=config.service.tags,
         meta=dict(config.service.meta),
         agent=agent,
-        kept_as=identity.service_id("node", *at),
+        kept_as=identity.service_id("node", *at[:-1]),
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from consul_redis_agent import state
 from consul_redis_agent.agent import address_towards
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.config import Config
@@ -40,6 +42,8 @@ class ConsulView:
     naming: Mapping[str, Naming] = field(default_factory=dict)
     """By ``redis.url``."""
     consul_node: str = ""
+    consul_address: str = ""
+    """Where others know the own Consul agent; "" where the token may not ask."""
     entries: tuple[Entry, ...] | None = None
     only_passing: bool | None = None
     """Whether Consul's DNS leaves out what has a check that warns; None: unknown."""
@@ -50,7 +54,8 @@ async def look_at_consul(config: Config) -> ConsulView:
     seen_from = ""
     with suppress(OSError):  # then Consul is not reached either, which is said
         seen_from = await address_towards(config.consul.url, config.consul.timeout)
-    names = {redis.url: naming(config, redis, seen_from) for redis in config.redis}
+    kept = state.kept_id(state.state_directory(os.environ) or state.INSTALLED)
+    names = {redis.url: naming(config, redis, seen_from, kept) for redis in config.redis}
     topic = f"consul {config.consul.url}"
     try:
         token = TokenSource(config.consul)
@@ -74,7 +79,9 @@ async def look_at_consul(config: Config) -> ConsulView:
         await writer.find_consul_node()
         answers = [await api.health(service) for service in services]
         entries = tuple(read_entry(one) for _, answer in answers for one in answer)
-        return ConsulView(tuple(findings), names, writer.consul_node or "", entries, writer.only_passing)
+        return ConsulView(
+            tuple(findings), names, writer.consul_node or "", writer.address, entries, writer.only_passing
+        )
     except ConsulUnreachable as error:
         mend = "" if TOLD in str(error) else "start the Consul agent, or correct consul.url"
         findings.append(Finding(Level.FAIL, topic, str(error), mend))

@@ -29,6 +29,9 @@ class RedisView:
     findings: tuple[Finding, ...]
     node: Node | None = None
     announced: Address | None = None
+    announced_port: int | None = None
+    reached: str = ""
+    """The IP address at which it answered."""
     info: Mapping[str, str] = field(default_factory=dict)
     """The lines of INFO."""
     text: str = ""
@@ -62,7 +65,7 @@ async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
         return RedisView((Finding(Level.FAIL, topic, what, mend),))
     try:
         fields = parse_info(info)
-        seen, published = node(fields, began), parse_announce(announced)
+        seen, (published, port) = node(fields, began), parse_announce(announced, fields)
     except Unanswered as error:
         what, mend = cause(str(error), user, "redis") or (str(error), "correct redis.url")
         return RedisView((Finding(Level.FAIL, topic, what, mend),))
@@ -71,7 +74,8 @@ async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
     version = plain(fields.get("valkey_version") or fields.get("redis_version") or "of unknown version", 40)
     program = "Valkey" if "valkey_version" in fields else "Redis"
     reached = f"{program} {version}, login as {user!r}"
-    return RedisView((*denied, *_role(topic, reached, seen)), seen, published, fields, str(info))
+    findings = (*denied, *_role(topic, reached, seen))
+    return RedisView(findings, seen, published, port, link.peer, info=fields, text=str(info))
 
 
 def _lost(missing: list[str]) -> str:

@@ -577,9 +577,25 @@ def _status(checks: Mapping[str, Any], id_: str) -> str | None:
     return check.get("Status")
 
 
+def node_name(url: str, seen_from: str, mark: str) -> str:
+    """What an entry says in :data:`NODE`: the Redis node as configured, and, where hosts share a Consul agent, on which host.
+
+    ``mark`` begins the agent's id, where that is kept; "" else.
+    """
+    return f"{url} on {seen_from}{f' ({mark})' if mark else ''}" if seen_from else url
+
+
+def unmarked(node: str) -> str:
+    """The same without the mark, as it was written before there was one."""
+    return node.partition(" (")[0]
+
+
 def is_own(meta: Mapping[str, str], node: str) -> bool:
     """Whether this tool made an entry for the Redis node that is configured as ``node``.
 
-    Asked only of entries of the own Consul node.
+    Asked only of entries of the own Consul node. One without a mark is own if the agent with that mark wrote it.
     """
-    return MARKER in meta and meta.get(NODE) == node
+    bare, marked, mark = node.partition(" (")
+    said = meta.get(NODE)
+    before = marked and said == bare and meta.get(AGENT, "").startswith(mark.removesuffix(")"))
+    return MARKER in meta and (said == node or bool(before))

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
+from ipaddress import IPv6Address
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from consul_redis_agent.decide.claim import Claim
 
@@ -24,11 +26,42 @@ def whole(text: str, limit: int) -> int | None:
     return number if number <= limit else None
 
 
-class Address(NamedTuple):
-    """A host (name, IPv4 or IPv6 address without brackets) and a TCP port."""
+def canonical(host: str) -> str:
+    """The one spelling of a host: two that are equal mean the same, whoever wrote them.
 
+    An IPv6 address as RFC 5952 writes it; one that is mapped from IPv4 as that; without a zone, which is of meaning on one
+    host only, but for a link-local address, which nobody reaches without. A name in lower case, without the root's dot.
+    """
+    if ":" in host:
+        return _canonical_ipv6(host)
+    host = host.lower()
+    return host[:-1] if host.endswith(".") and host != "." else host
+
+
+@lru_cache(maxsize=1024)
+def _canonical_ipv6(host: str) -> str:
+    plain, mark, zone = host.partition("%")
+    try:
+        address = IPv6Address(plain)
+    except ValueError:
+        return host.lower()
+    mapped = address.ipv4_mapped
+    return str(mapped) if mapped else f"{address}{mark}{zone}" if address.is_link_local else str(address)
+
+
+class _Place(NamedTuple):
     host: str
     port: int
+
+
+class Address(_Place):
+    """A host (name, IPv4 or IPv6 address without brackets) and a TCP port. The host is written in one way: :func:`canonical`."""
+
+    __slots__ = ()
+
+    def __new__(cls, host: str, port: int) -> Self:
+        """Make one of any spelling."""
+        return super().__new__(cls, canonical(host), port)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -144,6 +177,16 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlisted:
+    """A Sentinel won the election at ``epoch`` and has selected a node that it does not list (``replica-announced no``)."""
+
+    address: Address
+    epoch: int
+    at: float = field(default=-inf, compare=False)
+    """When it said so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sentinel:
     """One Sentinel's word on one master name, or why it has none."""
 
@@ -169,6 +212,8 @@ class Sentinel:
     peers: Mapping[str, Address] = field(default_factory=dict)
     """The other Sentinels that it knows, by run id."""
     selection: Selection | None = None
+    unlisted: Unlisted | None = None
+    """Whom it has selected instead, where it lists nobody as selected."""
     quorum: int = 0
     """How many have to agree, by its configuration, that the master is down."""
     down: bool = False
@@ -181,6 +226,8 @@ class Sentinel:
     """In that failover the master lets writes wait by itself (Valkey 9)."""
     disconnected: bool = False
     """It has lost its connection to that master."""
+    lost: frozenset[Address] = frozenset()
+    """Where it considers the master or a replica down, or has no connection to it."""
     usable: frozenset[Address] = frozenset()
     """The replicas that it could promote: up, linked to the master, with a priority."""
     reaches: int = 0

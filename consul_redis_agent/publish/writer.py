@@ -30,11 +30,13 @@ from consul_redis_agent.consul.form import (
     Unseal,
     Update,
     Wanted,
+    is_own,
     read_entry,
     read_local,
     registration,
     status_of,
     transactions,
+    unmarked,
 )
 from consul_redis_agent.decide.facts import Catalog, Entry
 from consul_redis_agent.errors import (
@@ -383,15 +385,16 @@ class Writer:
     async def _read(self) -> None:
         """The own Consul agent's services that this tool registered for the node, or that stand in the place of one."""
         ids = {self.naming.master_id, self.naming.replica_id}
-        own = f'Meta["{NODE}"] == {json.dumps(self.naming.node)}'
-        services = await self._api.services(" or ".join([own, *(f"ID == {json.dumps(id_)}" for id_ in ids)]))
+        nodes = dict.fromkeys((self.naming.node, unmarked(self.naming.node)))
+        own = [f'Meta["{NODE}"] == {json.dumps(node)}' for node in nodes]
+        services = await self._api.services(" or ".join([*own, *(f"ID == {json.dumps(id_)}" for id_ in ids)]))
         of = " or ".join(f"ServiceID == {json.dumps(id_)}" for id_ in services)
         checks = await self._api.checks(of) if of else {}
         before, number = self._known.local, self._api.token_number
         local: dict[str, Local] = {}
         for id_, service in services.items():
             read = read_local(service, checks)
-            if id_ in ids or read.meta.get(NODE) == self.naming.node:
+            if id_ in ids or is_own(read.meta, self.naming.node):
                 same = (was := before.get(id_)) and was.definition == read.definition
                 renew = self._registered.get(id_, 0) != number
                 local[id_] = replace(read, ttl=was.ttl if was and same else read.ttl, renew=renew)

@@ -10,6 +10,7 @@ from consul_redis_agent.consul.form import is_own
 from consul_redis_agent.decide.decision import Decision, FenceMode, Reason, Verdict
 from consul_redis_agent.decide.facts import Facts, Silence
 from consul_redis_agent.decide.group import SETTLED, told
+from consul_redis_agent.decide.identity import is_loopback, only_here
 from consul_redis_agent.decide.members import LIMIT
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.sentinels import of_group
@@ -105,6 +106,7 @@ class Journal:
         latest = self.node.latest
         self._complain("another agent", latest.sentence if latest and latest.reason is Reason.OTHER_AGENT else "")
         silence = latest.sentence if latest and latest.reason is Reason.SEARCHING and facts.refused else ""
+        self._complain("address", self._of_the_address())
         self._complain("Sentinels", facts.unheard or silence or _too_many(facts))
         self._watch_the_sentinels(facts, memory)
         seen = facts.catalog.entries if facts.catalog else None
@@ -124,6 +126,20 @@ class Journal:
             if checks and entry.node == node.writer.consul_node and is_own(entry.meta, node.naming.node):
                 said.append(f"{entry.id} passes, but is left out because of the check {', '.join(checks)}")
         return f"{'; '.join(said)}: not this tool's check, so mend what it tests, or take it off" if said else ""
+
+    def _of_the_address(self) -> str:
+        """What is wrong with the published address, or Sentinel's, where there are other hosts to use it."""
+        lookout, consul = self.node.lookout, self.node.writer.address
+        alone = not consul or is_loopback(consul)
+        for address, what in (
+            (lookout.publish_at, "applications are told"),
+            (lookout.at_sentinel, "Sentinel knows this node as"),
+        ):
+            why = only_here(address.host) if address else ""
+            if address and why and not (alone and is_loopback(address.host)):
+                mend = "set redis.announce, and have Sentinel monitor the master by an address that other hosts reach"
+                return f"{what} {address}, {why}: {mend}"
+        return ""
 
     def _watch_the_sentinels(self, facts: Facts, memory: Memory) -> None:
         run_id = memory.node.run_id if memory.node else ""

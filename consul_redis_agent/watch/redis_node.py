@@ -74,7 +74,10 @@ class RedisWatch(Looks):
         super().__init__(POLL, self._how_long, phase)
         self.fact: Node | Silence | None = None
         self.announced: Address | None = None
-        """``replica-announce-ip`` and ``-port``, where both are set and the login may read them."""
+        """``replica-announce-ip`` and ``-port``, else the own port; None where there is no such address, or the login may not
+        read it."""
+        self.announced_port: int | None = None
+        """``replica-announce-port``, where it is set."""
         self.missed = 0
         """How many looks have failed since the start."""
         self._attentive = False
@@ -106,6 +109,11 @@ class RedisWatch(Looks):
         """The last INFO."""
         self._followed: Address | None = None
         """The last master that the node has followed."""
+
+    @property
+    def reached(self) -> str:
+        """The IP address at which the node answered last, whatever name it is reached by; "" before, or by a unix socket."""
+        return self._link.peer
 
     @property
     def attentive(self) -> bool:
@@ -182,7 +190,8 @@ class RedisWatch(Looks):
         new = not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id
         if new or (self._tells_settings and fact.role is Role.REPLICA and not fact.link_up):
             announced, stale = await self._link.ask(*SETTINGS)
-            self.announced, self._tells_settings = parse_announce(announced), not isinstance(stale, Exception)
+            self.announced, self.announced_port = parse_announce(announced, info)
+            self._tells_settings = not isinstance(stale, Exception)
             fact = replace(fact, serves=fact.serves and (fact.link_up or parse_serves_stale(stale)))
         self._misses, self._info = 0, answer
         self._followed = fact.follows or self._followed
@@ -368,16 +377,16 @@ def _replicas(lines: str) -> Iterator[Address]:
                 yield known
 
 
-def parse_announce(answer: object) -> Address | None:
-    """The announced address in an answer to CONFIG GET; None where there is none, or where it is refused.
+def parse_announce(answer: object, info: Mapping[str, str]) -> tuple[Address | None, int | None]:
+    """The announced address in an answer to CONFIG GET, with the own port where none is announced, and the announced port.
 
-    Raises Unanswered if it is no answer to that.
+    None where there is none, or where it is refused. Raises Unanswered if it is no answer to that.
     """
     if isinstance(answer, Exception):
-        return None
+        return None, None
     values = reply.pairs(answer, "CONFIG GET")
-    host, port = values.get("replica-announce-ip", ""), values.get("replica-announce-port", "")
-    return reply.address(host, port, "replica-announce-ip")
+    host, port = values.get("replica-announce-ip", ""), whole(values.get("replica-announce-port", ""), reply.PORT_LIMIT)
+    return reply.address(host, str(port or info.get("tcp_port", "")), "replica-announce-ip"), port or None
 
 
 def parse_serves_stale(answer: object) -> bool:

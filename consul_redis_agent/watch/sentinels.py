@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_never, wait_ex
 
 from consul_redis_agent.clock import clock, until_tick
 from consul_redis_agent.decide.claim import EPOCH_LIMIT
-from consul_redis_agent.decide.facts import Address, Selection, Sentinel, whole
+from consul_redis_agent.decide.facts import Address, Selection, Sentinel, Unlisted, whole
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.text import is_word, plain
 from consul_redis_agent.watch import reply
@@ -238,7 +238,8 @@ class SentinelWatch(Looks):
         if not listed:
             quiet = replace(told, at=at, id=self.id, master=named, epoch=epoch, tilt=tilt)
             quiet = replace(quiet, down=down, promoting=(before.promoting or "") if failing_over else None)
-            quiet = replace(quiet, promoting_since=since) if failing_over else replace(quiet, selection=None)
+            ended = replace(quiet, selection=None, unlisted=None)
+            quiet = replace(quiet, promoting_since=since) if failing_over else ended
             if replace(quiet, at=before.at) != before or before.error:
                 self.look_again(name)
             return quiet
@@ -263,8 +264,10 @@ class SentinelWatch(Looks):
             down=down,
             promoting=_promoted(replicas) if failing_over else None,
             promoting_since=since if failing_over else -inf,
+            unlisted=before.unlisted if failing_over else None,
+            lost=frozenset(place for place, _ in reply.addresses(filter(_is_lost, (fields, *replicas)), "a list")),
             usable=frozenset(place for place, _ in reply.addresses(filter(_is_usable, replicas), "SENTINEL REPLICAS")),
-            reaches=sum(not _LOST & {*s.get("flags", "").split(",")} for s in sentinels),
+            reaches=sum(not _is_lost(s) for s in sentinels),
         )
 
     def _members(self, name: str, answer: Any, what: str, limit: int) -> list[dict[str, str]]:
@@ -349,6 +352,9 @@ class SentinelWatch(Looks):
         if fact.promoting == "" and run_id and (chosen := self._failovers.select(name, run_id, clock())):
             self.facts[name] = replace(fact, selection=chosen, promoting=run_id)
             self._show()
+        elif place and place not in fact.run_ids and (epoch := self._failovers.elected(name)) is not None:
+            self.facts[name] = replace(fact, unlisted=Unlisted(place, epoch, clock()))
+            self._show()
 
 
 class Failovers:
@@ -385,6 +391,10 @@ class Failovers:
         elif channel in ("+switch-master", "+failover-end") or channel.startswith("-failover-abort"):
             self._elected.pop(name, None)
         return name
+
+    def elected(self, name: str) -> int | None:
+        """The epoch at which it was elected for the failover of this master that is under way."""
+        return self._elected.get(name)
 
     def selection(
         self, name: str, master: Mapping[str, str], replicas: Iterable[Mapping[str, str]], at: float
@@ -437,9 +447,13 @@ def _promoted(replicas: Iterable[Mapping[str, str]]) -> str:
 _LOST = {"s_down", "o_down", "disconnected"}
 
 
+def _is_lost(node: Mapping[str, str]) -> bool:
+    return bool(_LOST & {*node.get("flags", "").split(",")})
+
+
 def _is_usable(replica: Mapping[str, str]) -> bool:
     """Whether a Sentinel could promote it, as sentinelSelectSlave in sentinel.c chooses."""
-    up = not _LOST & {*replica.get("flags", "").split(",")}
+    up = not _is_lost(replica)
     linked = replica.get("master-link-status") == "ok" or 0 < _seconds(replica, "master-link-down-time") < LINK_LOST
     return up and linked and replica.get("slave-priority", "0") != "0"
 

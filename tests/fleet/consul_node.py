@@ -75,9 +75,9 @@ class ConsulNode(Process):
     ) -> None:
         config = folder / f"{name}.json"
         super().__init__(name, [program, "agent", "-config-file", str(config)], host=host, folder=folder)
-        self.http = Address("127.0.0.1", host.port(8501 if tls else 8500))
+        self.http = Address(host.loopback, host.port(8501 if tls else 8500))
         self._client = client
-        self.dns = Address("127.0.0.1", host.port(8600))
+        self.dns = Address(host.loopback, host.port(8600))
         self.lan = Address(host.address, host.port(8301))
         self.data = folder / name
         self.bootstrap_token = rights.consul_admin if rights else bootstrap_token
@@ -91,7 +91,7 @@ class ConsulNode(Process):
             "data_dir": str(self.data),
             "bind_addr": host.address,
             "advertise_addr": host.address,
-            "client_addr": "127.0.0.1",
+            "client_addr": host.loopback,
             "disable_update_check": True,
             "performance": {"raft_multiplier": 1},
             "ports": {
@@ -173,7 +173,8 @@ class ConsulNode(Process):
     def srv(self, service: str) -> frozenset[Address] | None:
         """Whom DNS names for a service now; None when the server fails to answer. Raises OSError."""
         with self.host.inside():
-            connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            family = socket.AF_INET6 if ":" in self.dns.host else socket.AF_INET
+            connection = socket.socket(family, socket.SOCK_DGRAM)
         with connection:
             connection.settimeout(1)
             connection.connect(self.dns)

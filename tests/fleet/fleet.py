@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from consul_redis_agent.commands.demo.process import until
+from consul_redis_agent.decide.facts import Address
 
 from .agent_node import AgentNode
 from .certificates import Certificates
@@ -35,7 +36,7 @@ class Fleet:
     servers and of its client agents, each the one in use or a path. With ``acl`` everybody has a login with the least rights
     that he needs, the agents exactly those that ``config/`` ships; :class:`Rights` says for which of its settings. With
     ``tls`` everybody speaks TLS with everybody, and shows a certificate of :attr:`certificates`; servers have no port for
-    clear text.
+    clear text. With ``ipv6`` an isolated fleet has IPv6 addresses and no others.
 
     ::
 
@@ -54,6 +55,7 @@ class Fleet:
         consul_clients: str = "consul",
         acl: bool | Rights = False,
         tls: bool = False,
+        ipv6: bool = False,
     ) -> None:
         self.server = server
         self._consuls = consul, consul_clients
@@ -66,7 +68,7 @@ class Fleet:
         self.sentinels: list[SentinelNode] = []
         self.consuls: list[ConsulNode] = []
         self.agents: list[AgentNode] = []
-        self._network = Network() if isolated else None
+        self._network = Network(ipv6=ipv6) if isolated else None
         self._loopback = LoopbackHost("localhost")
         self._numbers: Counter[str] = Counter()
 
@@ -231,7 +233,7 @@ class Fleet:
         ``more`` is put before them; a table that it has already is added to.
         """
         to_consul, to_sentinel, text, s = "", "", "", "s" if self.certificates else ""
-        if self.certificates or (consul.http.port, consul.dns.port) != (8500, 8600):
+        if self.certificates or (consul.http, consul.dns) != (("127.0.0.1", 8500), ("127.0.0.1", 8600)):
             to_consul += f'url = "http{s}://{consul.http}"\ndns = "{consul.dns}"\n{self._files()}'
         if self.certificates:
             to_sentinel += f"tls = true\n{self._files()}"
@@ -242,9 +244,10 @@ class Fleet:
                 hosts = ", ".join(f'"{sentinel.address}"' for sentinel in self.sentinels)
                 to_sentinel += f"hosts = [{hosts}]\n"
         for node in nodes:
-            if len(nodes) == 1 and node.address.port == 6379 and not node.password and not node.tls:
+            reached = Address(node.host.loopback, node.address.port)
+            if len(nodes) == 1 and reached == ("127.0.0.1", 6379) and not node.password and not node.tls:
                 continue
-            text += f'[[redis]]\nurl = "redis{s}://127.0.0.1:{node.address.port}"\n{self._files()}'
+            text += f'[[redis]]\nurl = "redis{s}://{reached}"\n{self._files()}'
             if self.rights:
                 text += self._login(node.name, self.rights.agent_password)
             elif node.password:

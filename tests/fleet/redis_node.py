@@ -56,7 +56,7 @@ class RedisServer(Process):
         self.tls = tls
         """What it shows; None where it speaks clear text."""
         self._client = client
-        bind = sorted({"127.0.0.1", host.address})
+        bind = sorted({host.loopback, host.address})
         own = {self._port: str(self.address.port), "bind": " ".join(bind), "protected-mode": "no", "dir": str(folder)}
         if tls:
             own |= {
