@@ -60,6 +60,7 @@ MANY_PIECES, PIECE = (
     128,
 )  # so many chunks of an answer may be smaller than this in the mean: each costs the loop some 10 µs
 MAX_READS = 8  # under way together; Consul takes 200 connections from one address
+MAX_HANDSHAKES = 4  # at once: each costs the loop 3 ms, and after a restart of Consul a hundred nodes connect anew
 TURNS = 3  # of the loop, in which it takes in and decrypts what has come on a connection
 MAX_IDLE = 4  # connections: more than one node's requests are seldom under way together
 IDLE_LIFE = 30.0  # seconds: shorter than firewalls forget a connection
@@ -131,6 +132,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         self._token, self._renew = token, renew
         self._place = place
         self._reads = asyncio.Semaphore(MAX_READS)
+        self._handshakes = asyncio.Semaphore(MAX_HANDSHAKES)
         self._idle: list[_Connection] = []
         self._open_connections: set[_Connection] = set()
         self._under_way: set[asyncio.Timeout] = set()
@@ -272,14 +274,16 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         if isinstance(self._address, str):
             return await asyncio.open_unix_connection(self._address)
         host, port = self._address
-        options = await self._tls.options(host, self.timeout) if self._tls else {}
-        made = await names.connect(host, port, self.timeout)
-        try:
-            return await asyncio.open_connection(sock=made, **options)
-        except OSError as error:
-            if self._tls is None:
-                raise
-            raise await self._tls.failed(error, host, port, self.timeout * (1 - HANDSHAKE) / 2) from error
+        if self._tls is None:
+            return await asyncio.open_connection(sock=await names.connect(host, port, self.timeout))
+        options = await self._tls.options(host, self.timeout)
+        async with self._handshakes:
+            made = await names.connect(host, port, self.timeout)
+            try:
+                return await asyncio.open_connection(sock=made, **options)
+            except OSError as error:
+                failed = error
+        raise await self._tls.failed(failed, host, port, self.timeout * (1 - HANDSHAKE) / 2) from failed
 
     def _why(self, error: OSError) -> str:
         """One line of it, in the words of TLS where TLS has to do with it."""
