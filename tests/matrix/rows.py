@@ -95,7 +95,7 @@ class Case:
 
 def every(servers: tuple[Server, ...] = tuple(SERVERS.values())) -> list[Row]:
     """Each server alone, and with ACLs, and TLS where it has it; then what other Consuls, modes and the fence make of one."""
-    return [
+    rows = [
         *(Row(one) for one in servers),
         *(Row(one, acl=True, tls=one.tls) for one in servers),
         Row(servers[0], consul=OLDER, clients=OLDER),
@@ -105,6 +105,7 @@ def every(servers: tuple[Server, ...] = tuple(SERVERS.values())) -> list[Row]:
         *(Row(servers[-1], mode=mode) for mode in ("check", "tags")),
         *(Row(one, fenced=True) for one in servers[:2] + servers[-1:]),
     ]
+    return [*dict.fromkeys(rows)]
 
 
 def chosen() -> list[Case]:

@@ -64,6 +64,7 @@ def test_another_server_is_named_by_its_path(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("MATRIX", "all")
     monkeypatch.setenv("SERVER", str(program))
     assert {case.row.server.program for case in chosen()} == {str(program)}
+    assert len(chosen()) == len({*map(str, chosen())})
     monkeypatch.setenv("SERVER", str(tmp_path / "none"))
     with pytest.raises(ValueError, match="no server at"):
         chosen()
