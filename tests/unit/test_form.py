@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_redis_agent.consul.form import (
+    AGENT,
     EARLY_SINCE,
     EPOCH,
     EVICTED,
     FIRST,
+    FORMAT,
     LAST_CLAIM,
     LIMIT,
     MARKER,
@@ -33,11 +35,13 @@ from consul_redis_agent.consul.form import (
     claim_meta,
     is_own,
     last_claim_meta,
+    node_name,
     read_claim,
     read_entry,
     read_local,
     registration,
     transactions,
+    unmarked,
 )
 from consul_redis_agent.decide.claim import EPOCH_LIMIT, NO_EPOCH, Claim, Early
 from consul_redis_agent.decide.facts import Address, Entry
@@ -700,3 +704,16 @@ def test_only_a_masters_entry_with_a_claim_claims() -> None:
     assert not replace(PUBLISH, role="replica", meta=META | last_claim_meta(CLAIM)).claims
     assert not replace(PUBLISH, meta=META).claims
     assert PUBLISH.ends == inf
+
+
+def test_of_hosts_that_share_a_consul_agent_each_knows_its_own_entries() -> None:
+    """Containers have the same addresses on each host; the agent's id tells them apart, also in what was written before."""
+    mine, theirs = (node_name("redis://redis:6379", "172.17.0.3", mark) for mark in ("a1b2c3d4", "ffffffff"))
+    assert is_own({MARKER: FORMAT, NODE: mine}, mine)
+    assert not is_own({MARKER: FORMAT, NODE: theirs}, mine)
+    before = {MARKER: FORMAT, NODE: unmarked(mine), AGENT: "a1b2c3d4e5f6"}
+    assert is_own(before, mine)
+    assert not is_own(before, theirs)
+    assert not is_own({MARKER: FORMAT, NODE: unmarked(mine)}, mine)
+    assert node_name("redis://redis:6379", "", "a1b2c3d4") == "redis://redis:6379"
+    assert is_own({MARKER: FORMAT, NODE: "redis://redis:6379"}, "redis://redis:6379")
