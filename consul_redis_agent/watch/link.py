@@ -163,6 +163,8 @@ class Link:
         self._connection: _Tcp | _Unix | None = None
         self._asked: tuple[Sequence[Sequence[str]], list[bytes], list[int]] = ((), [], [])
         """The last commands, how they are sent, and each answer's limit: nearly always the next are the same."""
+        self._last_words = b""
+        """What a server has said before it closed the connection, and nobody has read yet."""
 
     @property
     def open(self) -> bool:
@@ -173,6 +175,7 @@ class Link:
         """Connect and log in, unless connected. The password is read anew, so a rotated one is used."""
         if self._connection is not None:
             return
+        self._last_words = b""
         options: dict[str, Any] = {
             "username": self._username or None,
             "password": await self._password() if self._password else None,
@@ -239,6 +242,10 @@ class Link:
                 answers.append(await connection.read_response(disconnect_on_error=False))
             except ResponseError as refused:
                 answers.append(refused)
+            except (LibraryError, OSError) as lost:
+                if answers and isinstance(answers[-1], ResponseError):
+                    raise answers[-1] from lost  # it has said why, and closed the connection
+                raise
         return answers
 
     async def _bounded(self, exchange: Any, timeout: float | None) -> Any:
@@ -256,6 +263,8 @@ class Link:
             if isinstance(error, ResponseError):
                 # Refused while logging in: "NOAUTH", "max number of clients reached", "LOADING" …
                 raise Denied(_line(error)) from error
+            if self._last_words.startswith(b"-"):  # "DENIED Redis is running in protected mode" …
+                raise Denied(plain(self._last_words[1:].decode(errors="replace"))) from error
             gone = is_gone(error)
             raise Unanswered(NOBODY if gone else _line(error), gone=gone) from error
         except BaseException:
@@ -265,6 +274,7 @@ class Link:
     def _lost(self, connection: _Tcp | _Unix) -> None:
         if self._connection is connection:
             self._connection = None
+            self._last_words = bytes(connection._reader._buffer[:SMALL])  # type: ignore[attr-defined]  # noqa: SLF001
             connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - the only way without a coroutine
             self._closed()
 
