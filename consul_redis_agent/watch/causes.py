@@ -115,7 +115,7 @@ def told(reason: str, user: str, table: Table) -> str:
     if found is None:
         return reason
     what, mend = found
-    return f"{what}; {mend}" if reason in what else f"{reason}: {what}; {mend}"
+    return f"{reason}; {mend}" if reason in what else f"{reason}: {what}; {mend}"
 
 
 def missing_right(reason: str) -> str:
