@@ -11,6 +11,8 @@ from consul_redis_agent.errors import (
     ConsulError,
     ConsulMisused,
     ConsulUnknown,
+    ConsulUnreachable,
+    TokenUnknown,
 )
 
 BLOCKED = "Endpoint is blocked by agent configuration"
@@ -37,8 +39,8 @@ def test_a_blocked_endpoint_says_what_stops(method: str, path: str, without: str
             "http_config.allow_write_http_from of this Consul agent leaves out the address",
         ),
         (500, "unable to parse remote addr: address @: missing port in address", ConsulBlocked, "over a unix socket"),
-        (403, "ACL not found", ConsulDenied, "the token is unknown to Consul: it was deleted"),
-        (403, "rpc error code = Unknown desc = ACL not found", ConsulDenied, "the token is unknown to Consul"),
+        (403, "ACL not found", TokenUnknown, "the token is unknown to Consul: it was deleted"),
+        (403, "rpc error code = Unknown desc = ACL not found", TokenUnknown, "the token is unknown to Consul"),
         (
             403,
             "Permission denied: Missing service:write on redis",
@@ -92,7 +94,7 @@ def test_a_blocked_endpoint_says_what_stops(method: str, path: str, without: str
             ConsulError,
             "correct consul.partition",
         ),
-        (400, "Client sent an HTTP request to an HTTPS server.", ConsulError, "begin consul.url with https://"),
+        (400, "Client sent an HTTP request to an HTTPS server.", ConsulUnreachable, "set https:// in consul.url"),
         (
             413,
             "Request body(600000 bytes) too large, max size: 1024 bytes.",

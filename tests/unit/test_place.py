@@ -49,6 +49,7 @@ CALLS: dict[str, Callable[[ConsulAPI], Awaitable[Any]]] = {
     "rehearse": lambda api: api.rehearse([{"Service": PROBE}]),
     "agent_self": lambda api: api.agent_self(),
     "leader": lambda api: api.leader(),
+    "token_known": lambda api: api.token_known(0, 0.0),
 }
 
 
