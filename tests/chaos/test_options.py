@@ -58,7 +58,7 @@ def test_what_a_server_has_not_is_not_done_to_it(
     options: pytest.MonkeyPatch, tmp_path: Path, program: str, faults: int
 ) -> None:
     """A coordinated failover is for Valkey 9 and later, whatever its path."""
-    path = tmp_path / program.split()[0]
+    path = tmp_path / program.split(maxsplit=1)[0]
     path.write_text(f"#!/bin/sh\necho Server {program.split()[1]} sha=0\n")
     path.chmod(0o755)
     options.setenv("CHAOS_FAULTS", "failovers in a row")
