@@ -42,14 +42,14 @@ from typing import TypeVar
 
 from consul_redis_agent.decide.backing import LEADER_SILENCE, Backed, Backing, backing, held_up
 from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH, Claim
-from consul_redis_agent.decide.decision import Decision, Policy, Reason, SentinelMode, Verdict
+from consul_redis_agent.decide.decision import Closely, Decision, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Entry, Facts, Node, Role, Silence
 from consul_redis_agent.decide.fence import Ordered, is_hollow, noted, ordered
 from consul_redis_agent.decide.memory import Memory, changed
 from consul_redis_agent.decide.others import other_agent
 from consul_redis_agent.decide.remember import remember
 from consul_redis_agent.decide.standing import GIVING_WAY, Standing, Stands, replica_standing, standing
-from consul_redis_agent.decide.turn import RELIEF, is_due, is_relieved
+from consul_redis_agent.decide.turn import RELIEF, is_disputed, is_due, is_relieved
 from consul_redis_agent.decide.view import Held, View
 from consul_redis_agent.decide.words import sentence
 
@@ -250,6 +250,7 @@ class _Case:
         evict = self._evicted() if row.verdict is Verdict.MASTER else []
         asks = row.verdict is not Verdict.MASTER and row.reason is not Reason.ASKING_LEADER
         ask = ((stands.ask if stands else None) or (backed.named if backed else None)) if asks else None
+        again = self.view is not None and is_disputed(self.view, backed)
         leader = backed.leader if backed and row.reason in (Reason.ASKING_LEADER, Reason.SELECTED) else ""
         return Decision(
             row.verdict,
@@ -262,8 +263,8 @@ class _Case:
             keeps=_kept(self.view) if row.verdict in (Verdict.NONE, Verdict.REPLICA) else None,
             ask=self.orders.ask or ask,
             leader=self.orders.leader or leader,
-            closely=self.orders.closely,
-            awaits_turn=self.view is not None and is_due(self.view),
+            closely=Closely.PEER if again and self.orders.closely is Closely.NOBODY else self.orders.closely,
+            awaits_turn=self.view is not None and (again or is_due(self.view)),
             until=min(self._until(), self.orders.until),
             order=self.orders.order,
         )

@@ -7,6 +7,7 @@ its link is up, and the new master has forked its history (``master_replid2`` is
 
 from __future__ import annotations
 
+from consul_redis_agent.decide.backing import Backed, Backing
 from consul_redis_agent.decide.facts import Node, Role
 from consul_redis_agent.decide.view import View
 
@@ -24,6 +25,14 @@ def is_due(view: View) -> bool:
     if node.role is Role.REPLICA:
         return any(s.selection and s.selection.run_id == node.run_id for s in leaders)
     return any(s.selection and s.selection.run_id != node.run_id and view.names_me(s) for s in leaders)
+
+
+def is_disputed(view: View, backed: Backed | None) -> bool:
+    """Whether the node was handed the part, but Consul was read since both were asked: both are asked again, at once."""
+    rival, peer, catalog = view.newest, view.facts.peer, view.facts.catalog
+    if backed is None or backed.by is not Backing.HANDED_OVER or view.own or not (rival and peer and catalog):
+        return False
+    return rival.claim.epoch <= backed.epoch and min(view.node.at, peer.at) <= catalog.at
 
 
 def is_relieved(view: View) -> bool:

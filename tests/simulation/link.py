@@ -182,6 +182,7 @@ class Link:
         username: str = "",
         password: Callable[[], str | None] = lambda: None,
         closed: Callable[[], None] = lambda: None,
+        **_: object,
     ) -> None:
         self.where, self.timeout = where, timeout
         self._process, self._closed = current(), closed

@@ -608,9 +608,9 @@ class SentinelServer(Server):
         self._hello()
         engine = self.world.engine
         if failover.coordinated:
-            for host in (self.state.master, failover.selected):
-                node = self.world.hosts[host].redis
-                if node.answers and self.world.reach(self.host, host):
+            for number in (self.state.master, failover.selected):
+                node = self.world.hosts[number].redis
+                if node.answers and self.world.reach(self.host, number):
                     node.on_disk = node.master
                     node.close_all()
         for other in self.world.hosts:

@@ -112,6 +112,7 @@ async def test_who_has_handed_over_leaves_no_claim_behind_at_its_end() -> None:
         patch.object(agent.lookout, "attend"),
         patch.object(agent.lookout, "look_at_node"),
         patch.object(agent, "_target"),
+        patch.object(agent.writer, "want"),
     ):
         await agent.look_last()
     assert [call.args[0].now - known.now for call in asked.call_args_list] == [0.0, RELIEF]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from consul_redis_agent.decide.claim import NO_EPOCH, Claim, Early
-from consul_redis_agent.decide.decision import Reason, Verdict
-from consul_redis_agent.decide.facts import Facts, Node, Selection, Sentinel
+from consul_redis_agent.decide.decision import Closely, Reason, Verdict
+from consul_redis_agent.decide.facts import Catalog, Facts, Node, Selection, Sentinel
 from consul_redis_agent.decide.rules import decide
 from consul_redis_agent.decide.sentinels import SENTINEL_LIFE
 from consul_redis_agent.decide.turn import RELIEF
@@ -23,6 +23,7 @@ from tests.doubles.facts import (
     UNHEARD,
     early,
     facts,
+    following,
     holds,
     judge,
     master,
@@ -73,6 +74,17 @@ def test_a_node_that_says_itself_that_it_hands_over_is_looked_at_closely() -> No
     assert judge(replace(known, node=SILENT), node=master(hands_over=True)).awaits_turn
     assert not judge(replace(known, node=master())).awaits_turn
     assert judge(facts(master(hands_over=True), (), holds("a", NO_EPOCH)), OFF).awaits_turn
+
+
+def test_who_was_handed_the_part_asks_both_again_where_consul_was_read_since() -> None:
+    """The roles may have been swapped back; what is known is younger a moment later, not a second."""
+    known = facts(master(at=NOW - 0.6), sentinels("b", "b", "b"), holds("b", 5), peer=following(at=NOW))
+    first = judge(known)
+    assert (first.verdict, first.awaits_turn, first.closely) == (Verdict.NONE, True, Closely.PEER)
+    fresh = judge(replace(known, node=master()))
+    assert (outcome(fresh), fresh.awaits_turn) == ((Verdict.MASTER, Reason.HANDED_OVER), False)
+    newer = judge(replace(known, catalog=Catalog(NOW, 2, (holds("b", 6),))))
+    assert (newer.verdict, newer.awaits_turn) == (Verdict.NONE, False), "asking changes nothing"
 
 
 def relieved(**changes: Any) -> Facts:
