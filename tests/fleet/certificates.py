@@ -47,7 +47,7 @@ class Certificates:
 
     def server(self, address: str) -> Pair:
         """For the servers of a host, which are clients of each other, too: its address and the names of loopback."""
-        return self._once(address, lambda: self.issue(f"server-{address}", "localhost", *{"127.0.0.1", address}))
+        return self._once(address, lambda: self.issue(f"server-{address}", "localhost", *{"127.0.0.1", "::1", address}))
 
     @property
     def client(self) -> Pair:

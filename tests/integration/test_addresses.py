@@ -39,7 +39,7 @@ def test_the_address_that_the_operator_says_and_the_one_that_sentinel_uses(fleet
     consul = fleet.consuls[0]
     fleet.agent(one, config=fleet.agent_config(one, consul=consul) + f'announce = "{ELSEWHERE}"\n')
     fleet.agent(two)
-    wait_for_catalog(consul, master(one)._replace(address=ELSEWHERE), replica(two), within=10)
+    wait_for_catalog(consul, master(one)._replace(address=ELSEWHERE), replica(two), within=20)
 
     one.kill()
     wait_for_catalog(consul, master(two), within=15)
@@ -101,7 +101,7 @@ def test_sentinels_that_were_told_a_loopback_address(isolated_fleet: Fleet) -> N
     fleet.sentinel(node.host, master=node, quorum=1)
     fleet.settle()
     agent = fleet.agent(node)
-    wait_for_catalog(server, master(node), within=10)
+    wait_for_catalog(server, master(node), within=20)
     wait_for_word(agent, "applications are told 127.0.0.1:6379, which is of use on this host only")
     for command in ("check", "resolve"):
         said = commands(agent, command)
@@ -158,7 +158,7 @@ def test_hosts_by_their_names(isolated_fleet: Fleet) -> None:
     fleet = isolated_fleet
     one, *_ = by_name(fleet, 3, ".fleet.example")
     witness = start_agents(fleet)
-    witness.wait_for(one, within=10)
+    witness.wait_for(one, within=20)
     said = commands(fleet.agents[0], "resolve")
     assert said.returncode == 0, said.stdout
     assert "Consul's DNS has no address for the target redis-1.fleet.example" in said.stdout
@@ -193,7 +193,7 @@ def test_a_name_of_one_label_is_no_address_for_others(isolated_fleet: Fleet) -> 
     config = '[sentinel]\nmode = "off"\n[[redis]]\nurl = "redis://redis:6379"\n'
     agent = AgentNode("agent", host=elsewhere, folder=fleet.folder, config=config)
     fleet.agents.append(fleet.add(agent))
-    wait_for_catalog(server, master(node), within=10)
+    wait_for_catalog(server, master(node), within=20)
     assert consul.srv("redis") == frozenset({node.address})
     assert commands(agent, "check").returncode == 0
 
@@ -227,7 +227,7 @@ def test_two_nodes_behind_the_port_mapping_of_their_hosts(isolated_fleet: Fleet)
     fleet.agent(one, config=config)
     witness = fleet.witness()
     witness.wait_for(one, within=20)
-    wait_for_catalog(server, master(one), replica(two), within=10)
+    wait_for_catalog(server, master(one), replica(two), within=20)
     began = time.monotonic()
     fleet.failover()
     witness.wait_for(two, within=5)

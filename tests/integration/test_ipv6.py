@@ -61,7 +61,7 @@ def test_one_address_in_many_spellings(ipv6_fleet: Fleet) -> None:
     fleet.settle()
     config = fleet.agent_config(node, consul=consul).replace("[[redis]]", f'[[redis]]\nannounce = "[{spelled}]:6379"')
     agent = fleet.agent(node, config=config)
-    wait_for_catalog(server, master(node), within=10)
+    wait_for_catalog(server, master(node), within=20)
     said = commands(agent, "check")
     assert said.returncode == 0, said.stdout
     assert f"{node.address}, from redis.announce\n" in said.stdout
