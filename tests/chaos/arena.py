@@ -520,7 +520,7 @@ class Arena:
             self.until(partial(sees_everybody, consul, self.fleet.consuls), f"{consul.name} sees every other one alive")
         for node in self.nodes:
             self.until(partial(self._gossip_knows, node), f"Consul's servers hold the host of {node.name} for alive")
-            set_priority(node, "100")
+            self.until(partial(has_priority, node, "100"), f"{node.name} may be chosen")
         for sentinel in self.sentinels:
             set_periods(sentinel, HASTE)
             sentinel.ask(
@@ -604,6 +604,12 @@ def set_priority(node: RedisNode, priority: str) -> None:
     if node.ask("CONFIG", "GET", "replica-priority")[1] != priority:
         node.ask("CONFIG", "SET", "replica-priority", priority)
         node.ask("CONFIG", "REWRITE")
+
+
+def has_priority(node: RedisNode, priority: str) -> bool:
+    """The same, as a condition: a node that Sentinel turns just then closes its connections."""
+    set_priority(node, priority)
+    return True
 
 
 def made_to_follow(node: RedisNode, master: RedisNode) -> bool:
