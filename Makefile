@@ -2,7 +2,7 @@
 # Each takes another Consul than the one on PATH or the one that was set up: make test CONSUL=/path/to/consul
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.servers/bin:/usr/sbin:/sbin
 
-.PHONY: demo test chaos bench lint setup
+.PHONY: demo test chaos matrix bench lint setup
 
 demo: setup
 	@consul-redis-agent demo
@@ -13,9 +13,17 @@ test:
 
 # Every fault on real servers, and random mixes of them: make chaos RUNS=3 SEED=7 FAULTS="host lost" JSON=figures.json
 # in all service modes, with a fence and without, by turns, so each fault in each kind of fleet in six runs, or in one: MODE=tags FENCE=on
+# on other servers, as a matrix takes them: SERVER=valkey-9.1.2, or a path
 chaos: setup
-	@CHAOS_RUNS=$(or $(RUNS),1) CHAOS_SEED=$(SEED) CHAOS_FAULTS="$(FAULTS)" CHAOS_MODE=$(MODE) CHAOS_FENCE=$(FENCE) CHAOS_JSON=$(or $(JSON),build/chaos.json) \
+	@CHAOS_RUNS=$(or $(RUNS),1) CHAOS_SEED=$(SEED) CHAOS_FAULTS="$(FAULTS)" CHAOS_MODE=$(MODE) CHAOS_FENCE=$(FENCE) CHAOS_SERVER=$(SERVER) CHAOS_JSON=$(or $(JSON),build/chaos.json) \
 		pytest tests/chaos
+
+# The main path on every version of Redis, Valkey and Consul that can be had, and on mixed ones, two minutes a row:
+# make matrix ROWS="valkey fence, redis-6.2.5" SERVER=/path/to/redis-server CONSUL=/path/to/consul
+# Rows of an earlier run stay in the table, so that one after another may be run.
+matrix:
+	@tests/setup matrix
+	@MATRIX="$(or $(ROWS),all)" SERVER="$(SERVER)" MATRIX_JSON=$(or $(JSON),build/matrix.json) pytest tests/matrix
 
 # Publishers side by side, as tables, JSON and pictures: make bench ROUNDS=5 ONLY=failovers,writes,cost,start PICTURES=docs/pictures
 bench: ONLY ?= failovers,writes,cost,start

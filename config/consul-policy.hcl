@@ -20,7 +20,7 @@ node_prefix "" {
   policy = "read"
 }
 
-# Optional. With it the agent asks its Consul agent for the node's name, and for an address to publish where neither
+# Optional. With it the commands learn the domain of Consul's DNS and dns_config.only_passing, and the agent asks its Consul agent for the node's name, and for an address to publish where neither
 # Sentinel nor the configuration gives one. Without it the very first publication takes one more write: an entry that
 # does not pass yet, which tells the name.
 #agent_prefix "" {

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
 
 from consul_redis_agent import __version__, in_clear, names, state
 from consul_redis_agent.beside import FILE_TIMEOUT, FILES
@@ -27,6 +27,7 @@ from consul_redis_agent.decide.memory import Memory, over_a_reload
 from consul_redis_agent.errors import ConfigError, LocalError
 from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.publish.steps import Target
+from consul_redis_agent.publish.writer import BACKOFF
 from consul_redis_agent.supervise import defect, say, supervised
 from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
@@ -35,6 +36,7 @@ from consul_redis_agent.tell.snapshot import snapshot
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.lookout import sentinel_link
+from consul_redis_agent.watch.token import TokenWatch
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,6 @@ DECIDED_WITHIN = 5.0
 """Seconds since the last finished decision of every node, which is made once a second, for the process to count as healthy."""
 WRITTEN = 0.5
 """Seconds for which a reload waits for a write that is under way."""
-AGAIN = wait_exponential_jitter(multiplier=0.1, exp_base=2.0, max=2.0, jitter=0.1)
 END = 10.0
 """Seconds for all that is to be done at the end, for all nodes together: systemd kills after 15."""
 ALARM = 60.0
@@ -145,8 +146,8 @@ class Agent:
                 return None
             if new:
                 # The old entry leaves before one of another name or id can pass; what stays is adopted.
-                same = _same_consul(new.consul.url, config.consul.url)
-                kept = {naming(new, redis, self._seen_from).ids for redis in new.redis} if same else set()
+                same = _same_consul(new.consul.url, config.consul.url) and new.consul.tenancy == config.consul.tenancy
+                kept = {naming(new, redis, self._seen_from, self._id).ids for redis in new.redis} if same else set()
                 await _each(end, [n.remove() for n in self.nodes if n.naming.ids not in kept])
                 # A lease goes on, and so does who the Sentinels are; only what a defect has ended is built anew.
                 going_on = [node for place, node in enumerate(self.nodes) if place not in self._ended]
@@ -200,6 +201,8 @@ class Agent:
                 tasks.create_task(supervised(node.name, work, partial(self._ended.add, place)))
             for name, catalog in catalogs.items():
                 tasks.create_task(supervised(f"Consul's catalog of {name!r}", catalog.run, catalog.over))
+            if config.consul.token or config.consul.token_file:
+                tasks.create_task(supervised("Consul's token", TokenWatch(api, self._wake_all).run))
 
     def _make(
         self,
@@ -210,7 +213,7 @@ class Agent:
         catalogs: dict[str, CatalogWatch],
         phase: float,
     ) -> NodeAgent:
-        named = naming(config, redis, self._seen_from)
+        named = naming(config, redis, self._seen_from, self._id)
         kept = state.load(self._state, named.kept_as)
         memory, master_name = self._remembered.pop(named.ids, (kept, ""))
         told = partial(self._tell, self._decided), partial(self._tell, self._written)
@@ -223,7 +226,7 @@ class Agent:
     async def _find_address(self, config: Config) -> None:
         """Learn this host's address towards the Consul agent: without it two hosts that share one might use the same ids."""
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(OSError), wait=AGAIN, stop=stop_never, before_sleep=self._not_found
+            retry=retry_if_exception_type(OSError), wait=BACKOFF, stop=stop_never, before_sleep=self._not_found
         ):
             with attempt:
                 self._seen_from = await address_towards(config.consul.url, config.consul.timeout)
@@ -262,6 +265,10 @@ class Agent:
         for node in self.nodes:
             if name in (node.redis.service, node.redis.replica):
                 node.wake()
+
+    def _wake_all(self) -> None:
+        for node in self.nodes:
+            node.wake()
 
     def _tell(self, how: Callable[..., None], *what: Any) -> None:
         """Tell of something; a defect in that is said once, and stops nothing."""

@@ -7,8 +7,8 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
+from textwrap import fill
 from types import TracebackType
 
 from consul_redis_agent import __version__
@@ -40,10 +40,13 @@ examples:
   consul-redis-agent failover --dry-run    could the master be moved now, and to where?
   consul-redis-agent COMMAND --help        the flags of a command"""
 
-CONFIG_EPILOG = """\
-A flag beats the environment, which beats the file, which beats the default. Of the
-environment these names are read: CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN,
-CONSUL_HTTP_TOKEN_FILE, REDISCLI_AUTH."""
+CONFIG_EPILOG = f"""\
+A flag beats the environment, which beats the file, which beats the default. In the
+environment the name of a key is CRA_TABLE_KEY: --service-ttl is CRA_SERVICE_TTL. Lists have
+commas between; CRA_SERVICE_META is key=value with commas between. Secrets may stand there
+themselves: {", ".join(key.env for key in KEYS if key.has_own and not key.in_file)}.
+Of Consul's and Redis' own tools these names are read, too, and beaten by CRA_...:
+{fill(", ".join(key.tools for key in KEYS if key.tools), 88)}."""
 
 CHECK_EPILOG = """\
 A line for each thing that was looked at: ok, warn (worth a look) or FAIL (wrong), what
@@ -129,6 +132,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     args, extra = parser.parse_known_args(argv)
     if unknown := [item.partition("=")[0] for item in extra if item.startswith("-")]:
+        from difflib import get_close_matches
+
         near = get_close_matches(unknown[0], [key.flag for key in KEYS if key.has_flag], 1)
         parser.error(f"unknown flag {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
     if extra:

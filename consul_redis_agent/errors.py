@@ -10,6 +10,8 @@
         └── ConsulError         the Consul agent or its servers
             ├── ConsulMisused   this program wrote what Consul does not take (400, 413): a mistake of its own
             ├── ConsulDenied    the token lacks a right (403)
+            │   ├── ConsulBlocked  the Consul agent's own configuration refuses it, whatever the token
+            │   └── TokenUnknown   there is no such token (any more)
             ├── ConsulUnknown   the service or check is not there (404, or an old 500): register again
             ├── ConsulConflict  a compare-and-set lost: somebody was quicker
             └── ConsulUnreachable  no connection, no answer in time, or not HTTP
@@ -62,6 +64,14 @@ class ConsulError(RemoteError):
 
 class ConsulDenied(ConsulError):
     """The token lacks a right."""
+
+
+class ConsulBlocked(ConsulDenied):
+    """The Consul agent's own configuration refuses the request (``block_endpoints``, ``allow_write_http_from``)."""
+
+
+class TokenUnknown(ConsulDenied):
+    """Consul does not know the token: it was deleted, or has not reached it yet."""
 
 
 class ConsulMisused(ConsulError):

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from consul_redis_agent.beside import Threads
+from consul_redis_agent.clock import clock
 from consul_redis_agent.errors import LocalError
 from consul_redis_agent.text import plain
 
@@ -59,14 +60,21 @@ async def addresses(host: str, port: int, timeout: float) -> list[Place]:
 
 
 async def connect(host: str, port: int, timeout: float) -> socket.socket:
-    """A TCP connection to ``host``, at the first of its addresses that takes one. ``timeout`` bounds the look-up alone.
+    """A TCP connection to ``host``, at the first of its addresses that takes one, within ``timeout`` seconds.
 
-    Raises OSError; with the number of each address' error in its text, where they differ.
+    One that nobody answers for leaves the next ones their share of the time: a name may have an IPv6 address that is out of
+    reach. The last one may take all that is left, and longer: whoever asks has a deadline of his own. Raises OSError; with
+    the number of each address' error in its text, where they differ.
     """
-    errors = []
-    for family, place in await addresses(host, port, timeout):
+    ends, errors = clock() + timeout, list[OSError]()
+    places = await addresses(host, port, timeout)
+    for left, (family, place) in zip(range(len(places), 0, -1), places, strict=True):
+        share = max(0.0, ends - clock()) / left if left > 1 else None
         try:
-            return await _connect(family, place)
+            async with asyncio.timeout(share):
+                return await _connect(family, place)
+        except TimeoutError as error:
+            errors.append(error if error.errno else OSError(errno.ETIMEDOUT, f"no answer from {place[0]}"))
         except OSError as error:
             errors.append(error)
     errors = [error for error in errors if error.errno not in NOT_HERE] or errors

@@ -15,13 +15,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from consul_redis_agent.clock import Pulse, clock, set_within, until_tick
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul.api import ConsulAPI
-from consul_redis_agent.consul.form import is_own
+from consul_redis_agent.consul.form import is_own, node_name
 from consul_redis_agent.decide import identity
 from consul_redis_agent.decide.decision import Decision, FenceMode, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Address, Entry, Facts, Node, Role, Selection
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.rules import decide
 from consul_redis_agent.decide.sentinels import leader
+from consul_redis_agent.decide.turn import RELIEF
 from consul_redis_agent.errors import ConsulError, StaleDecision
 from consul_redis_agent.publish.entries import Mode, Naming, wanted
 from consul_redis_agent.publish.fence import PAUSE_ALL, Fence
@@ -35,6 +36,8 @@ from consul_redis_agent.watch.redis_node import POLL
 log = logging.getLogger(__name__)
 
 NOWHERE = Address("", 0)
+MARK = 8
+"""Characters of an agent's id that are in the names of its entries."""
 PUBLISHED = (Verdict.MASTER, Verdict.REPLICA)
 STABLE_REASONS = (Reason.NAMED, Reason.REPLICATES)
 """Reasons that hold until something is seen; watchers report their own loss of contact."""
@@ -78,7 +81,9 @@ class NodeAgent:
             delay=config.failover.delay,
         )
         self.naming = naming(config, redis, seen_from, agent)
+        self._api = api
         self.on_stop = config.service.on_stop
+        self.sentinel_user = config.sentinel.username
         self.name = str(where(redis))
         self._changed = asyncio.Event()
         self._news = True
@@ -122,6 +127,11 @@ class NodeAgent:
         self._finished, self._phase = finished, phase
         self._pulse, self._stops = pulse, pulse.stops()
 
+    @property
+    def token_error(self) -> str:
+        """Why the token for Consul is of no use; empty as far as is known."""
+        return self._api.token_error
+
     def wake(self) -> None:
         """Decide now."""
         self._news = True
@@ -141,6 +151,8 @@ class NodeAgent:
             async with asyncio.timeout(self.redis.timeout):
                 await self.lookout.look_at_node()
         self._decide()
+        if self.latest and self.latest.reason is Reason.RELIEVED:  # nobody will be there to withdraw the claim
+            self._decide(ahead=RELIEF)
         self._finished(self)
 
     async def leave(self) -> None:
@@ -222,10 +234,12 @@ class NodeAgent:
             and self.writer.rests_on(self.lookout.seen())
         )
 
-    def _decide(self) -> None:
+    def _decide(self, *, ahead: float = 0.0) -> None:
+        """Make a decision of what is known, and begin what follows. ``ahead``: as if it were that many seconds later."""
         self._news = False
         ids = (self.naming.master_id, self.naming.replica_id)
         facts = self.lookout.facts(self.writer.consul_node, self.writer.address, ids, self.naming.agent)
+        facts = replace(facts, now=facts.now + ahead) if ahead else facts
         decision, self.memory = decide(facts, self.memory, self.policy)
         self.facts, self.decided, self.latest = facts, facts.now, decision
         self.decisions += 1
@@ -289,20 +303,24 @@ class NodeAgent:
 
 
 def naming(config: Config, redis: RedisConfig, seen_from: str, agent: str = "") -> Naming:
-    """How a node's entries are named. ``seen_from`` is this host's address towards the Consul agent, ``agent`` the own id."""
+    """How a node's entries are named. ``seen_from`` is this host's address towards the Consul agent, ``agent`` the own id.
+
+    Where hosts share a Consul agent, the id, if it is kept, is in the names: containers have the same addresses on each host.
+    """
     mode = Mode(config.service.mode)
-    at = (redis.host or "", redis.port or 0, redis.path or "", seen_from)
+    mark = agent[:MARK] if seen_from and agent.isalnum() else ""
+    at = (redis.host or "", redis.port or 0, redis.path or "", seen_from, mark)
     return Naming(
         mode=mode,
         service=redis.service,
         replica=redis.replica if mode is Mode.SERVICES else "",
         ttl=config.service.ttl,
         # Where several hosts share one Consul agent, the same loopback address means another node on each.
-        node=f"{redis.url} on {seen_from}" if seen_from else redis.url,
+        node=node_name(redis.known_as, seen_from, mark),
         master_id=identity.service_id(redis.service, *at),
         replica_id=identity.service_id(redis.replica or f"{redis.service}-replica", *at),
         tags=config.service.tags,
         meta=dict(config.service.meta),
         agent=agent,
-        kept_as=identity.service_id("node", *at),
+        kept_as=identity.service_id("node", *at[:-1]),
     )

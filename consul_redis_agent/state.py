@@ -8,6 +8,7 @@ import os
 import socket
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from consul_redis_agent.beside import Threads
@@ -32,14 +33,25 @@ def agent_id(directory: Path | None, socket_path: Path) -> str:
     It is kept in ``directory``; without one, or where it cannot be kept, it is the host's name with the status socket, which
     two agents of one host do not share.
     """
-    path = directory / "agent-id" if directory else None
-    try:
+    path = _id_file(directory)
+    with suppress(OSError):
         if path and not path.exists():
             path.write_text(uuid.uuid4().hex)
-        kept = path.read_text().strip() if path else ""
+    return kept_id(directory) or f"{socket.gethostname()} {socket_path}"
+
+
+def kept_id(directory: Path | None) -> str:
+    """The id of the agent that keeps its state there; "" where none is kept, or it may not be read."""
+    path = _id_file(directory)
+    try:
+        kept = path.read_text().strip()[:64] if path else ""
     except (OSError, ValueError):
-        kept = ""
-    return kept[:64] if kept.isalnum() else f"{socket.gethostname()} {socket_path}"
+        return ""
+    return kept if kept.isalnum() else ""
+
+
+def _id_file(directory: Path | None) -> Path | None:
+    return directory / "agent-id" if directory else None
 
 
 def load(directory: Path | None, kept_as: str) -> Memory:

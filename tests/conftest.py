@@ -16,10 +16,17 @@ from tests.fleet import Fleet, MissingProgram, may_build_networks, program
 
 _ROOT = Path(__file__).parent.parent
 _SERVERS = _ROOT / ".servers"
+_AGENTS_OWN = ("CRA_", "CONSUL_", "REDISCLI_", "VALKEYCLI_")  # what an agent would obey, or refuse to start with
+_kept_back = sorted(name for name in os.environ if name.startswith(_AGENTS_OWN))
 
 
 def pytest_configure() -> None:
-    """Let a plain ``pytest`` find the servers that tests/setup has made or fetched, behind those of PATH."""
+    """Let a plain ``pytest`` find the servers that tests/setup has made or fetched, behind those of PATH.
+
+    The configuration of whoever runs the tests stays with them.
+    """
+    for name in _kept_back:
+        del os.environ[name]
     os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], str(_SERVERS / "bin"), "/usr/sbin", "/sbin"])
     if chosen := os.environ.get("CONSUL"):
         os.environ["CONSUL"] = str(Path(chosen).absolute())  # some tests start programs in other folders
@@ -30,8 +37,9 @@ def pytest_configure() -> None:
 
 
 def pytest_report_header() -> str:
-    """Say which servers the tests run on."""
-    return ", ".join([_server("consul", "version"), _server("redis-server", "--version")])
+    """Say which servers the tests run on, and what of the environment they do not."""
+    said = ", ".join([_server("consul", "version"), _server("redis-server", "--version")])
+    return f"{said}; without {', '.join(_kept_back)}" if _kept_back else said
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

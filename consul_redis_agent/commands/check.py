@@ -12,20 +12,22 @@ from pathlib import Path
 from consul_redis_agent import state
 from consul_redis_agent.commands import load_config
 from consul_redis_agent.commands.belonging import belonging
+from consul_redis_agent.commands.check_address import address_findings
 from consul_redis_agent.commands.check_consul import ConsulView, look_at_consul
 from consul_redis_agent.commands.check_entries import others_findings, own_findings
 from consul_redis_agent.commands.check_failover import failover_findings
 from consul_redis_agent.commands.check_fence import fence_findings, fence_trial
 from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
 from consul_redis_agent.commands.check_sentinel import sentinel_findings
+from consul_redis_agent.commands.domain import with_domain
 from consul_redis_agent.commands.lookup import DnsError, srv
 from consul_redis_agent.commands.resolve import judge_answers, name_of
 from consul_redis_agent.commands.screen import Finding, Level, show
+from consul_redis_agent.commands.silence import why_silent
 from consul_redis_agent.commands.survey import Survey, survey
 from consul_redis_agent.config import Config, RedisConfig, read_secret
 from consul_redis_agent.consul.form import is_own
-from consul_redis_agent.decide.facts import Address, Role
-from consul_redis_agent.decide.identity import address_at_sentinel, is_loopback
+from consul_redis_agent.decide.facts import Role
 from consul_redis_agent.errors import LocalError
 from consul_redis_agent.in_clear import exposed
 from consul_redis_agent.watch.lookout import redis_link, where
@@ -99,49 +101,11 @@ async def _node(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulV
     trial = await fence_trial(config, redis, view)
     fence = fence_findings(config, redis, view, found, trial)
     failover = await failover_findings(config, redis, view, found, trial)
-    outside = [*_address(redis, view, found), *_entries(redis, view, found, await consul)]
+    address = address_findings(redis, view, found, (await consul).consul_address)
+    outside = [*address, *_entries(redis, view, found, await consul)]
     clear = _in_clear(config, found, view)
     findings = [*view.findings, *sentinels, *fence, *failover, *outside, *clear]
     return findings, found
-
-
-def _address(redis: RedisConfig, view: RedisView, found: Survey) -> Iterator[Finding]:
-    """Where others are told to find the node, and who says so."""
-    topic = f"address {where(redis)}"
-    if view.node is None:
-        return
-    at_sentinel = address_at_sentinel(view.node.run_id, found.sentinels)
-    reached = where(redis)
-    sources = (
-        (at_sentinel, "as Sentinel knows it"),
-        (redis.announce, "from redis.announce"),
-        (view.announced, "from replica-announce-ip and -port of Redis"),
-        (reached if isinstance(reached, Address) and not is_loopback(reached.host) else None, "from redis.url"),
-    )
-    address, source = next(((a, s) for a, s in sources if a), (None, ""))
-    if address is None:
-        yield Finding(
-            Level.WARN,
-            topic,
-            "neither Sentinel nor the configuration says where others reach this node; Consul's own address is taken",
-            f'set redis.announce = "HOST:{redis.port or 6379}"',
-        )
-    elif redis.announce and redis.announce != address:
-        yield Finding(
-            Level.WARN,
-            topic,
-            f"{address}, {source}; redis.announce says {redis.announce} and does not count",
-            "set replica-announce-ip and -port in Redis, or take redis.announce out",
-        )
-    elif is_loopback(address.host):
-        yield Finding(
-            Level.WARN,
-            topic,
-            f"{address}, {source}, is of use on this host only",
-            "have Sentinel monitor the master by an address that other hosts reach",
-        )
-    else:
-        yield Finding(Level.OK, topic, f"{address}, {source}")
 
 
 def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulView) -> Iterator[Finding]:
@@ -152,7 +116,7 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
         return
     topic = f"entry {where(redis)}"
     own = [e for e in entries if e.node == consul.consul_node and is_own(e.meta, naming.node)]
-    yield from own_findings(topic, naming.service, view.node, found, own)
+    yield from own_findings(topic, naming.service, view.node, found, own, only_passing=consul.only_passing)
     if not own and view.node:
         told = "the agent registers it" if view.node.role is Role.MASTER or naming.replica else "a replica needs none"
         yield Finding(
@@ -170,12 +134,16 @@ async def _dns(
     consul: asyncio.Task[ConsulView],
 ) -> list[Finding]:
     """The answer that applications get, held against Sentinel and the node."""
+    config = await with_domain(config)
     name, topic = name_of(config, redis), "dns"
     try:
         answers = await srv(name, config.consul.dns)
     except DnsError as error:
         return [Finding(Level.FAIL, topic, str(error))]
     judgement, _, _ = await judge_answers(config, redis, answers, (await node)[1])
+    if judgement.true and judgement.warning:
+        mend = "set redis.announce to an IP address, or give Consul a resolver that knows the name (recursors)"
+        return [Finding(Level.FAIL, topic, f"{name}: {judgement.sentence}, but {judgement.warning}", mend)]
     if judgement.true:
         return [Finding(Level.OK, topic, f"{name}: {judgement.sentence}")]
     entries = (await consul).entries
@@ -188,6 +156,8 @@ async def _dns(
                 "start the agent on each Redis host: consul-redis-agent run",
             )
         ]
+    if not answers and (silence := await why_silent(config, redis.service)):
+        return [Finding(Level.FAIL, topic, f"{name}: {silence[0]}", silence[1])]
     return [
         Finding(
             Level.FAIL,

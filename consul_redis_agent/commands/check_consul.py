@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from consul_redis_agent import state
 from consul_redis_agent.agent import address_towards
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.config import Config
-from consul_redis_agent.consul.api import ConsulAPI, TokenSource, consul_api
+from consul_redis_agent.consul.api import ConsulAPI, TokenSource, consul_api, way
 from consul_redis_agent.consul.form import read_entry
 from consul_redis_agent.consul.http import Consul
 from consul_redis_agent.decide.facts import Entry
-from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnreachable, LocalError
+from consul_redis_agent.errors import (
+    ConsulBlocked,
+    ConsulConflict,
+    ConsulDenied,
+    ConsulError,
+    ConsulUnreachable,
+    LocalError,
+)
 from consul_redis_agent.node import naming
 from consul_redis_agent.publish.entries import Naming
 from consul_redis_agent.publish.writer import Writer
 from consul_redis_agent.tls import TOLD
 
+RESTRICTED = "allow_write_http_from"
+"""It refuses all writes alike, so it is said once."""
 PROBE = "consul-redis-agent-check"
 """Id of a service that does not exist."""
 
@@ -31,7 +42,11 @@ class ConsulView:
     naming: Mapping[str, Naming] = field(default_factory=dict)
     """By ``redis.url``."""
     consul_node: str = ""
+    consul_address: str = ""
+    """Where others know the own Consul agent; "" where the token may not ask."""
     entries: tuple[Entry, ...] | None = None
+    only_passing: bool | None = None
+    """Whether Consul's DNS leaves out what has a check that warns; None: unknown."""
 
 
 async def look_at_consul(config: Config) -> ConsulView:
@@ -39,7 +54,8 @@ async def look_at_consul(config: Config) -> ConsulView:
     seen_from = ""
     with suppress(OSError):  # then Consul is not reached either, which is said
         seen_from = await address_towards(config.consul.url, config.consul.timeout)
-    names = {redis.url: naming(config, redis, seen_from) for redis in config.redis}
+    kept = state.kept_id(state.state_directory(os.environ) or state.INSTALLED)
+    names = {redis.url: naming(config, redis, seen_from, kept) for redis in config.redis}
     topic = f"consul {config.consul.url}"
     try:
         token = TokenSource(config.consul)
@@ -56,12 +72,16 @@ async def look_at_consul(config: Config) -> ConsulView:
         writer = Writer(api, next(iter(names.values())), ())
         services = list(dict.fromkeys(name for n in names.values() for name in (n.service, n.replica) if name))
         with_token = await token() is not None
-        findings += [await _may_write(api, service, with_token=with_token) for service in services]
+        may_write = [await _may_write(api, service, with_token=with_token) for service in services]
+        refused = [finding async for finding in _refusals(api)]
+        findings += [*refused, *(finding for finding in may_write if finding)]
         findings += await _may_read(config, token)
         await writer.find_consul_node()
         answers = [await api.health(service) for service in services]
         entries = tuple(read_entry(one) for _, answer in answers for one in answer)
-        return ConsulView(tuple(findings), names, writer.consul_node or "", entries)
+        return ConsulView(
+            tuple(findings), names, writer.consul_node or "", writer.address, entries, writer.only_passing
+        )
     except ConsulUnreachable as error:
         mend = "" if TOLD in str(error) else "start the Consul agent, or correct consul.url"
         findings.append(Finding(Level.FAIL, topic, str(error), mend))
@@ -72,13 +92,15 @@ async def look_at_consul(config: Config) -> ConsulView:
     return ConsulView(tuple(findings), names)
 
 
-async def _may_write(api: ConsulAPI, service: str, *, with_token: bool) -> Finding:
+async def _may_write(api: ConsulAPI, service: str, *, with_token: bool) -> Finding | None:
     """Whether the token may write a service: a compare-and-set that cannot match is refused, but for the right reason."""
     probe = {"ID": PROBE, "Service": service, "ModifyIndex": 1}
     try:
         await api.txn([{"Service": {"Verb": "delete-cas", "Node": PROBE, "Service": probe}}])
     except ConsulConflict:
         return Finding(Level.OK, "token", f"may write the service {service!r}")
+    except ConsulBlocked:
+        return None  # that is looked at for all requests together
     except ConsulDenied as error:
         if "ACL not found" in str(error):
             return Finding(Level.FAIL, "token", str(error), "put a token that exists into consul.token_file")
@@ -89,10 +111,39 @@ async def _may_write(api: ConsulAPI, service: str, *, with_token: bool) -> Findi
     return Finding(Level.OK, "token", f"may write the service {service!r}")
 
 
+async def _refusals(api: ConsulAPI) -> AsyncIterator[Finding]:
+    """What the Consul agent's own configuration refuses of all that the agent needs, tried where it changes nothing.
+
+    Writes are of ids that do not exist, and of a service without a name.
+    """
+    one = {"ID": PROBE, "Service": PROBE, "ModifyIndex": 1}
+    tries: tuple[Callable[[], Awaitable[object]], ...] = (
+        lambda: api.txn([{"Service": {"Verb": "delete-cas", "Node": PROBE, "Service": one}}]),
+        lambda: api.register({"ID": PROBE, "Name": ""}),
+        lambda: api.check_update(PROBE, "critical", ""),
+        lambda: api.check_deregister(PROBE),
+        lambda: api.deregister(PROBE),
+        lambda: api.services(f'ID == "{PROBE}"'),
+        lambda: api.checks(f'ServiceID == "{PROBE}"'),
+        lambda: api.health(PROBE),
+    )
+    said: set[str] = set()
+    for attempt in tries:
+        try:
+            await attempt()
+        except ConsulBlocked as error:
+            if RESTRICTED not in str(error) or RESTRICTED not in said:
+                said.add(RESTRICTED if RESTRICTED in str(error) else "")
+                yield Finding(Level.FAIL, "consul agent", str(error), "change it there, and restart that Consul agent")
+        except ConsulUnreachable:
+            raise
+        except ConsulError:
+            pass  # it was looked at, so it is not refused; or for a right, which is told apart
+
+
 async def _may_read(config: Config, token: TokenSource) -> list[Finding]:
     """Whether the token sees Consul's nodes; without that right every list of entries is empty, without a word."""
-    auth = config.consul.auth.reveal() if config.consul.auth else None
-    consul = Consul(config.consul.url, timeout=config.consul.timeout, token=token, tls=config.consul.tls, auth=auth)
+    consul = Consul(config.consul.url, timeout=config.consul.timeout, token=token, **way(config.consul))
     try:
         _, nodes = await consul.catalog.nodes()
     except ConsulDenied:
@@ -102,5 +153,7 @@ async def _may_read(config: Config, token: TokenSource) -> list[Finding]:
     if nodes:
         return []
     rule = 'node_prefix "" { policy = "read" }'
-    what = "the token may not read Consul's nodes, so the claims of other agents cannot be seen"
+    what = (
+        "the token may not read Consul's nodes, so the claims of other agents cannot be seen, and nothing is published"
+    )
     return [Finding(Level.FAIL, "token", what, f"give it a policy with {rule}")]

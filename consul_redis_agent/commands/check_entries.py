@@ -14,11 +14,19 @@ SHOWN = "DNS answers with it, whoever the master is"
 HIDDEN = "DNS does not answer with it now"
 
 
-def own_findings(topic: str, service: str, node: Node | None, found: Survey, own: Iterable[Entry]) -> Iterator[Finding]:
+def own_findings(
+    topic: str,
+    service: str,
+    node: Node | None,
+    found: Survey,
+    own: Iterable[Entry],
+    *,
+    only_passing: bool | None = None,
+) -> Iterator[Finding]:
     """A line for each entry that was made for this Redis node. ``node`` is None where it did not answer."""
     for entry in own:
         mismatch = _mismatch(topic, node, found, entry) if node and entry.name == service else None
-        yield mismatch or _own(topic, entry)
+        yield mismatch or _own(topic, entry, only_passing=only_passing)
 
 
 def others_findings(service: str, replica: str, whose: Belonging) -> Iterator[Finding]:
@@ -91,7 +99,7 @@ def _mismatch(topic: str, node: Node, found: Survey, entry: Entry) -> Finding | 
     return None
 
 
-def _own(topic: str, entry: Entry) -> Finding:
+def _own(topic: str, entry: Entry, *, only_passing: bool | None) -> Finding:
     what = f"{entry.name} at {entry.address} ({entry.id} on {entry.node})"
     if entry.maintenance:
         mend = f"end it with: consul maint -disable -service={entry.id} (without -service for the whole node)"
@@ -102,6 +110,21 @@ def _own(topic: str, entry: Entry) -> Finding:
             topic,
             f"{what}: Consul's gossip holds {entry.node} for dead, so DNS leaves it out",
             "let the Consul agents reach each other on their serf port (8301, TCP and UDP)",
+        )
+    if entry.visible and (hidden := entry.hidden_by(only_passing=only_passing)):
+        why = " (dns_config.only_passing is set)" if not entry.critical else ""
+        return Finding(
+            Level.FAIL,
+            topic,
+            f"{what} passes, but DNS leaves it out because of the check {', '.join(hidden)}{why}",
+            "mend what that check tests, or take it off: it is not this tool's",
+        )
+    if entry.visible and entry.warning and only_passing is None:
+        return Finding(
+            Level.WARN,
+            topic,
+            f"{what} is in DNS, unless dns_config.only_passing is set: a check warns, {', '.join(entry.warning)}",
+            "mend what that check tests",
         )
     if entry.visible:
         return Finding(Level.OK, topic, f"{what} is in DNS")

@@ -19,7 +19,7 @@ from consul_redis_agent.decide.facts import Role, whole
 from consul_redis_agent.decide.fence import PAUSES
 from consul_redis_agent.decide.identity import address_at_sentinel
 from consul_redis_agent.errors import Denied, Unanswered
-from consul_redis_agent.publish.fence import TRANSACTION, lacks_right, missing_rights, rehearsal, right
+from consul_redis_agent.publish.fence import lacks_right, rehearse, right
 from consul_redis_agent.text import plain
 from consul_redis_agent.watch import reply
 from consul_redis_agent.watch.lookout import redis_link, where
@@ -73,26 +73,16 @@ async def fence_trial(config: Config, redis: RedisConfig, view: RedisView) -> Tr
 
 
 async def _try(redis: RedisConfig, *, pauses: bool) -> Trial:
-    commands = rehearsal(pauses=pauses)
     link = redis_link(redis)
     try:
-        opened = await link.ask(*TRANSACTION)
+        tried = await rehearse(link, pauses=pauses)
         answers = await link.ask(*(("CONFIG", "GET", name) for name in NAMES))
-        # Without MULTI those that take no argument would be carried out.
-        rehearsed = await link.ask(*commands) if opened[0] == "OK" else None
     finally:
         await link.close()
-    if rehearsed is None:
-        missing = [*map(right, (*TRANSACTION, *commands))] if lacks_right(opened[0]) else []
-        errors = [*opened[:1], *answers]
-    else:
-        missing = [*missing_rights(TRANSACTION, opened), *missing_rights(commands, rehearsed)]
-        errors = [*rehearsed, *answers]
-    if any(lacks_right(answer) for answer in answers):
-        missing.append(right(("CONFIG", "GET")))
-    others = [error for error in errors if isinstance(error, ResponseError) and not lacks_right(error)]
+    reading = [right(("CONFIG", "GET"))] if any(map(lacks_right, answers)) else []
+    others = [*tried.refusals, *(a for a in answers if isinstance(a, ResponseError) and not lacks_right(a))]
     return Trial(
-        missing=tuple(dict.fromkeys(missing)),
+        missing=tuple(dict.fromkeys([*tried.missing, *reading])),
         refused=plain(str(others[0])) if others else "",
         passing=bool(others) and is_about_the_state(others[0]),
         settings=None if any(isinstance(answer, Exception) for answer in answers) else _settings(answers),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from redis.exceptions import NoPermissionError
@@ -16,9 +15,10 @@ from consul_redis_agent.decide.facts import Address, Node, Role
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.text import plain
 from consul_redis_agent.tls import TOLD
+from consul_redis_agent.watch.causes import IS_CLUSTER, MEND_CLUSTER, Table, cause
 from consul_redis_agent.watch.link import NOBODY
 from consul_redis_agent.watch.lookout import redis_link, where
-from consul_redis_agent.watch.redis_node import node, parse_announce, parse_info
+from consul_redis_agent.watch.redis_node import node, parse_announce, parse_info, refused
 from consul_redis_agent.watch.sentinels import HELLO
 
 
@@ -29,6 +29,9 @@ class RedisView:
     findings: tuple[Finding, ...]
     node: Node | None = None
     announced: Address | None = None
+    announced_port: int | None = None
+    reached: str = ""
+    """The IP address at which it answered."""
     info: Mapping[str, str] = field(default_factory=dict)
     """The lines of INFO."""
     text: str = ""
@@ -57,19 +60,22 @@ async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
         denied = (Finding(Level.FAIL, topic, _lost(missing), f"redis-cli ACL SETUSER {user} {' '.join(missing)}"),)
     if isinstance(info, NoPermissionError):
         return RedisView(denied)
-    with suppress(Unanswered):
-        if parse_info(info).get("redis_mode") == "sentinel":
-            mend = "set redis.url to the Redis node; Sentinels belong in sentinel.hosts"
-            return RedisView((Finding(Level.FAIL, topic, "this is a Sentinel, not a Redis node", mend),))
+    if isinstance(info, Exception):
+        what, mend = explain_login(str(refused(info)), user, "redis")
+        return RedisView((Finding(Level.FAIL, topic, what, mend),))
     try:
         fields = parse_info(info)
-        seen, published = node(fields, began), parse_announce(announced)
+        seen, (published, port) = node(fields, began), parse_announce(announced, fields)
     except Unanswered as error:
-        return RedisView((Finding(Level.FAIL, topic, str(error), "correct redis.url"),))
+        what, mend = cause(str(error), user, "redis") or (str(error), "correct redis.url")
+        return RedisView((Finding(Level.FAIL, topic, what, mend),))
+    if fields.get("redis_mode") == "cluster":
+        denied = (*denied, Finding(Level.FAIL, topic, IS_CLUSTER, MEND_CLUSTER))
     version = plain(fields.get("valkey_version") or fields.get("redis_version") or "of unknown version", 40)
     program = "Valkey" if "valkey_version" in fields else "Redis"
     reached = f"{program} {version}, login as {user!r}"
-    return RedisView((*denied, *_role(topic, reached, seen)), seen, published, fields, str(info))
+    findings = (*denied, *_role(topic, reached, seen))
+    return RedisView(findings, seen, published, port, link.peer, info=fields, text=str(info))
 
 
 def _lost(missing: list[str]) -> str:
@@ -93,9 +99,9 @@ def _role(topic: str, reached: str, seen: Node) -> Iterator[Finding]:
         yield Finding(Level.OK, topic, f"{reached}; says master")
 
 
-def explain_login(reason: str, user: str, table: str) -> tuple[str, str]:
+def explain_login(reason: str, user: str, table: Table) -> tuple[str, str]:
     """What it means that a Redis or Sentinel server did not let the agent in, and how to mend it."""
-    server, keys = table.capitalize(), f"{table}.username and {table}.password_file"
+    server = table.capitalize()
     if reason.startswith(TOLD):
         return reason, ""
     if reason == NOBODY:
@@ -103,17 +109,6 @@ def explain_login(reason: str, user: str, table: str) -> tuple[str, str]:
         return reason, f"start {server}, or correct {place}"
     if reason.startswith(UNCHECKED):
         return reason, "if it is one of them, put it into sentinel.hosts"
-    lower = reason.lower()
-    if "noauth" in lower or "authentication required" in lower:
-        return "it asks for a password, and none is configured", f"set {table}.password_file"
-    if "without any password configured" in lower:
-        return "it has no password, and one is configured", f"take {table}.password_file out, or set requirepass"
-    if "wrongpass" in lower or "invalid password" in lower or "invalid username-password" in lower:
-        return f"it refuses the login of {user!r}: wrong password, or no such user", f"correct {keys}"
-    if "max number of clients" in lower:
-        return "it has no connection left (maxclients)", "end idle clients, or raise it: CONFIG SET maxclients N"
-    if "no password for it" in lower:
-        return reason, f"correct {table}.password_file"
-    if "no answer within" in lower:
-        return f"{reason}: it hangs, or packets are dropped", "look at its log, its load and the firewall"
+    if found := cause(reason, user, table):
+        return found
     return reason, f"is it a {server} server? see its log"

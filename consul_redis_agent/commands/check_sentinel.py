@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from redis.exceptions import NoPermissionError
 
@@ -14,9 +16,38 @@ from consul_redis_agent.config import Config
 from consul_redis_agent.decide.facts import Address, Sentinel
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.text import plain
+from consul_redis_agent.watch.causes import missing_right
+from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.lookout import sentinel_link
 
-RIGHTS = {"CKQUORUM": "+sentinel|ckquorum", "PSUBSCRIBE": "+psubscribe &*"}
+ALL = "+sentinel +info +ping +psubscribe '&*'"
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One that only some things miss: what is asked to find out, and what is lost without it."""
+
+    name: str
+    command: str
+    lost: str
+    level: Level = Level.FAIL
+
+
+RIGHTS = (
+    Right(
+        "+sentinel|ckquorum",
+        "SENTINEL CKQUORUM {}",
+        "whether a failover would find its quorum is not known",
+        Level.WARN,
+    ),
+    Right("+sentinel|myid", "SENTINEL MYID", "it is told by its address alone"),
+    Right(
+        "+sentinel|masters", "SENTINEL MASTERS", "whether it knows the group by another name is not seen", Level.WARN
+    ),
+    Right("+info", "INFO server", "TILT is not seen"),
+    Right("+psubscribe &*", "PSUBSCRIBE *", "failovers are seen late"),
+)
+"""The last one ends what can be asked over its connection."""
 
 
 async def sentinel_findings(config: Config, found: Survey, *, listened: bool) -> list[Finding]:
@@ -41,7 +72,7 @@ async def sentinel_findings(config: Config, found: Survey, *, listened: bool) ->
         ]
     probes = await asyncio.gather(*(_probe(config, s, found) for s in found.sentinels))
     user = config.sentinel.username or "default"
-    each = [_one(s, found, user, missing) for s, (_, missing) in zip(found.sentinels, probes, strict=True)]
+    each = [_one(s, found, user, *missing) for s, (_, missing) in zip(found.sentinels, probes, strict=True)]
     quorums = [quorum for quorum, _ in probes if quorum]
     if config.sentinel.secured and not config.sentinel.hosts:
         what = "they get the Sentinels' password, though anybody who may PUBLISH on Redis can say hello as one"
@@ -63,25 +94,31 @@ def _of_another_group(found: Survey, hosts: tuple[Address, ...]) -> Iterator[Fin
         yield Finding(Level.FAIL, f"sentinel {other.address}", what, "take it out of sentinel.hosts")
 
 
-async def _probe(config: Config, sentinel: Sentinel, found: Survey) -> tuple[str, list[str]]:
+async def _probe(config: Config, sentinel: Sentinel, found: Survey) -> tuple[str, list[Right]]:
     """Its answer to CKQUORUM (empty: none), and the rights that the login lacks."""
     if sentinel.error:
         return "", []
     link = sentinel_link(config.sentinel, sentinel.address, login=sentinel.address in found.checked)
     try:
-        (quorum,) = await link.ask(("SENTINEL", "CKQUORUM", found.master_name))
-        (subscribed,) = await link.ask(("PSUBSCRIBE", "*"))
+        answers = [await _ask(link, right, found.master_name) for right in RIGHTS]
     except Unanswered:
         return "", []
     finally:
         await link.close()
-    missing = [RIGHTS["PSUBSCRIBE"]] if isinstance(subscribed, NoPermissionError) else []
+    pairs = zip(RIGHTS, answers, strict=True)
+    missing = [right for right, answer in pairs if isinstance(answer, NoPermissionError)]
+    quorum = answers[0]
     if isinstance(quorum, NoPermissionError):
         return "", missing
     return plain(str(quorum)) if isinstance(quorum, str | Exception) else "no answer to CKQUORUM", missing
 
 
-def _one(sentinel: Sentinel, found: Survey, user: str, missing: list[str]) -> Finding:
+async def _ask(link: Link, right: Right, name: str) -> object:
+    (answer,) = await link.ask([name if word == "{}" else word for word in right.command.split()])
+    return answer
+
+
+def _one(sentinel: Sentinel, found: Survey, user: str, *missing: Right) -> Finding:
     topic = f"sentinel {sentinel.address}"
     if sentinel.error:
         monitored = found.masters.get(sentinel.address, {})
@@ -92,7 +129,8 @@ def _one(sentinel: Sentinel, found: Survey, user: str, missing: list[str]) -> Fi
             )
             return Finding(Level.FAIL, topic, f"{what}; it knows {names}", "set redis.master_name to the right one")
         if "refuses:" in sentinel.error:
-            mend = f"redis-cli -p {sentinel.address.port} ACL SETUSER {user} +sentinel +info +ping +psubscribe &*"
+            right = shlex.quote(missing_right(sentinel.error)) if missing_right(sentinel.error) else ALL
+            mend = f"redis-cli -p {sentinel.address.port} ACL SETUSER {user} {right}"
             return Finding(Level.FAIL, topic, sentinel.error, mend)
         if sentinel.error.startswith("does not monitor"):
             return Finding(Level.FAIL, topic, sentinel.error, "add the group with SENTINEL MONITOR")
@@ -103,8 +141,11 @@ def _one(sentinel: Sentinel, found: Survey, user: str, missing: list[str]) -> Fi
         return Finding(Level.WARN, topic, "reached, but in TILT: it has no vote", mend)
     what = f"names {sentinel.master} at epoch {sentinel.epoch}, knows {len(sentinel.peers)} others"
     if missing:
-        mend = f"redis-cli -p {sentinel.address.port} ACL SETUSER {user} {' '.join(missing)}"
-        return Finding(Level.FAIL, topic, f"{what}; the login may not PSUBSCRIBE, so failovers are seen late", mend)
+        rights = shlex.join(word for right in missing for word in right.name.split())
+        mend = f"redis-cli -p {sentinel.address.port} ACL SETUSER {user} {rights}"
+        lost = [f"the login may not {r.command.removesuffix(' {}').removesuffix(' *')}, so {r.lost}" for r in missing]
+        level = Level.FAIL if any(right.level is Level.FAIL for right in missing) else Level.WARN
+        return Finding(level, topic, "; ".join([what, *lost]), mend)
     if sentinel.down:
         mend = "if that node answers: can this Sentinel reach it and log in (sentinel auth-pass, auth-user)?"
         return Finding(Level.FAIL, topic, f"{what}, and holds it for down", mend)

@@ -74,7 +74,8 @@ async def _namings(config: Config) -> list[Naming]:
         raise LocalError(
             f"Consul at {config.consul.url} cannot be found: {error.strerror}; correct consul.url"
         ) from None
-    return [naming(config, redis, seen_from) for redis in config.redis]
+    kept = state.kept_id(state.state_directory(os.environ) or state.INSTALLED)
+    return [naming(config, redis, seen_from, kept) for redis in config.redis]
 
 
 def services_of(names: Iterable[Naming]) -> tuple[str, ...]:

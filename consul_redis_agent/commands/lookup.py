@@ -47,6 +47,8 @@ class Answer:
     """The target's IP address; empty where DNS knows none."""
     ttl: int
     """Seconds."""
+    elsewhere: bool = False
+    """The DNS server itself knows no address for the target; :attr:`host` is what this host's resolver has."""
 
     @property
     def address(self) -> Address:
@@ -98,17 +100,24 @@ async def _srv(name: str, server: _Server, timeout: float) -> tuple[Answer, ...]
             record: SRV
             for record in islice(rrset, ANSWERS - len(answers)):
                 host = known.get(record.target) or await _address(record.target, server, timeout)
+                elsewhere = not host
+                host = host or await _resolved(record.target, timeout)
                 target = record.target.to_text(omit_final_dot=True)
-                answers.append(Answer(target, record.port, host, rrset.ttl))
+                answers.append(Answer(target, record.port, host, rrset.ttl, elsewhere))
     return tuple(sorted(answers, key=lambda answer: answer.address))
 
 
 async def _address(target: dns.name.Name, server: _Server, timeout: float) -> str:  # noqa: ASYNC109
-    """The address of a target that came without: from the same server, else as this host resolves names."""
+    """The address of a target that came without, from the same server; "" where that has none."""
     for kind in ("A", "AAAA"):
         response = await _ask(target.to_text(), kind, server, timeout)
         for _, host in _addresses(response.answer):
             return host
+    return ""
+
+
+async def _resolved(target: dns.name.Name, timeout: float) -> str:  # noqa: ASYNC109
+    """The same as this host resolves names."""
     try:
         (_, (host, *_)), *_ = await names.addresses(target.to_text(omit_final_dot=True), 0, timeout)
     except (OSError, UnicodeError):  # a label of more than 63 characters, escaped

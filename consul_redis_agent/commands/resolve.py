@@ -9,28 +9,35 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NoReturn
 
+from consul_redis_agent import names
 from consul_redis_agent.clock import cancelling
 from consul_redis_agent.commands import load_config
+from consul_redis_agent.commands.domain import USUAL, with_domain
 from consul_redis_agent.commands.lookup import Answer, DnsError, srv
 from consul_redis_agent.commands.screen import Level, is_terminal, say
+from consul_redis_agent.commands.silence import why_silent
 from consul_redis_agent.commands.survey import Survey, look_at_node, survey
 from consul_redis_agent.commands.truth import Judgement, Looks, describe, judge
 from consul_redis_agent.config import Config, RedisConfig
+from consul_redis_agent.consul.api import consul_api, place_of
 from consul_redis_agent.decide.facts import Address, Node
-from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.decide.identity import is_ip, is_loopback
+from consul_redis_agent.errors import ConsulError, LocalError, Unanswered
 from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.lookout import redis_link, where
 from consul_redis_agent.watch.redis_node import is_of_group
 
 WATCH_PERIOD = 0.02
 """Seconds between two questions of ``--watch``; Consul needs some 4 ms to change its answer."""
+NAME_LIMIT = 1.0
+"""Seconds for looking up the host names that Sentinel uses."""
 WATCH_TIMEOUT = 0.5
 """Seconds until ``--watch`` takes a question for unanswered."""
 
 
 def main(args: argparse.Namespace) -> int:
     """Ask once and judge, or watch until interrupted. Exit code 0 only for the one true master."""
-    config = load_config(args)
+    config = asyncio.run(with_domain(load_config(args)))
     redis, name = question(config, args.name)
     if args.watch:
         asyncio.run(_watch(name, config.consul.dns))
@@ -40,7 +47,12 @@ def main(args: argparse.Namespace) -> int:
 def name_of(config: Config, redis: RedisConfig) -> str:
     """The name under which applications find the master."""
     tag = "master." if config.service.mode == "tags" else ""
-    return f"{tag}{redis.service}.service.consul"
+    return tag + _within(config, redis.service)
+
+
+def _within(config: Config, service: str) -> str:
+    """A service's name in Consul's DNS, with Enterprise's namespace and partition where they are set."""
+    return f"{service}.service{place_of(config.consul).labels}.{config.consul.domain or USUAL}"
 
 
 async def judge_answers(
@@ -59,10 +71,34 @@ async def judge_answers(
         if not (known.sentinels or config.sentinel.hosts or config.sentinel.secured):
             strangers = await survey(config, redis, [redis_link(redis, a, login=False) for a in addresses])
     checked = {a for a in addresses if is_of_group(a, known.sentinels)} | {*_configured(config)}
+    checked |= await _places(a for s in known.sentinels for a in s.run_ids)
     links = [redis_link(redis, address, login=address in checked) for address in addresses]
     looks = dict(zip(addresses, await asyncio.gather(*map(_look, links)), strict=True))
     found = known if known.sentinels else strangers
-    return judge(answers, looks, found, config.sentinel.mode), looks, found
+    told = any(is_loopback(address.host) for address in addresses)
+    consul_address = await _consul_address(config) if told else ""
+    return judge(answers, looks, found, config.sentinel.mode, consul_address), looks, found
+
+
+async def _places(listed: Iterable[Address]) -> set[Address]:
+    """Where the nodes are that Sentinels list by name, as this host resolves names: they may have the login there, too."""
+    hosts = {address for address in listed if not is_ip(address.host)}
+    found = await asyncio.gather(*(names.addresses(*a, NAME_LIMIT) for a in hosts), return_exceptions=True)
+    return {Address(place[0], place[1]) for one in found if not isinstance(one, BaseException) for _, place in one}
+
+
+async def _consul_address(config: Config) -> str:
+    """Where others know the own Consul agent; "" where that may not be asked."""
+    try:
+        api = consul_api(config.consul)
+    except LocalError:
+        return ""
+    try:
+        return str(((await api.agent_self()).get("Member") or {}).get("Addr") or "")
+    except ConsulError:
+        return ""
+    finally:
+        await api.close()
 
 
 async def _survey_own(config: Config, redis: RedisConfig, addresses: Iterable[Address]) -> Survey:
@@ -85,7 +121,7 @@ async def _look(link: Link) -> Node | str:
 def question(config: Config, given: str | None) -> tuple[RedisConfig, str]:
     """The name to ask for, and the node whose login is used: the one that is published under it, else the first."""
     if given and "." not in given:
-        given = f"{given}.service.consul"
+        given = _within(config, given)
     for redis in config.redis:
         if given in (None, name_of(config, redis)):
             return redis, name_of(config, redis)
@@ -100,13 +136,19 @@ async def _once(config: Config, redis: RedisConfig, name: str) -> int:
         say(f"{Level.FAIL}      {error}")
         return 1
     for a in answers:
-        say(f"answer    SRV {a.target} port {a.port}, address {a.host or 'unknown'}, TTL {a.ttl} s")
+        by = " (of this host's resolver; Consul's DNS has none)" if a.host and a.elsewhere else ""
+        say(f"answer    SRV {a.target} port {a.port}, address {a.host or 'unknown'}{by}, TTL {a.ttl} s")
     judgement, looks, found = await judge_answers(config, redis, answers)
+    silence = await why_silent(config, redis.service) if not answers and name == name_of(config, redis) else None
     for address, node in looks.items():
         say(f"node      {address} {describe(node)}")
     for line in _votes(found):
         say(f"sentinel  {line}")
+    if judgement.warning:
+        say(f"{Level.WARN:<9} {judgement.warning}")
     say(f"{Level.OK if judgement.true else Level.FAIL:<9} {judgement.sentence}")
+    if silence:
+        say(f"{'because':<9} {'; '.join(silence)}")
     return 0 if judgement.true else 1
 
 

@@ -102,6 +102,8 @@ def _claim(claim: Snapshot) -> str:
 
 def _entry(entry: Snapshot) -> str:
     state = "in DNS" if entry["visible"] else "maintenance" if entry["maintenance"] else "not in DNS"
+    if hidden := entry.get("hidden_by"):
+        state = f"not in DNS because of the check {', '.join(hidden)}"
     whose = "this node's" if entry["mine"] else "not this tool's" if entry["foreign"] else "another node's"
     claim = f", {_claim(entry['claim'])}" if entry["claim"] else ""
     return f"{entry['name']} at {entry['address']}: {state} ({entry['id']} on {entry['node']}, {whose}{claim})"

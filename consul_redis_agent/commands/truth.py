@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consul_redis_agent.commands.lookup import Answer
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.decide.facts import Address, Node, Role
+from consul_redis_agent.decide.identity import is_loopback, only_here
 
 Looks = Mapping[Address, "Node | str"]
 """What each node that DNS names says of itself, or why it said nothing."""
@@ -19,10 +20,31 @@ class Judgement:
 
     true: bool
     sentence: str
+    warning: str = ""
+    """What stands in the way of some applications all the same."""
 
 
-def judge(answers: Sequence[Answer], looks: Looks, survey: Survey, mode: str) -> Judgement:
-    """Judge all answers to one question. ``mode`` is ``sentinel.mode`` of the configuration."""
+def judge(answers: Sequence[Answer], looks: Looks, survey: Survey, mode: str, consul_address: str = "") -> Judgement:
+    """Judge all answers to one question. ``mode`` is ``sentinel.mode`` of the configuration.
+
+    ``consul_address`` is where other hosts know the own Consul agent, "" where that is not known: if it is a loopback one,
+    there are no others.
+    """
+    judgement = _judge(answers, looks, survey, mode)
+    if not judgement.true:
+        return judgement
+    (answer, *_) = answers
+    host = answer.target if answer.elsewhere else answer.host
+    why, alone = only_here(host), not consul_address or is_loopback(consul_address)
+    if why and not (alone and is_loopback(host)):
+        return Judgement(False, f"{judgement.sentence}, but applications are told {host}, {why}")
+    if answer.elsewhere:
+        what = f"Consul's DNS has no address for the target {answer.target}"
+        return replace(judgement, warning=f"{what}; who asks nobody else does not find the master")
+    return judgement
+
+
+def _judge(answers: Sequence[Answer], looks: Looks, survey: Survey, mode: str) -> Judgement:
     addresses = list(dict.fromkeys(answer.address for answer in answers))
     if not addresses:
         named = f", though Sentinel names {survey.master}" if survey.master else ""

@@ -43,6 +43,11 @@ class ConsulConfig:
     namespace: str | None  # of Consul Enterprise, as the next
     partition: str | None
 
+    @property
+    def tenancy(self) -> tuple[str | None, str | None]:
+        """Partition and namespace of the entries: elsewhere they are others."""
+        return self.partition, self.namespace
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
@@ -104,6 +109,11 @@ class RedisConfig:
     timeout: float
     patience: float
     tls: TlsConfig | None  # of this node, and of its peers; None for clear text
+
+    @property
+    def known_as(self) -> str:
+        """What its entries call it: the URL, whether with TLS or without, so that they stay its own when TLS is turned on."""
+        return self.url.replace("rediss://", "redis://", 1)
 
 
 @dataclass(frozen=True, slots=True)

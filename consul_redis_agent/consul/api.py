@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
@@ -21,7 +22,8 @@ from consul_redis_agent.beside import FILE_TIMEOUT, Threads
 from consul_redis_agent.config import ConsulConfig, TlsConfig, read_secret
 from consul_redis_agent.consul.form import Status, read_check, read_instance, read_service
 from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul, Token, no_token
-from consul_redis_agent.errors import ConsulError, LocalError
+from consul_redis_agent.consul.place import NOWHERE, Place
+from consul_redis_agent.errors import ConsulDenied, ConsulError, LocalError
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +54,12 @@ class ConsulAPI:
         token: Token = no_token,
         tls: TlsConfig | None = None,
         auth: str | None = None,
+        place: Place = NOWHERE,
     ) -> None:
-        self._consul = Consul(url, timeout=timeout, token=token, tls=tls, auth=auth)
+        self._source = token if isinstance(token, TokenSource) else None
+        renew = self._source.renew if self._source else None
+        self._consul = Consul(url, timeout=timeout, token=token, renew=renew, tls=tls, auth=auth, place=place)
+        self._place = place
         self._http = self._consul.http
         self.timeout = timeout
         self.changes, self.beats = asyncio.Semaphore(MAX_WRITERS), asyncio.Semaphore(MAX_WRITERS)
@@ -61,8 +67,37 @@ class ConsulAPI:
         hundreds of Redis nodes neither pass their deadlines nor write what was decided long ago."""
         self._confirmations = asyncio.Semaphore(MAX_READS)
         """Apart from all other reads, which are answered by the Consul agent itself: these hang when it is cut off."""
+        self._node = ""
+        """The own Consul node, once it is known."""
         self.agent_self = Shared(self._agent_self)
         """The own Consul agent's configuration and member record."""
+        self.token_error = ""
+        """Why the token is of no use; empty as far as is known. The watch on it writes this."""
+        self._times_healed = 0
+
+    @property
+    def token_number(self) -> int:
+        """Counts the tokens that were in use, and how often one that was refused is known again; 0 without any.
+
+        What was registered under another number is synced with a token that may be gone.
+        """
+        return self._source.number + self._times_healed if self._source else 0
+
+    def token_healed(self) -> None:
+        """The token that was refused is known again, or another one is in use."""
+        self._times_healed += 1
+
+    async def token_known(self, index: int, wait: float) -> int:
+        """Return the index to ask with next, if Consul's servers know the token; raises TokenUnknown if they do not.
+
+        With an ``index`` it waits until the token changes, for ``wait`` seconds and the sixteenth of it at most.
+        """
+        waits: list[tuple[str, object]] = [("index", index), ("wait", f"{round(wait * 1000)}ms")] if index else []
+        # Not CB.json(): the answer holds the token.
+        call = self._http.get(_INDEX, "/v1/acl/token/self", waits)
+        limit = self.timeout + (wait + wait / 16 if index else 0.0)
+        header = await self._http.send(call.bounded(MAX_OWN), timeout=limit, in_turn=not index)
+        return _next_index(header, index)
 
     async def register(self, service: Mapping[str, Any], *, timeout: float | None = None) -> None:
         """Register a service and its ``Checks`` in one call, in the keys of Consul's API.
@@ -70,7 +105,9 @@ class ConsulAPI:
         Consul heeds a check's ``Status`` only while it does not know the check id. python-consul2's ``register`` takes
         one check only; this call takes the whole definition.
         """
-        call = self._http.put(CB.bool(), "/v1/agent/service/register", data=json.dumps(dict(service)))
+        call = self._http.put(
+            CB.bool(), "/v1/agent/service/register", data=json.dumps(self._place.registration(service))
+        )
         await self._http.send(call, timeout=timeout, repeatable=True)
 
     async def check_deregister(self, check_id: str, *, timeout: float | None = None) -> None:
@@ -114,17 +151,23 @@ class ConsulAPI:
         wait: float | None = None,
         consistency: Consistency = "default",
         *,
+        by_servers: bool = False,
         timeout: float | None = None,
     ) -> tuple[int, list[Json]]:
         """The catalog's instances of a service, each with ``Node``, ``Service`` and ``Checks``, and their index.
 
         With ``index`` (from an earlier answer) and ``wait`` (seconds) it waits until something changes: for ``wait``
         and the sixteenth of it that Consul adds at most; ``timeout`` comes on top. The index that is returned is the one
-        to ask with next; it is 0 (ask without waiting) after Consul's own went backwards.
+        to ask with next; it is 0 (ask without waiting) after Consul's own went backwards. ``by_servers``: a Consul agent
+        that streams does not answer from its view: sorting by distance keeps it from that (``useStreaming`` in
+        agent/rpcclient/health).
         """
         blocking = bool(index and wait)
         call: Call = self._consul.health.service(
-            _segment(service), index=index if blocking else None, wait=f"{round((wait or 0) * 1000)}ms"
+            _segment(service),
+            index=index if blocking else None,
+            wait=f"{round((wait or 0) * 1000)}ms",
+            near="_agent" if by_servers else None,
         )
         call = call.bounded(MAX_INSTANCES)
         if consistency != "default":
@@ -134,8 +177,32 @@ class ConsulAPI:
             limit += wait + wait / 16
         apart = consistency == "consistent"
         async with self._confirmations if apart else nullcontext():
-            header, entries = await self._http.send(call, timeout=limit, in_turn=not (blocking or apart))
-        return _next_index(header, index or 0), _entries(entries)
+            answer, filtered = await self._http.send(_filtered(call), timeout=limit, in_turn=not (blocking or apart))
+        header, entries = answer
+        read = _entries(entries)
+        if filtered:
+            raise _blind(service, "Consul leaves out entries that it may not read")
+        if apart and not read and not await self._sees_own_node(limit):
+            raise _blind(service, "not even its own Consul agent's node is shown to it (or that has just joined)")
+        return _next_index(header, index or 0), read
+
+    async def _sees_own_node(self, timeout: float) -> bool:
+        """Whether the token may read nodes: without that each answer is empty, and Consul before 1.11 does not say so.
+
+        True as long as the node's name is not known.
+        """
+        if not self._node:
+            try:
+                self._node = str((await self.agent_self())["Config"]["NodeName"])
+            except ConsulDenied:
+                self._node = next((str(c["Node"]) for c in (await self.checks()).values() if c.get("Node")), "")
+        if not self._node:
+            return True
+        call = self._http.get(CB.json(), f"/v1/catalog/node/{_segment(self._node)}").bounded(MAX_OWN)
+        try:
+            return bool(await self._http.send(call, timeout=timeout))
+        except ConsulDenied:
+            return False
 
     async def txn(self, operations: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> list[Json]:
         """Do all ``operations`` in one step, or none; returns Consul's ``Results``.
@@ -143,7 +210,8 @@ class ConsulAPI:
         Raises TransactionConflict if one was refused. After ConsulUnreachable it may have been done or not: it is never
         sent twice.
         """
-        answer = await self._http.send(self._consul.txn.put(list(operations)), timeout=timeout, repeatable=False)
+        call = self._consul.txn.put(self._place.operations(operations))
+        answer = await self._http.send(call, timeout=timeout, repeatable=False)
         results = answer.get("Results") or [] if isinstance(answer, dict) else None
         if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
             raise _misshapen("txn", "it has no list of results")
@@ -151,7 +219,7 @@ class ConsulAPI:
 
     async def rehearse(self, operations: Sequence[Mapping[str, Any]]) -> None:
         """Build the request of :meth:`txn`, and have a connection at hand for it; nothing is sent."""
-        self._consul.txn.put(list(operations))
+        self._consul.txn.put(self._place.operations(operations))
         await self._http.warm()
 
     async def _agent_self(self) -> Json:
@@ -178,8 +246,25 @@ class ConsulAPI:
 
 def consul_api(config: ConsulConfig, token: Token | None = None) -> ConsulAPI:
     """The Consul agent that the configuration names, by default with the token that it names."""
-    auth = config.auth.reveal() if config.auth else None
-    return ConsulAPI(config.url, timeout=config.timeout, token=token or TokenSource(config), tls=config.tls, auth=auth)
+    return ConsulAPI(config.url, timeout=config.timeout, token=token or TokenSource(config), **way(config))
+
+
+def way(config: ConsulConfig) -> dict[str, Any]:
+    """The arguments of a client that say how the Consul agent is spoken to."""
+    return {
+        "tls": config.tls,
+        "auth": config.auth.reveal() if config.auth else None,
+        "place": place_of(config),
+    }
+
+
+def place_of(config: ConsulConfig) -> Place:
+    """Where in Consul Enterprise the configuration has the entries."""
+    return Place(config.namespace or "", config.partition or "")
+
+
+def _INDEX(response: Any) -> str:  # noqa: N802 - named as the library's call-backs
+    return str(response.headers["X-Consul-Index"])
 
 
 class Shared(Generic[_T]):
@@ -228,6 +313,8 @@ class TokenSource:
 
     def __init__(self, config: ConsulConfig) -> None:
         self._token = _usable(config.token.reveal(), "the token for Consul") if config.token else None
+        self.number = 1 if self._token else 0
+        """How many tokens there were."""
         self._path = None if config.token else config.token_file
         self._looked = -LOOK_PERIOD
         self._looking: asyncio.Task[None] | None = None
@@ -247,6 +334,12 @@ class TokenSource:
                 raise ConsulError(f"no token for Consul: {self._problem}")
         return self._token
 
+    async def renew(self, refused: str) -> str | None:
+        """The token of now, where Consul does not know that one: the file is looked at now. Raises ConsulError."""
+        if self._token == refused:
+            self._looked = -LOOK_PERIOD
+        return await self()
+
     def _has_looked(self, looking: asyncio.Task[None]) -> None:
         seen(looking)
         self._looked, self._looking = time.monotonic(), None
@@ -255,7 +348,9 @@ class TokenSource:
         try:
             what = f"{path}: its file system"
             fresh, self._seen = await self._threads.ask(_token_in, path, self._seen, timeout=FILE_TIMEOUT, what=what)
-            self._token, self._problem = fresh or self._token, None
+            if fresh and fresh != self._token:
+                self._token, self.number = fresh, self.number + 1
+            self._problem = None
         except LocalError as error:
             problem = str(error)
             if problem != self._problem and self._token is not None:
@@ -283,6 +378,20 @@ def _usable(token: str, where: str) -> str:
     if not (token.isascii() and token.isprintable() and " " not in token):
         raise LocalError(f"{where}: has a character that no token has")
     return token
+
+
+def _filtered(call: Call) -> Call:
+    """The same request; its answer comes with whether Consul left something out that the token may not read (from 1.11 on)."""
+    read = call.callback
+    return replace(call, callback=lambda r: (read(r), r.headers.get("X-Consul-Results-Filtered-By-Acls") == "true"))
+
+
+def _blind(service: str, why: str) -> ConsulDenied:
+    return ConsulDenied(
+        f"the token may not read all entries of {service!r}: {why}, so the claims of other agents cannot be seen, and nothing "
+        f"new is published; give the token service:read on {service} and node:read on all nodes "
+        f'(node_prefix "" {{ policy = "read" }})'
+    )
 
 
 def _segment(text: str) -> str:

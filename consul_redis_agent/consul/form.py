@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, Literal
 
-from consul_redis_agent.decide.claim import Claim, Early
+from consul_redis_agent.decide.claim import EPOCH_LIMIT, Claim, Early
 from consul_redis_agent.decide.facts import Address, Entry, whole
 from consul_redis_agent.errors import ConsulError
-from consul_redis_agent.text import is_host
+from consul_redis_agent.text import is_host, plain
 
 Json = dict[str, Any]
 Status = Literal["passing", "critical"]
@@ -28,6 +28,8 @@ MARKER = "consul_redis_agent"
 """Meta key of everything this tool registers; its value is the version of this format. (Consul reserves ``consul-``.)"""
 FORMAT = "2"
 """Format 1, which this one reads and which reads this one, has no group id and keeps no last claim."""
+SOURCE, OURS = "external-source", "consul-redis-agent"
+"""Meta pair by which Consul's UI filters what registered a service."""
 NODE = "redis-node"
 MASTER_NAME = "redis-master-name"
 GROUP = "redis-group"
@@ -45,13 +47,15 @@ EARLY_LEADER = "redis-early-leader"
 LAST_CLAIM = "redis-last-claim"
 """The last claim in the entry of a replica: apart, since format 1 takes what passes with the keys above for a master."""
 
-EPOCH_LIMIT = 2**64 - 1
-"""An epoch is a uint64_t in sentinel.c."""
 TURN_LIMIT = 2**31 - 1
 PORT_LIMIT = 65535
 TEXTS_OF_A_CHECK = ("Name", "Notes", "Output", "ServiceName", "Type")
 
-NOTES = "kept by consul-redis-agent"
+NOTES = {
+    "master": "passes while this Redis node is the one master of its group; kept by consul-redis-agent",
+    "replica": "passes while this Redis node is a replica that may be read; kept by consul-redis-agent",
+}
+"""What Consul's UI shows of the role check, by role. Constant, and compared with nothing: entries of a former version have others."""
 OUTPUT = ""
 """The checks' output. Constant, since Consul writes every change of it to its raft log and wakes all watchers; and
 empty, since that is what registering a check begins with."""
@@ -72,11 +76,12 @@ kept, and begins critical: the seal is broken, and DNS does not show the entry, 
 put a new one on.
 """
 SEAL_NAME = "seal"
-SEAL_NOTES = "critical after this Consul agent has started again, until consul-redis-agent confirms the entry"
+SEAL_NOTES = "critical once this Consul agent has started again, until consul-redis-agent has confirmed the entry"
 SEAL_TTL = "87600h"
 
 TOMBSTONE_SUFFIX = ":put-down-"
 TOMBSTONE_NAME = "put down"
+TOMBSTONE_NOTES = "keeps an entry critical whose place a newer master has taken; goes by itself (consul-redis-agent)"
 TOMBSTONES = 6
 """How many further critical checks, ``ID:put-down-1`` and so on, an entry gets when it is evicted.
 
@@ -88,6 +93,10 @@ the first of them; a registration that was on its way when the network was cut d
 NODE_CHECK = "serfHealth"
 NODE_MAINTENANCE = "_node_maintenance"
 SERVICE_MAINTENANCE = "_service_maintenance:"
+
+REAP = "72h"
+"""``DeregisterCriticalServiceAfter`` of an entry that nobody needs once its agent is gone: for as long as Consul itself keeps a
+dead node (``reconnect_timeout``). Consul takes a minute at least."""
 
 LIMIT = 64
 """Operations in one transaction (``maxTxnOps``): 64 up to Consul 1.9, 128 later."""
@@ -119,6 +128,8 @@ class Wanted:
     passing: bool
     ends: float = inf
     """The monotonic second by which its TTL has to be over, for an early claim: it must not outlive a killed agent."""
+    reaped: bool = False
+    """Whether its Consul agent may take it out after :data:`REAP`, when nobody keeps it any more."""
 
     @property
     def claims(self) -> bool:
@@ -160,6 +171,8 @@ class Local:
     maintenance: bool = False
     ttl: float | None = None
     """The role check's TTL in seconds; None: registered by an earlier run, and Consul does not show it."""
+    renew: bool = False
+    """It may have been registered with a token that is gone: the Consul agent syncs it with that one."""
 
     @property
     def definition(self) -> tuple[object, ...]:
@@ -243,7 +256,14 @@ def last_claim_meta(claim: Claim) -> dict[str, str]:
 
 def registration(entry: Wanted) -> Json:
     """The body of ``PUT /v1/agent/service/register``: the service and its checks in one call."""
-    role = {"CheckID": entry.check_id, "Name": ROLE.format(entry.role), "Notes": NOTES, "TTL": f"{entry.ttl:g}s"}
+    role = {
+        "CheckID": entry.check_id,
+        "Name": ROLE.format(entry.role),
+        "Notes": NOTES[entry.role],
+        "TTL": f"{entry.ttl:g}s",
+    }
+    if entry.reaped:
+        role["DeregisterCriticalServiceAfter"] = REAP
     seal = {"CheckID": entry.seal_id, "Name": SEAL_NAME, "Notes": SEAL_NOTES, "TTL": SEAL_TTL}
     service = {
         "ID": entry.id,
@@ -291,7 +311,12 @@ def _published(step: Transact, node: str) -> Iterator[Json]:
         "ServiceTags": list(entry.tags),
         "Type": "ttl",
     }
-    role = {"CheckID": entry.check_id, "Name": ROLE.format(entry.role), "Notes": NOTES, "Status": entry.status}
+    role = {
+        "CheckID": entry.check_id,
+        "Name": ROLE.format(entry.role),
+        "Notes": NOTES[entry.role],
+        "Status": entry.status,
+    }
     seal = {"CheckID": entry.seal_id, "Name": SEAL_NAME, "Notes": SEAL_NOTES, "Status": "passing"}
     yield {"Service": {"Verb": "set", "Node": node, "Service": service | {"Service": service.pop("Name")}}}
     yield {"Check": {"Verb": "cas", "Check": common | role | {"ModifyIndex": step.index}}}
@@ -336,7 +361,7 @@ def _tombstone(entry: Entry, number: int) -> Json:
         "Node": entry.node,
         "CheckID": f"{entry.id}{TOMBSTONE_SUFFIX}{number}",
         "Name": TOMBSTONE_NAME,
-        "Notes": NOTES,
+        "Notes": TOMBSTONE_NOTES,
         "ServiceID": entry.id,
         "ServiceName": entry.name,
         "ServiceTags": list(entry.tags),
@@ -495,11 +520,24 @@ def read_entry(instance: Mapping[str, Any]) -> Entry:
         evicted=not passing and any(_is_about(mark, service) for mark in (role, *map(own.get, tombstones)) if mark),
         node_alive=status.get(NODE_CHECK, "passing") != "critical",
         maintenance=NODE_MAINTENANCE in status or SERVICE_MAINTENANCE + id_ in status,
+        critical=_others(checks, id_, "critical"),
+        warning=_others(checks, id_, "warning"),
         created=service.get("CreateIndex", 0),
         index=role.get("ModifyIndex", 0) if role else 0,
         role_check=role,
         seal=seal,
         tombstones=tombstones,
+    )
+
+
+def _others(checks: Sequence[Mapping[str, Any]], id_: str, status: str) -> tuple[str, ...]:
+    """Checks that are not this tool's, nor gossip's or maintenance, for people: DNS heeds them as well."""
+    ours = (id_ + CHECK_SUFFIX, id_ + SEAL_SUFFIX, NODE_CHECK, NODE_MAINTENANCE, SERVICE_MAINTENANCE + id_)
+    found = (c for c in checks if c["Status"] == status and c["ServiceID"] in ("", id_) and c["CheckID"] not in ours)
+    return tuple(
+        plain(f"{c.get('Name') or c['CheckID']!r} of {'the service' if c['ServiceID'] else 'its node'}", 80)
+        for c in sorted(found, key=lambda c: c["CheckID"])
+        if not c["CheckID"].startswith(id_ + TOMBSTONE_SUFFIX)
     )
 
 
@@ -539,9 +577,25 @@ def _status(checks: Mapping[str, Any], id_: str) -> str | None:
     return check.get("Status")
 
 
+def node_name(url: str, seen_from: str, mark: str) -> str:
+    """What an entry says in :data:`NODE`: the Redis node as configured, and, where hosts share a Consul agent, on which host.
+
+    ``mark`` begins the agent's id, where that is kept; "" else.
+    """
+    return f"{url} on {seen_from}{f' ({mark})' if mark else ''}" if seen_from else url
+
+
+def unmarked(node: str) -> str:
+    """The same without the mark, as it was written before there was one."""
+    return node.partition(" (")[0]
+
+
 def is_own(meta: Mapping[str, str], node: str) -> bool:
     """Whether this tool made an entry for the Redis node that is configured as ``node``.
 
-    Asked only of entries of the own Consul node.
+    Asked only of entries of the own Consul node. One without a mark is own if the agent with that mark wrote it.
     """
-    return MARKER in meta and meta.get(NODE) == node
+    bare, marked, mark = node.partition(" (")
+    said = meta.get(NODE)
+    before = marked and said == bare and meta.get(AGENT, "").startswith(mark.removesuffix(")"))
+    return MARKER in meta and (said == node or bool(before))

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import select
 import socket
 import sys
@@ -32,18 +31,18 @@ import h11
 
 from consul_redis_agent import names
 from consul_redis_agent.config import TlsConfig
+from consul_redis_agent.consul.causes import NO_SUCH_TOKEN, Refused, explain
+from consul_redis_agent.consul.place import NOWHERE, Place
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import (
     ConsulConflict,
     ConsulDenied,
     ConsulError,
-    ConsulMisused,
-    ConsulUnknown,
     ConsulUnreachable,
     LocalError,
 )
 from consul_redis_agent.text import plain
-from consul_redis_agent.tls import HANDSHAKE, TOLD, Tls
+from consul_redis_agent.tls import HANDSHAKE, Tls
 
 # The library imports requests for an HTTP client of its own, which is not used here: 6 MiB and a fifth of the start.
 _instead = sys.modules.setdefault("requests", ModuleType("requests"))
@@ -66,16 +65,10 @@ TURNS = 3  # of the loop, in which it takes in and decrypts what has come on a c
 MAX_IDLE = 4  # connections: more than one node's requests are seldom under way together
 IDLE_LIFE = 30.0  # seconds: shorter than firewalls forget a connection
 READ_SIZE = 64 * 1024
-MISSING = (
-    r"Missing (?P<right>\w+:\w+) on (?P<what>[^\s\"\\]+)",  # up to 1.11
-    r"lacks permission '(?P<right>\w+:\w+)'( on \\*\"(?P<what>[^\"\\]+))?",  # later; in JSON its quotes are escaped
-)
-"""How Consul names the right that a token lacks."""
-OF_HTTPS = "client sent an http request to an https server"  # Go's net/http
-UNKNOWN = ("unknown check", "unknown service", "does not have associated ttl")  # how older versions say 404
-
 Token = Callable[[], Awaitable["str | None"]]
 """The token of now; raises ConsulError. It takes no longer than the deadline of a request."""
+Renew = Callable[[str], Awaitable["str | None"]]
+"""The token of now, given one that Consul does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +109,15 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
     """
 
     def __init__(
-        self, url: str, *, timeout: float, token: Token, tls: TlsConfig | None = None, auth: str | None = None
+        self,
+        url: str,
+        *,
+        timeout: float,
+        token: Token,
+        renew: Renew | None = None,
+        tls: TlsConfig | None = None,
+        auth: str | None = None,
+        place: Place = NOWHERE,
     ) -> None:
         parts = urlsplit(url)
         self._tls = Tls(tls or TlsConfig(), "consul") if parts.scheme == "https" else None
@@ -128,7 +129,8 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
             raise ValueError(f"{url!r} is none of http://host:port, https://host:port and unix:///path")
         self._auth = f"Basic {b64encode(auth.encode()).decode()}" if auth else ""
         self.timeout = timeout
-        self._token = token
+        self._token, self._renew = token, renew
+        self._place = place
         self._reads = asyncio.Semaphore(MAX_READS)
         self._handshakes = asyncio.Semaphore(MAX_HANDSHAKES)
         self._idle: list[_Connection] = []
@@ -143,8 +145,9 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
     # What python-consul2 calls: each gives a Call, and does nothing yet.
 
     def uri(self, path: str, params: Sequence[tuple[str, object]] | None = None) -> str:
-        """The request target. Whoever puts an id into ``path`` quotes it; the library would quote it again."""
+        """The request target, of whatever request. Whoever puts an id into ``path`` quotes it; the library would quote it again."""
         target = quote(path, safe="/:%")
+        params = [*(params or ()), *self._place.parameters]
         return f"{target}?{urlencode(params)}" if params else target
 
     def get(self, callback: Any, path: str, params: Any = None, headers: Any = None) -> Call:
@@ -202,6 +205,15 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         self._refuse_if_closed()
         has_token = any(name == "X-Consul-Token" for name, _ in call.headers)
         token = None if has_token else await self._token()  # before a connection is taken, which others could use
+        response = await self._attempt(call, token, repeatable)
+        if token and self._renew and response.code == 403 and NO_SUCH_TOKEN in response.body:
+            # It may have been replaced in its file this moment; with the old one nothing was done.
+            fresh = await self._renew(token)
+            if fresh and fresh != token:
+                return await self._attempt(call, fresh, repeatable)
+        return response
+
+    async def _attempt(self, call: Call, token: str | None, repeatable: bool) -> Any:
         if connection := await self._take():
             try:
                 return await self._exchange(connection, call, token)
@@ -433,9 +445,17 @@ class Consul(base.Consul):  # type: ignore[misc]  # the library is untyped
     http: HTTPClient
 
     def __init__(
-        self, url: str, *, timeout: float, token: Token, tls: TlsConfig | None = None, auth: str | None = None
+        self,
+        url: str,
+        *,
+        timeout: float,
+        token: Token,
+        renew: Renew | None = None,
+        tls: TlsConfig | None = None,
+        auth: str | None = None,
+        place: Place = NOWHERE,
     ) -> None:
-        self._client = HTTPClient(url, timeout=timeout, token=token, tls=tls, auth=auth)
+        self._client = HTTPClient(url, timeout=timeout, token=token, renew=renew, tls=tls, auth=auth, place=place)
         with _no_consul_variables(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the library complains of its own parts
             super().__init__()
@@ -468,27 +488,13 @@ def _raise_unless_ok(client: HTTPClient, call: Call, response: Any) -> None:
     if 200 <= status < 300:
         return
     reason = plain(response.body) or "no reason given"
+    error, mend = explain(Refused(status, reason, call.method, call.target.partition("?")[0]))
     said = f"{client} answered {call} with {status}: {reason}"
-    lower = reason.lower()
-    if status == 400 and OF_HTTPS in lower:
-        raise ConsulUnreachable(
-            f"{client} refused {call}: {TOLD}it speaks TLS there, and was asked in clear text: set https:// in consul.url"
-        )
-    if status == 401:
-        raise ConsulDenied(f"{client} refused {call}: {reason}; set consul.auth to the user and password it asks for")
-    if status == 403 or (status == 409 and "permission denied" in lower):
-        raise ConsulDenied(f"{client} refused {call}: {reason}; {_remedy(reason)}")
-    if status == 409:
+    if issubclass(error, ConsulDenied):
+        said = f"{client} refused {call}: {reason}"
+    elif status == 409:
         raise TransactionConflict(said, _transaction_errors(response.body))
-    if status in (400, 413):
-        raise ConsulMisused(f"{said}; that is a mistake of this program: report it with Consul's version")
-    if status in (404, 405) or (status >= 500 and any(words in lower for words in UNKNOWN)):
-        raise ConsulUnknown(said)
-    if "no cluster leader" in lower or "no known consul servers" in lower:
-        raise ConsulError(f"{said}; Consul's servers have no leader or cannot be reached")
-    if status == 429:
-        raise ConsulError(f"{said}; Consul limits the rate of requests")
-    raise ConsulError(said)
+    raise error(f"{said}; {mend}" if mend else said)
 
 
 def _transaction_errors(body: str) -> tuple[tuple[int, str], ...]:
@@ -497,12 +503,3 @@ def _transaction_errors(body: str) -> tuple[tuple[int, str], ...]:
         return tuple((error["OpIndex"], plain(error["What"])) for error in errors if type(error["OpIndex"]) is int)
     except (ValueError, KeyError, TypeError, RecursionError):
         return ()
-
-
-def _remedy(reason: str) -> str:
-    for words in MISSING:
-        if missing := re.search(words, reason):
-            return f"give the token {missing['right']}" + (f" on {missing['what']}" if missing["what"] else "")
-    if "ACL not found" in reason:
-        return "the token is unknown to Consul: it was deleted, or has not reached it yet"
-    return "give the token the rights of the example policy"

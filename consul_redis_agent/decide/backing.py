@@ -147,7 +147,14 @@ def _begins_early(view: View, own: Claim | None) -> Backed | None:
     for recorded in (view.recorded, view.memory.recorded):
         if recorded and recorded.early and (recorded.epoch, recorded.run_id) == (chosen.epoch, node.run_id):
             early = recorded.early
+    if _is_over(view, early):  # it was recorded that long ago, and counts from then
+        return None
     return _selected(chosen.epoch, early, found.at)
+
+
+def _is_over(view: View, early: Early) -> bool:
+    """Whether an early claim has had its time; another start of the machine's cannot be told, so it has."""
+    return early.boot != view.facts.boot or not 0 <= view.now - early.since <= EARLY_TERM
 
 
 def _selected(epoch: int, early: Early, heard: float) -> Backed:
@@ -162,7 +169,7 @@ def _stays_early(view: View, claim: Claim, early: Early, named: Address | None) 
     if view.facts.searching and not (found and found.looked):
         return Backed(Backing.SEARCHING, "the leader that selected it is not found yet")
     over = ""
-    if early.boot != view.facts.boot or not 0 <= view.now - early.since <= EARLY_TERM:
+    if _is_over(view, early):
         over = f"no majority of Sentinels has followed within {EARLY_TERM:g} s"
     elif found and found.gone:
         over = f"the leader that selected this node is gone: {found.error}"

@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 NO_EPOCH = -1
 """Where no Sentinel runs. Sentinel's first epoch is 0, so any claim that a Sentinel backs is newer."""
 
+EPOCH_LIMIT = 2**64 - 1
+"""An epoch is a uint64_t in sentinel.c."""
+
 EARLY_TERM = 5.0
 """Seconds for which an early claim stands at most. A majority follows the leader's word 0.9 to 2 s after the promotion."""
 

@@ -60,6 +60,7 @@ class Reason(StrEnum):
     NO_CATALOG = "Consul has not shown the other claims yet"
     UNTOLD = "it is not known yet whose claims these are"
     GIVING_WAY = "Sentinel names another node, which is about to claim"
+    RELIEVED = "another node has taken over, and is about to claim"
     ASKING_LEADER = "the elected leader is asked whether it still promotes this node"
 
 
@@ -154,6 +155,8 @@ class Decision:
     """Id of the Sentinel whose word this decision rests on, or waits for: to be asked often."""
     closely: Closely = Closely.NOBODY
     """Whose next word cannot wait for the usual time."""
+    awaits_turn: bool = False
+    """The own node may change its role at any moment, and closes no connection then: only a look tells."""
     until: float = inf
     """When time alone changes this decision."""
     order: Order | None = None

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
+from ipaddress import IPv6Address
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from consul_redis_agent.decide.claim import Claim
 
@@ -24,11 +26,42 @@ def whole(text: str, limit: int) -> int | None:
     return number if number <= limit else None
 
 
-class Address(NamedTuple):
-    """A host (name, IPv4 or IPv6 address without brackets) and a TCP port."""
+def canonical(host: str) -> str:
+    """The one spelling of a host: two that are equal mean the same, whoever wrote them.
 
+    An IPv6 address as RFC 5952 writes it; one that is mapped from IPv4 as that; without a zone, which is of meaning on one
+    host only, but for a link-local address, which nobody reaches without. A name in lower case, without the root's dot.
+    """
+    if ":" in host:
+        return _canonical_ipv6(host)
+    host = host.lower()
+    return host[:-1] if host.endswith(".") and host != "." else host
+
+
+@lru_cache(maxsize=1024)
+def _canonical_ipv6(host: str) -> str:
+    plain, mark, zone = host.partition("%")
+    try:
+        address = IPv6Address(plain)
+    except ValueError:
+        return host.lower()
+    mapped = address.ipv4_mapped
+    return str(mapped) if mapped else f"{address}{mark}{zone}" if address.is_link_local else str(address)
+
+
+class _Place(NamedTuple):
     host: str
     port: int
+
+
+class Address(_Place):
+    """A host (name, IPv4 or IPv6 address without brackets) and a TCP port. The host is written in one way: :func:`canonical`."""
+
+    __slots__ = ()
+
+    def __new__(cls, host: str, port: int) -> Self:
+        """Make one of any spelling."""
+        return super().__new__(cls, canonical(host), port)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -93,6 +126,11 @@ class Node:
     """How many keys were changed since it last wrote them to disk."""
     version: tuple[int, ...] = ()
     """Of Redis, or of the Redis that Valkey says it is like."""
+    hands_over: bool = False
+    """It gives the master's part to a replica just now (``master_failover_state``): still a master, or just a replica."""
+    relieved: float = -inf
+    """A replica: when this life of it was relieved of the master's part, as far as that was seen, by one that goes on with
+    its history; -inf where it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +177,16 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlisted:
+    """A Sentinel won the election at ``epoch`` and has selected a node that it does not list (``replica-announced no``)."""
+
+    address: Address
+    epoch: int
+    at: float = field(default=-inf, compare=False)
+    """When it said so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sentinel:
     """One Sentinel's word on one master name, or why it has none."""
 
@@ -164,6 +212,8 @@ class Sentinel:
     peers: Mapping[str, Address] = field(default_factory=dict)
     """The other Sentinels that it knows, by run id."""
     selection: Selection | None = None
+    unlisted: Unlisted | None = None
+    """Whom it has selected instead, where it lists nobody as selected."""
     quorum: int = 0
     """How many have to agree, by its configuration, that the master is down."""
     down: bool = False
@@ -176,6 +226,8 @@ class Sentinel:
     """In that failover the master lets writes wait by itself (Valkey 9)."""
     disconnected: bool = False
     """It has lost its connection to that master."""
+    lost: frozenset[Address] = frozenset()
+    """Where it considers the master or a replica down, or has no connection to it."""
     usable: frozenset[Address] = frozenset()
     """The replicas that it could promote: up, linked to the master, with a priority."""
     reaches: int = 0
@@ -229,6 +281,10 @@ class Entry:
     """Consul's gossip (serfHealth) holds the Consul node for alive."""
     maintenance: bool = False
     """An operator has put the service or its Consul node into maintenance."""
+    critical: tuple[str, ...] = ()
+    """Other checks of the service or its Consul node that are critical, such as that of a full disk: DNS leaves it out."""
+    warning: tuple[str, ...] = ()
+    """The same of those that warn: DNS leaves it out where ``dns_config.only_passing`` is set."""
     created: int = 0
     """CreateIndex of the service: smaller came first."""
     index: int | None = 0
@@ -255,8 +311,12 @@ class Entry:
 
     @property
     def visible(self) -> bool:
-        """Whether DNS answers with it."""
+        """Whether DNS answers with it, as far as this tool's checks, gossip and maintenance go."""
         return self.passing and self.node_alive and not self.maintenance
+
+    def hidden_by(self, *, only_passing: bool | None = None) -> tuple[str, ...]:
+        """The other checks for which DNS leaves it out all the same."""
+        return self.critical + (self.warning if only_passing else ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from consul_redis_agent.decide.backing import Backed, Backing
 from consul_redis_agent.decide.claim import EARLY_TERM, NO_EPOCH
 from consul_redis_agent.decide.decision import Closely, Do, FenceMode, Order
 from consul_redis_agent.decide.facts import Address, Entry, Node, Role, Sentinel, Silence
-from consul_redis_agent.decide.identity import is_loopback
+from consul_redis_agent.decide.identity import addresses_at_sentinel, is_loopback
 from consul_redis_agent.decide.memory import Fenced, Memory
 from consul_redis_agent.decide.sentinels import leader
 from consul_redis_agent.decide.view import View
@@ -251,7 +251,7 @@ class _Case:
         waits = Ordered(fence, ask=ask, closely=Closely.PEER, until=until)
         if self._asked_lately or answered is None or answered.empty is not False:
             return waits
-        sentinel = self._to_be_asked(fence.returned_at - SHORTEST, view.naming_me, self._published)
+        sentinel = self._to_be_asked(fence.returned_at - SHORTEST, view.naming_me, self._promotable)
         if sentinel is None:
             return waits
         why = f"the master came back without its data, and {answered.address} has some"
@@ -316,7 +316,7 @@ class _Case:
         if len(cut) < view.need and self.fence.yielded < early.since:  # the old master may be well, and is named
             return waits
         others = [s for s in view.fresh if s.id != early.leader]
-        sentinel = self._to_be_asked(early.since, others, self._published | view.facts.me)
+        sentinel = self._to_be_asked(early.since, others, self._promotable | view.facts.me)
         if sentinel is None:
             return waits
         return self._asks(
@@ -377,10 +377,20 @@ class _Case:
     @property
     def _published(self) -> frozenset[Address]:
         """The addresses of the group's other nodes that Consul shows."""
-        view = self.view
-        every: Iterable[Entry] = (*view.facts.elsewhere, *(view.facts.catalog.entries if view.facts.catalog else ()))
-        shown = {e.address for e in every if self._is_shown(e)}
-        return frozenset(shown - view.facts.me)
+        return frozenset({e.address for e in self._shown} - self.view.facts.me)
+
+    @property
+    def _promotable(self) -> frozenset[Address]:
+        """The same, and where Sentinels have these nodes, which may be elsewhere (``redis.announce``)."""
+        facts = self.view.facts
+        listed = (a for e in self._shown if e.run_id for a in addresses_at_sentinel(e.run_id, facts.sentinels))
+        return self._published | (frozenset(listed) - facts.me)
+
+    @property
+    def _shown(self) -> list[Entry]:
+        facts = self.view.facts
+        every: Iterable[Entry] = (*facts.elsewhere, *(facts.catalog.entries if facts.catalog else ()))
+        return [e for e in every if self._is_shown(e)]
 
     def _is_shown(self, entry: Entry) -> bool:
         ours = entry.marked and entry.group in ("", self.view.memory.group)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consul_redis_agent.decide.facts import Entry, Facts
-from consul_redis_agent.decide.identity import is_loopback
+from consul_redis_agent.decide.identity import is_for_others
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.sentinels import majority
 
@@ -87,7 +87,7 @@ def _has_sentinels(facts: Facts, memory: Memory) -> bool:
 def _is_listed(entry: Entry, memory: Memory) -> bool:
     """Whether a majority of the group's Sentinels lists the node that an entry speaks of."""
     run_id, address = entry.claim.run_id if entry.claim else "", entry.address
-    usable = not is_loopback(address.host)
+    usable = is_for_others(address.host)
     listing = sum(
         (run_id and run_id in listed.values()) or (usable and address in listed)
         for id_, listed in memory.roster.items()

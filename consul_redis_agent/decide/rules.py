@@ -13,7 +13,8 @@
     same epoch a majority's claim beats an early one. A newer claim that no majority has followed 5 s later, and whose
     Redis, asked, does not say master, is false: the node that a majority names evicts it.
  4. A claim moves in one step: the decision names the older claims that are set critical in the transaction that
-    publishes it, and the group's last claim, which that transaction compares with. A group's first claim is recorded
+    publishes it, and the group's last claim, which that transaction compares with. A node that a majority has replaced, or
+    that has handed over in order, leaves its claim to that step for a moment. A group's first claim is recorded
     critical, read back, and passes if it is the oldest.
  5. An older claim that comes back is named again by whoever holds the newest one.
  6. No Sentinel in reach is not a failover: the holder of the newest claim keeps it while Consul's servers, asked by
@@ -48,6 +49,7 @@ from consul_redis_agent.decide.memory import Memory, changed
 from consul_redis_agent.decide.others import other_agent
 from consul_redis_agent.decide.remember import remember
 from consul_redis_agent.decide.standing import GIVING_WAY, Standing, Stands, replica_standing, standing
+from consul_redis_agent.decide.turn import RELIEF, is_due, is_relieved
 from consul_redis_agent.decide.view import Held, View
 from consul_redis_agent.decide.words import sentence
 
@@ -71,6 +73,7 @@ class State(StrEnum):
     LAGGING = "a replica too far behind"
     REPLICA = "a replica"
     NOWHERE = "a healthy replica, at no address that others could use"
+    RELIEVED = "a replica that has handed the master's part over a moment ago, and whose claim nobody has evicted yet"
     MASTER = "a master"
     MASTER_NOWHERE = "a master, at no address that others could use"
 
@@ -111,6 +114,7 @@ def _set(given: _T | tuple[_T, ...]) -> frozenset[_T] | None:
 
 
 _HOLDS = (Standing.OWN, Standing.LAPSED)
+_REPLICAS = (State.HIDDEN, State.LINK_DOWN, State.LAGGING, State.REPLICA, State.NOWHERE)
 TABLE = (
     _row(11, Reason.UNSEEN, Verdict.KEEP, node=State.UNSEEN),
     _row(9, Reason.OTHER_AGENT, Verdict.KEEP, node=State.TAKEN),
@@ -122,6 +126,7 @@ TABLE = (
     _row(1, Reason.HIDDEN, Verdict.NONE, node=State.HIDDEN),
     _row(1, Reason.LINK_DOWN, Verdict.NONE, node=State.LINK_DOWN),
     _row(1, Reason.LAGGING, Verdict.NONE, node=State.LAGGING),
+    _row(4, Reason.RELIEVED, Verdict.KEEP, node=State.RELIEVED),
     _row(4, Reason.NO_CATALOG, Verdict.KEEP, what=Standing.UNREAD),
     _row(3, Reason.NEWER_CLAIM, Verdict.NONE, by=(Backing.SEARCHING, Backing.UNASKED), what=Standing.NEWER),
     _row(7, Reason.SEARCHING, Verdict.KEEP, by=Backing.SEARCHING),
@@ -171,6 +176,8 @@ def decide(facts: Facts, memory: Memory, policy: Policy) -> tuple[Decision, Memo
         memory = changed(memory, fence=noted(view))
         if state is State.MASTER and is_hollow(view, memory.fence):
             state = State.EMPTY
+        if state in _REPLICAS and is_relieved(view):
+            state = State.RELIEVED
         if state in (State.MASTER, State.MASTER_NOWHERE):
             backed = backing(view)
             stands = standing(view, backed)
@@ -256,6 +263,7 @@ class _Case:
             ask=self.orders.ask or ask,
             leader=self.orders.leader or leader,
             closely=self.orders.closely,
+            awaits_turn=self.view is not None and is_due(self.view),
             until=min(self._until(), self.orders.until),
             order=self.orders.order,
         )
@@ -277,11 +285,10 @@ class _Case:
             return changed(
                 memory, confirmed=confirmed, recorded=None, held=held, heard=heard, outvoted=inf, group=self.group
             )
-        lost = [c for c in (memory.held, view.own.claim if view and view.own else None) if c and c.early]
         pending = row.verdict is Verdict.PENDING
-        again = (
-            pending and self.claim is not None and self.claim.early is not None
-        )  # the early claim itself is recorded
+        had = (memory.held, memory.recorded, *((h.claim for h in view.own_entries) if view else ()))
+        # The same claim that is recorded again, as after Consul has lost everything, still stands: its term goes on.
+        lost = [c for c in had if c and c.early and not (pending and c == self.claim)]
         return changed(
             memory,
             confirmed=confirmed if self.stands else -inf,
@@ -289,7 +296,7 @@ class _Case:
             held=None,
             heard=-inf,
             outvoted=inf,
-            spent=memory.spent if again else max(memory.spent, *(c.epoch for c in lost), -1),
+            spent=max(memory.spent, *(c.epoch for c in lost), -1),
             group=self.group,
         )
 
@@ -321,6 +328,8 @@ class _Case:
         backed = self.backed
         if self.row.reason is Reason.GIVING_WAY:
             return self._outvoted() + GIVING_WAY
+        if self.row.reason is Reason.RELIEVED and isinstance(self.facts.node, Node):
+            return self.facts.node.relieved + RELIEF
         if self.row.verdict is Verdict.MASTER and backed and backed.early:
             return min(backed.early.since + EARLY_TERM, backed.heard + LEADER_SILENCE)
         return inf

@@ -31,6 +31,7 @@ _SENTENCES = {
     Reason.UNTOLD: "Redis is a {role}; {what}.",
     Reason.ASKING_LEADER: "Redis has turned master; {why}.",
     Reason.GIVING_WAY: "Redis is a master, but {why}; its claim is left to be evicted.",
+    Reason.RELIEVED: "Redis has handed over and is a replica{of}; its claim is left to be evicted.",
     Reason.FAILING_OVER: "{Why}, but a failover is under way.",
     Reason.UNBACKED: "Redis says master, but {why}{need}.",
     Reason.REFUSED: "{What} and no Sentinel says otherwise: two masters; make one of them a replica (REPLICAOF), or stop it.",

@@ -15,7 +15,9 @@ from consul_redis_agent.consul.form import (
     MARKER,
     MASTER_NAME,
     NODE,
+    OURS,
     REPLICA_RUN_ID,
+    SOURCE,
     Wanted,
     claim_meta,
     last_claim_meta,
@@ -72,7 +74,7 @@ def wanted(
     verdict, kept = decision.verdict, decision.keeps
     if verdict is Verdict.KEEP:
         raise ValueError("KEEP wants no entries: it leaves what is there")
-    common = dict(naming.meta) | {MARKER: FORMAT, NODE: naming.node, MASTER_NAME: master_name}
+    common = {SOURCE: OURS} | dict(naming.meta) | {MARKER: FORMAT, NODE: naming.node, MASTER_NAME: master_name}
     if naming.agent:
         common[AGENT] = naming.agent
     if decision.group:
@@ -94,7 +96,11 @@ def wanted(
 
     def replica(id_: str, name: str, meta: dict[str, str]) -> Wanted:
         meta = meta | {REPLICA_RUN_ID: run_id} if run_id else meta
-        return Wanted(id_, name, ("replica", *naming.tags), address, meta, "replica", naming.ttl, passing=True)
+        tags, reaped = (
+            ("replica", *naming.tags),
+            naming.mode is Mode.SERVICES,
+        )  # elsewhere it is the entry of claims too
+        return Wanted(id_, name, tags, address, meta, "replica", naming.ttl, passing=True, reaped=reaped)
 
     if verdict is Verdict.MASTER:
         return (master(decision.claim, passing=True),)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from redis.exceptions import ExecAbortError, NoPermissionError
+from redis.exceptions import ExecAbortError, NoPermissionError, ResponseError
 
 from consul_redis_agent.decide.decision import Do, Order
 from consul_redis_agent.decide.facts import Address, Node
@@ -81,6 +82,41 @@ def missing_rights(commands: Commands, answers: Sequence[object]) -> list[str]:
     """The rights that these answers say are missing."""
     refused = [command for command, answer in zip(commands, answers, strict=True) if lacks_right(answer)]
     return list(dict.fromkeys(map(right, refused)))
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """How a node took a rehearsal."""
+
+    missing: tuple[str, ...] = ()
+    """The rights that the login lacks, as ``ACL SETUSER`` takes them; all of them where it may not even begin."""
+    refusals: tuple[ResponseError, ...] = ()
+    """What was refused for another reason than a right."""
+
+
+async def rehearse(link: Asked, *, pauses: bool) -> Rehearsed:
+    """Send everything that a fence sends, queued and then discarded. Raises Unanswered.
+
+    Where MULTI is refused, whatever the reason, nothing that follows it is sent: it would be carried out. It is tried by
+    itself first, and then sent together with the rest: a connection that breaks in between would be made anew.
+    """
+    commands = rehearsal(pauses=pauses)
+    opened = await link.ask(*TRANSACTION)
+    if opened[0] != "OK":
+        if lacks_right(opened[0]):
+            return Rehearsed(tuple(dict.fromkeys(map(right, (*TRANSACTION, *commands)))))
+        return Rehearsed(refusals=_refusals(opened[:1]) or (ResponseError(f"it answers MULTI with {opened[0]!r}"),))
+    if isinstance(opened[1], Exception):
+        await link.close()  # it is still within the transaction
+    answers = await link.ask(*commands)
+    if answers[-1] != "OK":
+        await link.close()
+    missing = [*missing_rights(TRANSACTION, opened), *missing_rights(commands, answers)]
+    return Rehearsed(tuple(dict.fromkeys(missing)), _refusals([*opened, *answers]))
+
+
+def _refusals(answers: Sequence[object]) -> tuple[ResponseError, ...]:
+    return tuple(a for a in answers if isinstance(a, ResponseError) and not lacks_right(a))
 
 
 def lacks_right(answer: object) -> bool:
@@ -185,23 +221,20 @@ class Fence:
             log.warning("%s: asked Sentinel at %s for a failover: %s", self._name, order.to, order.sentence)
 
     async def _rehearse(self) -> None:
-        rehearsed = rehearsal(pauses=self._pauses)
         try:
             async with self._turns:
-                tried = await self._own.ask(*TRANSACTION)
-                if lacking := missing_rights(TRANSACTION, tried):
-                    self.error = f"the node cannot be fenced: allow its login {' '.join(lacking)}"
-                    return
-                answers = await self._own.ask(*rehearsed, *LOOKED_AT)
+                tried = await rehearse(self._own, pauses=self._pauses)
+                answers = await self._own.ask(*LOOKED_AT) if not (tried.missing or tried.refusals) else []
         except Unanswered as error:
             self.error = f"whether the node could be fenced is not known: {error}"
             self._life = ""  # the next decision tries again
             return
-        missing = missing_rights(rehearsed, answers[: len(rehearsed)])
-        settings = [dict(zip(a[::2], a[1::2], strict=False)) for a in answers[len(rehearsed) :] if isinstance(a, list)]
+        settings = [dict(zip(a[::2], a[1::2], strict=False)) for a in answers if isinstance(a, list)]
         found = {key: value for each in settings for key, value in each.items()}
-        if missing:
-            self.error = f"the node cannot be fenced: allow its login {' '.join(missing)}"
+        if tried.missing:
+            self.error = f"the node cannot be fenced: allow its login {' '.join(tried.missing)}"
+        elif tried.refusals:
+            self.error = f"the node cannot be fenced: it refuses what is sent: {plain(str(tried.refusals[0]))}"
         elif found.get("requirepass") and found.get("masterauth") == "":
             self.error = (
                 "as a replica it could not follow: it asks for a password, and has no masterauth for the others'"

@@ -179,7 +179,7 @@ def _tell_agent(target: Target, known: Known) -> Step | None:
             return Update(entry.id, passing=True) if same else Register(replace(entry, passing=False))
         if local.seal not in (None, "passing"):
             return Unseal(entry.id) if same else Register(entry)  # the seal hides what is known there until now
-        if not same or None in (local.status, local.seal) or _has_other_ttl(local, entry):
+        if not same or None in (local.status, local.seal) or _has_other_ttl(local, entry) or _to_renew(local, entry):
             return Register(entry)
         if local.status != entry.status:
             return Update(entry.id, entry.passing)
@@ -189,6 +189,11 @@ def _tell_agent(target: Target, known: Known) -> Step | None:
 def _has_other_ttl(local: Local, entry: Wanted) -> bool:
     """An early claim has one TTL only, and a second registration would begin it anew."""
     return local.ttl != entry.ttl and entry.ends == inf
+
+
+def _to_renew(local: Local, entry: Wanted) -> bool:
+    """Likewise."""
+    return local.renew and entry.ends == inf
 
 
 def _correct(target: Target, known: Known) -> Step | None:

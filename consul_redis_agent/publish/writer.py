@@ -30,14 +30,23 @@ from consul_redis_agent.consul.form import (
     Unseal,
     Update,
     Wanted,
+    is_own,
     read_entry,
     read_local,
     registration,
     status_of,
     transactions,
+    unmarked,
 )
 from consul_redis_agent.decide.facts import Catalog, Entry
-from consul_redis_agent.errors import ConsulConflict, ConsulDenied, ConsulError, ConsulUnknown, StaleDecision
+from consul_redis_agent.errors import (
+    ConsulBlocked,
+    ConsulConflict,
+    ConsulDenied,
+    ConsulError,
+    ConsulUnknown,
+    StaleDecision,
+)
 from consul_redis_agent.publish.entries import Naming
 from consul_redis_agent.publish.steps import Known, Target, after, check, next_step, settled, shown
 
@@ -80,6 +89,8 @@ class Writer:
         """The Consul node of the own entries; None as long as it is not known, empty where nothing is registered there."""
         self.address = ""
         """That node's address, where it is on the same host as the Redis node."""
+        self.only_passing: bool | None = None
+        """Whether Consul's DNS leaves out what has a check that warns; None: unknown."""
         self._api, self._catalogs, self._done = api, tuple(catalogs), done
         self._asked = False
         self._target: Target | None = None
@@ -96,6 +107,10 @@ class Writer:
         self._written = -inf
         """When the last step ended: what a catalog shows that is no younger does not count."""
         self._lost = 0
+        self._token_number = 0
+        """Of the token with which what is known of the own Consul agent was read."""
+        self._registered: dict[str, int] = {}
+        """The number of the token with which each entry was registered last, by this process."""
         self._stood: dict[str, tuple[Wanted, float]] = {}
         """The entries that were in place at their last beat, and when that was: these are beaten whatever else fails."""
         self._beat_at = 0.0
@@ -179,7 +194,10 @@ class Writer:
         return clock() + self._soon >= self._beat_at
 
     def _holds(self, target: Target) -> bool:
-        if not (self._read_local and self._lost == self._times_lost and target.key == self._held):
+        if (
+            not (self._read_local and self._lost == self._times_lost and target.key == self._held)
+            or self._is_other_token
+        ):
             return False
         if self._rests is not self._known and settled(target, self._known) and next_step(target, self._known) is None:
             self._rests = self._known
@@ -215,7 +233,8 @@ class Writer:
             self._lost = self._times_lost
             self._doubt()
         await self.find_consul_node(needed=bool(target.passes))
-        if not self._read_local:
+        if not self._read_local or self._is_other_token:
+            self._held = None
             await self._read()
             await self._beat_if_due()
         before = self._written
@@ -240,6 +259,8 @@ class Writer:
             if step is None:
                 return False
             check(step, target, self._known)
+            if self._api.token_error and _raises(step):
+                raise ConsulDenied(self._api.token_error)  # it could not be taken back
             _must_be_young(target)
             self._held = None  # until it is done, also if it is interrupted: anything may be half written
             for id_ in _concerned(step):
@@ -260,10 +281,14 @@ class Writer:
                 try:
                     for operations in transactions(step, self.consul_node or ""):
                         await self._api.txn(operations)
+                except ConsulBlocked:
+                    raise  # it says what that means
                 except (ConsulDenied, ConsulUnknown) as error:
                     raise ConsulError(f"{error} (to /v1/txn, without which no master is published)") from error
             case Register(entry):
+                number = self._api.token_number
                 await self._api.register(registration(entry))
+                self._registered[entry.id] = number
             case Update(_, passing):
                 await self._api.check_update(step.check_id, status_of(passing=passing), OUTPUT)
             case Unseal():
@@ -318,6 +343,11 @@ class Writer:
     def _times_lost(self) -> int:
         return sum(catalog.lost for catalog in self._catalogs)
 
+    @property
+    def _is_other_token(self) -> bool:
+        """The token has changed: what was registered with the old one is synced with that, which may be gone."""
+        return self._token_number != self._api.token_number
+
     def _doubt(self) -> None:
         """What is known of the own Consul agent may be over: it was out of reach, or a step was cut off."""
         self._read_local = self._asked = False
@@ -342,6 +372,7 @@ class Writer:
             answer = await self._api.agent_self()
             self.consul_node = str(answer["Config"]["NodeName"])
             self.address = str((answer.get("Member") or {}).get("Addr") or "")
+            self.only_passing = only_passing_in(answer)
         except ConsulDenied:
             checks = (await self._api.checks()).values()
             self.consul_node = next((str(c["Node"]) for c in checks if c.get("Node")), "")
@@ -354,19 +385,21 @@ class Writer:
     async def _read(self) -> None:
         """The own Consul agent's services that this tool registered for the node, or that stand in the place of one."""
         ids = {self.naming.master_id, self.naming.replica_id}
-        own = f'Meta["{NODE}"] == {json.dumps(self.naming.node)}'
-        services = await self._api.services(" or ".join([own, *(f"ID == {json.dumps(id_)}" for id_ in ids)]))
+        nodes = dict.fromkeys((self.naming.node, unmarked(self.naming.node)))
+        own = [f'Meta["{NODE}"] == {json.dumps(node)}' for node in nodes]
+        services = await self._api.services(" or ".join([*own, *(f"ID == {json.dumps(id_)}" for id_ in ids)]))
         of = " or ".join(f"ServiceID == {json.dumps(id_)}" for id_ in services)
         checks = await self._api.checks(of) if of else {}
-        before = self._known.local
+        before, number = self._known.local, self._api.token_number
         local: dict[str, Local] = {}
         for id_, service in services.items():
             read = read_local(service, checks)
-            if id_ in ids or read.meta.get(NODE) == self.naming.node:
+            if id_ in ids or is_own(read.meta, self.naming.node):
                 same = (was := before.get(id_)) and was.definition == read.definition
-                local[id_] = replace(read, ttl=was.ttl) if was and same else read
+                renew = self._registered.get(id_, 0) != number
+                local[id_] = replace(read, ttl=was.ttl if was and same else read.ttl, renew=renew)
         self._known = replace(self._known, local=local)
-        self._read_local = True
+        self._read_local, self._token_number = True, number
 
     # Failures
 
@@ -440,10 +473,30 @@ class Writer:
         self._known = replace(self._known, catalog=tuple(map(read_entry, instances)))
 
 
+def only_passing_in(answer: object) -> bool | None:
+    """``dns_config.only_passing`` in what ``/v1/agent/self`` answers."""
+    match answer:
+        case {"DebugConfig": {"DNSOnlyPassing": bool(given)}}:
+            return given
+    return None
+
+
 def _must_be_young(target: Target) -> None:
     age = clock() - target.decided
     if age > DECISION_LIFE:
         raise StaleDecision(f"the decision is {age:.1f} s old")
+
+
+def _raises(step: Step) -> bool:
+    """Whether it has an entry begin to pass, or be there."""
+    match step:
+        case Transact(publish=entry):
+            return entry is not None and entry.passing
+        case Register() | Unseal():
+            return True
+        case Update(passing=passing):
+            return passing
+    return False
 
 
 def _concerned(step: Step) -> Iterator[str]:

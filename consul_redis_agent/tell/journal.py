@@ -6,15 +6,19 @@ import logging
 import time
 from collections import Counter
 
+from consul_redis_agent.consul.form import is_own
 from consul_redis_agent.decide.decision import Decision, FenceMode, Reason, Verdict
 from consul_redis_agent.decide.facts import Facts, Silence
 from consul_redis_agent.decide.group import SETTLED, told
+from consul_redis_agent.decide.identity import is_loopback, only_here
 from consul_redis_agent.decide.members import LIMIT
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.sentinels import of_group
 from consul_redis_agent.node import NodeAgent
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.tell.stray import StrayWrites
+from consul_redis_agent.watch import causes
+from consul_redis_agent.watch.causes import IS_CLUSTER, MEND_CLUSTER
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +42,8 @@ class Journal:
     def errors(self) -> dict[str, str]:
         """What is wrong now, by who it is about."""
         writing = {"Consul, writing": self.node.writer.error} if self.node.writer.error else {}
-        return {who: what for who, what in self._complaints.items() if what} | writing
+        token = {"Consul's token": self.node.token_error} if self.node.token_error else {}
+        return {who: what for who, what in self._complaints.items() if what} | writing | token
 
     def decided(self) -> None:
         """Tell of the node's last decision."""
@@ -89,7 +94,9 @@ class Journal:
     def _watch_the_others(self, facts: Facts, memory: Memory) -> None:
         """Say once what is wrong with somebody else, and once when it is over."""
         silent = facts.node.reason if isinstance(facts.node, Silence) else ""
-        self._complain("Redis", silent if not isinstance(facts.node, Silence) or facts.node.misses > 1 else "")
+        known = not isinstance(facts.node, Silence) or facts.node.misses > 1
+        self._complain("Redis", causes.told(silent, self.node.redis.username, "redis") if known else "")
+        self._complain("Redis' mode", f"{IS_CLUSTER}; {MEND_CLUSTER}" if self.node.lookout.clustered else "")
         self._complain("Consul", self.node.lost)
         self._complain("fence", self.node.fence.error if self.node.fence else "")
         behind = memory.fence.behind if memory.fence.returned == (memory.node.run_id if memory.node else "") else 0
@@ -99,6 +106,7 @@ class Journal:
         latest = self.node.latest
         self._complain("another agent", latest.sentence if latest and latest.reason is Reason.OTHER_AGENT else "")
         silence = latest.sentence if latest and latest.reason is Reason.SEARCHING and facts.refused else ""
+        self._complain("address", self._of_the_address())
         self._complain("Sentinels", facts.unheard or silence or _too_many(facts))
         self._watch_the_sentinels(facts, memory)
         seen = facts.catalog.entries if facts.catalog else None
@@ -106,15 +114,41 @@ class Journal:
         if facts.catalog and looked != self._looked:
             self._looked = looked
             self._watch_the_catalog(facts, memory)
+        self._complain("DNS", self._hidden())
         for catalog in self.node.lookout.catalogs():
             self._complain(f"Consul's catalog of {catalog.service!r}", catalog.error)
+
+    def _hidden(self) -> str:
+        """What keeps entries of this node out of DNS that pass: checks that others have put beside them."""
+        node, said = self.node, []
+        for entry in node.lookout.entries():
+            checks = entry.hidden_by(only_passing=node.writer.only_passing) if entry.visible else ()
+            if checks and entry.node == node.writer.consul_node and is_own(entry.meta, node.naming.node):
+                said.append(f"{entry.id} passes, but is left out because of the check {', '.join(checks)}")
+        return f"{'; '.join(said)}: not this tool's check, so mend what it tests, or take it off" if said else ""
+
+    def _of_the_address(self) -> str:
+        """What is wrong with the published address, or Sentinel's, where there are other hosts to use it."""
+        lookout, consul = self.node.lookout, self.node.writer.address
+        alone = not consul or is_loopback(consul)
+        for address, what in (
+            (lookout.publish_at, "applications are told"),
+            (lookout.at_sentinel, "Sentinel knows this node as"),
+        ):
+            why = only_here(address.host) if address else ""
+            if address and why and not (alone and is_loopback(address.host)):
+                mend = "set redis.announce, and have Sentinel monitor the master by an address that other hosts reach"
+                return f"{what} {address}, {why}: {mend}"
+        return ""
 
     def _watch_the_sentinels(self, facts: Facts, memory: Memory) -> None:
         run_id = memory.node.run_id if memory.node else ""
         ours = of_group(facts.sentinels, run_id, facts.me)
         said = {}
         for sentinel in facts.sentinels:
-            what = f"it has no vote: {sentinel.error}" if sentinel.error and sentinel.looked else ""
+            what = ""
+            if sentinel.error and sentinel.looked:
+                what = f"it has no vote: {causes.told(sentinel.error, self.node.sentinel_user, 'sentinel')}"
             if not sentinel.error and memory.known and sentinel.id not in memory.known:
                 what = f"it watches another group under the name {facts.master_name!r}, and is not counted"
                 if sentinel in ours:

@@ -48,6 +48,9 @@ class _Snapshot(Collector):
         consul = _counter("consul_errors", "Attempts to bring Consul to what was decided that failed.", "node")
         redis = _counter("redis_errors", "Looks at the Redis node that failed.", "node")
         stray = _counter("stray_writes", "Changes of keys that the node was given to write without authority.", "node")
+        token = _gauge("consul_token_refused", "1 while Consul's servers do not know the agent's token.")
+        token.add_metric([], any(node.get("token_refused") for node in nodes))
+        yield token
         for node in nodes:
             name, counters = node["node"], node["counters"]
             for each in ROLES:

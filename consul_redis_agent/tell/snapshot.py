@@ -40,7 +40,8 @@ def snapshot(journal: Journal) -> dict[str, Any]:
                 "name": e.name,
                 "address": str(e.address),
                 "passing": e.passing,
-                "visible": e.visible,
+                "visible": e.visible and not e.hidden_by(only_passing=node.writer.only_passing),
+                "hidden_by": list(e.hidden_by(only_passing=node.writer.only_passing)) if e.visible else [],
                 "maintenance": e.maintenance,
                 "claim": _claim(e.claim if e.says_master else None),
                 "group": e.group,
@@ -51,6 +52,7 @@ def snapshot(journal: Journal) -> dict[str, Any]:
         ],
         "fence": node.policy.fence.value,
         "errors": journal.errors,
+        "token_refused": bool(node.token_error),
         "counters": {
             "transitions": dict(journal.transitions),
             "decisions": node.decisions,

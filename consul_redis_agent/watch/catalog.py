@@ -22,7 +22,7 @@ from consul_redis_agent.clock import cancelling, clock, set_within
 from consul_redis_agent.consul.api import ConsulAPI, seen
 from consul_redis_agent.consul.form import read_entry
 from consul_redis_agent.decide.facts import Catalog
-from consul_redis_agent.errors import ConsulError, ConsulUnreachable
+from consul_redis_agent.errors import ConsulDenied, ConsulError, ConsulUnreachable
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ SELDOM = 30.0
 """Seconds between two reads on which no claim rests: they find out that the servers are out of reach."""
 DEAF = 1.0
 """Seconds for which a blocking query that was refused is not put again."""
+UNSTREAMED = 300.0
+"""Seconds for which blocking queries go to the servers once a Consul agent could not stream: newer than its servers, it never can."""
 
 Answer = tuple[int, list[dict[str, Any]]]
 
@@ -71,6 +73,8 @@ class CatalogWatch:
         self._alarm: asyncio.Task[Answer] | None = None
         self._deaf_until = -inf
         """The alarm was refused: until then it is not set again."""
+        self._unstreamed_until = -inf
+        """Until then the alarm is set at the servers."""
         self._index = 0
         self._spare, self._counted = BURST, clock()
         """How many queries are within the limit just now."""
@@ -177,9 +181,16 @@ class CatalogWatch:
                 raise
             except ConsulError as error:  # such as a token that was deleted: what it means, a read tells
                 log.debug("the blocking query on %r failed: %s", self.service, error)
-                self._deaf_until, self._due = clock() + DEAF, -inf
+                self._due = -inf
+                if clock() < self._unstreamed_until or isinstance(error, ConsulDenied):
+                    self._deaf_until = clock() + DEAF
+                else:
+                    self._unstreamed_until = clock() + UNSTREAMED
                 return
-            if not index:  # it went backwards: a view that was never filled, or servers restored from a snapshot
+            emptied = not answer and bool(self.fact and self.fact.entries)  # or the token may not see them any more
+            if (
+                not index or emptied
+            ):  # it went backwards: a view that was never filled, or servers restored from a snapshot
                 self._due = -inf
             elif self._show(index, answer):
                 self._changed()
@@ -189,7 +200,8 @@ class CatalogWatch:
         if (pause := self._pause()) > 0:
             await asyncio.sleep(pause)
         async with self._turns:
-            return await self._api.health(self.service, self._index, self._wait)
+            by_servers = clock() < self._unstreamed_until
+            return await self._api.health(self.service, self._index, self._wait, by_servers=by_servers)
 
     def _pause(self) -> float:
         """Seconds until one more query is within the limit; it counts as put then."""

@@ -15,6 +15,7 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from redis._parsers import _AsyncHiredisParser
@@ -26,6 +27,7 @@ from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionE
 from redis.exceptions import RedisError as LibraryError
 
 from consul_redis_agent import names
+from consul_redis_agent.decide.facts import canonical
 from consul_redis_agent.errors import Denied, LocalError, Unanswered
 from consul_redis_agent.text import plain
 from consul_redis_agent.tls import HANDSHAKE, SESSION, Table, Tls, has_ended, in_vain
@@ -129,12 +131,15 @@ class _Tcp(Connection):
     options: dict[str, Any]
     """What asyncio is told of TLS."""
     before: _Session
+    peer = ""
     _reader: _Reader
     _parser: _Parser
 
     async def _connect(self) -> None:
         loop, reader = asyncio.get_running_loop(), _Reader(self.closed)
         made = await names.connect(self.host, self.port, self.patience)
+        with suppress(OSError):  # it may have been closed already
+            self.peer = str(made.getpeername()[0])
         for level, option, value in OPTIONS:
             made.setsockopt(level, option, value)
         context, session = self.before
@@ -180,6 +185,9 @@ class Link:
     messages. ``closed`` is called when an open connection ends from the other side.
     Every method raises :class:`Unanswered` or :class:`Denied`.
     """
+
+    peer = ""
+    """The IP address that the last connection was made to, whatever name led there."""
 
     def __init__(
         self,
@@ -244,6 +252,8 @@ class Link:
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+        if isinstance(connection, _Tcp):
+            self.peer = canonical(connection.peer)
         self._connection = connection  # not before: redis-py connects a second time for who asks meanwhile
 
     async def ask(self, *commands: Sequence[str]) -> list[Any]:

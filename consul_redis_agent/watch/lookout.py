@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from consul_redis_agent.clock import boot, clock
 from consul_redis_agent.config import RedisConfig, Secret, SentinelConfig, read_secret
 from consul_redis_agent.decide import identity, members
 from consul_redis_agent.decide.decision import Closely, Decision, Reason, SentinelMode
-from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Node, Role, Sentinel, Silence
+from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Node, Role, Selection, Sentinel, Silence
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.errors import LocalError, Unanswered
 from consul_redis_agent.tls import Tls
@@ -66,7 +67,10 @@ class Lookout:
         self._peer = PeerWatch(self._link_to, self._is_of_group, changed, self._leaders_asked)
         self._hello = HelloWatch(self._link, lambda: self._wants_hello, changed, lambda: self._node.refused)
         self._wants_hello = False
-        self._at_sentinel: Address | None = None
+        self.at_sentinel: Address | None = None
+        """The one that Sentinels use."""
+        self._found_at = ""
+        """The IP address at which the node was when that was learned."""
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -86,6 +90,11 @@ class Lookout:
     def missed(self) -> int:
         """How many looks at the node have failed."""
         return self._node.missed
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the node is one of a Redis Cluster."""
+        return self._node.clustered
 
     def show_node(self) -> None:
         """Look at the node anew, and call ``changed`` whatever is seen."""
@@ -129,6 +138,7 @@ class Lookout:
         closely = decision.closely
         self._peer.attend(decision.ask, closely=closely is Closely.PEER)
         self._node.attentive = closely in (Closely.NODE, Closely.SENTINELS)  # those of a node that is gone
+        self._node.awaits_turn = decision.awaits_turn
         if closely is Closely.SENTINELS:
             self._pool.attend_all(self._group)
         if decision.leader and isinstance(node := self._node.fact, Node):
@@ -157,6 +167,8 @@ class Lookout:
         self._find_name(node)
         self.sentinels = self._pool.facts(self._group)
         me = self._identify(node.run_id if isinstance(node, Node) else "", consul_address)
+        if isinstance(node, Node):
+            self.sentinels = tuple(told_of(s, me, node.run_id) for s in self.sentinels)
         return Facts(
             now=clock(),
             node=node,
@@ -189,10 +201,19 @@ class Lookout:
 
     def _is_of_group(self, address: Address) -> bool:
         """Whether the password may go there: the node follows it, is followed by it, or a Sentinel lists it."""
-        return self._node.names(address) or is_of_group(address, self.sentinels)
+        place = self._place_of(address)
+        return self._node.names(place) or is_of_group(place, self.sentinels)
 
     def _link_to(self, address: Address, login: bool, closed: Callable[[], None]) -> Link:
-        return redis_link(self.redis, address, closed, login=login)
+        return redis_link(self.redis, self._place_of(address), closed, login=login)
+
+    def _place_of(self, address: Address) -> Address:
+        """Where the Sentinels reach the node that Consul has at an address which none of them lists (``redis.announce``)."""
+        if is_of_group(address, self.sentinels):
+            return address
+        run_ids = {entry.run_id for entry in self.entries() if entry.address == address and entry.run_id}
+        places = (identity.address_at_sentinel(run_id, self.sentinels) for run_id in sorted(run_ids))
+        return next((place for place in places if place), address)
 
     def _link(self, closed: Callable[[], None] = lambda: None) -> Link:
         return redis_link(self.redis, closed=closed)
@@ -214,20 +235,24 @@ class Lookout:
 
     def _identify(self, run_id: str, consul_address: str) -> frozenset[Address]:
         """The addresses under which others may know the node; the first that counts becomes ``publish_at``."""
-        redis = self.redis
-        loopback = redis.host is None or identity.is_loopback(redis.host)
-        self._at_sentinel = identity.address_at_sentinel(run_id, self.sentinels) or self._at_sentinel
-        reached = None if loopback else Address(redis.host or "", redis.port or 0)
-        local = self._local_address(consul_address) if loopback and redis.port else None
-        order = (self._at_sentinel, redis.announce, self._node.announced, reached, local)
+        redis, announced = self.redis, self._node.announced
+        reached = reached_at(redis, self._node.reached, self._node.announced_port)
+        if self._node.reached != self._found_at:  # it has moved, as a container does: what was known is of before
+            self._found_at, self.at_sentinel = self._node.reached, None
+        listed = identity.addresses_at_sentinel(run_id, self.sentinels)
+        self.at_sentinel = identity.address_at_sentinel(run_id, self.sentinels, self.at_sentinel) or self.at_sentinel
+        local = self._local_address(consul_address) if reached is None and redis.port else None
+        order = (redis.announce, self.at_sentinel, announced, reached, local)
         self.publish_at = identity.address_to_publish(*order)
-        return frozenset(address for address in order if address)
+        named = Address(redis.host, redis.port or 0) if redis.host and not identity.is_loopback(redis.host) else None
+        return listed.union(address for address in (*order, named) if address)
 
     def _local_address(self, consul_address: str) -> Address | None:
         """This host, as Sentinel calls it for any node, or as Consul does; the port is the node's."""
         hosts = {address.host for s in self.sentinels for address in s.run_ids}
-        host = next((host for host in sorted(hosts) if names.is_of_this_host(host)), consul_address)
-        return Address(host, self.redis.port or 0) if host else None
+        here = sorted((h for h in hosts if names.is_of_this_host(h)), key=lambda h: (identity.is_loopback(h), h))
+        host = next(iter(here), consul_address)
+        return Address(host, self._node.announced_port or self.redis.port or 0) if host else None
 
 
 def password(given: Secret | None, path: Path | None) -> Callable[[], Awaitable[str | None]]:
@@ -251,6 +276,16 @@ def password(given: Secret | None, path: Path | None) -> Callable[[], Awaitable[
 def where(redis: RedisConfig) -> Address | str:
     """Where the node is reached: its address, or its unix socket."""
     return redis.path or Address(redis.host or "", redis.port or 0)
+
+
+def reached_at(redis: RedisConfig, peer: str, port: int | None) -> Address | None:
+    """Where the configuration reaches the node, if others can use that: by its name, or, where that is of one label, at the
+    IP address that it led to (``peer``). ``port`` is what the node announces, if it does.
+    """
+    if redis.host is None or identity.is_loopback(redis.host):
+        return None
+    host = redis.host if identity.is_for_others(redis.host) else peer
+    return None if identity.is_loopback(host) else Address(host, port or redis.port or 0)
 
 
 def redis_link(
@@ -282,3 +317,11 @@ def sentinel_link(
         return Link(address, timeout=SENTINEL_TIMEOUT, **more)
     secret = password(config.password, config.password_file)
     return Link(address, timeout=SENTINEL_TIMEOUT, username=config.username, password=secret, **more)
+
+
+def told_of(sentinel: Sentinel, me: frozenset[Address], run_id: str) -> Sentinel:
+    """What it says where it has selected the own node, which it does not list, by its address."""
+    chosen = sentinel.unlisted
+    if chosen is None or sentinel.promoting != "" or chosen.address not in me:
+        return sentinel
+    return replace(sentinel, selection=Selection(chosen.epoch, run_id, chosen.at), promoting=run_id)

@@ -1,8 +1,8 @@
 """The own Redis node: what INFO says, looked up when the connection closes, when asked, and once a second.
 
 Sentinel closes every client connection of a node in the millisecond in which it changes the node's role, and a dying
-process closes them too: that is the fast path. ``REPLICAOF`` by hand and the ``FAILOVER`` command close nothing:
-those are what the poll is for.
+process closes them too: that is the fast path. ``REPLICAOF`` by hand, the ``FAILOVER`` command and Valkey's coordinated
+failover close nothing: those are what the poll is for. Where one is announced, the looks follow each other closely.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from consul_redis_agent.decide.facts import Address, Node, Peer, Role, Sentinel,
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.text import plain
 from consul_redis_agent.watch import reply
+from consul_redis_agent.watch.causes import IS_SENTINEL
 from consul_redis_agent.watch.link import INFO_LIMIT, Link, is_gone
 from consul_redis_agent.watch.looks import Looks
 
@@ -32,6 +33,10 @@ BACKOFF = wait_exponential_jitter(multiplier=0.002, exp_base=3.0, max=1.0, jitte
 """Between looks that failed. The first repeat comes at once: a dying node refuses a few milliseconds after it closed."""
 CLOSELY = 0.02
 """Seconds between two looks at a node that would take writes without authority from its first answer on."""
+SWAP = 0.005
+"""Seconds between two looks at a node that is about to turn and closes nothing then, at the least."""
+PART = 0.02
+"""The same as a part of the time for which that is awaited: a long wait costs little, and is seen late by as little of it."""
 YOUNG = 2.0
 """Seconds since its start in which no node turns from replica to master: Sentinel promotes none that it has not asked."""
 PROBE = 0.1
@@ -42,6 +47,8 @@ NEVER = 10.0**8
 SECTIONS = ("INFO", "server", "persistence", "replication")
 """Redis 7 and Valkey take several sections; an older one refuses, and gives everything to a plain INFO."""
 PEER_SECTIONS = (("INFO", "server"), ("INFO", "replication"), ("INFO", "keyspace"))
+NO_FAILOVER = "no-failover"
+"""``master_failover_state`` of INFO (Redis 6.2 and later) while no ``FAILOVER`` is under way."""
 LINES = 4096
 """Lines of INFO: some 300, and one for each replica, database, or master of a Sentinel."""
 REPLICAS = 256
@@ -67,10 +74,17 @@ class RedisWatch(Looks):
         super().__init__(POLL, self._how_long, phase)
         self.fact: Node | Silence | None = None
         self.announced: Address | None = None
-        """``replica-announce-ip`` and ``-port``, where both are set and the login may read them."""
+        """``replica-announce-ip`` and ``-port``, else the own port; None where there is no such address, or the login may not
+        read it."""
+        self.announced_port: int | None = None
+        """``replica-announce-port``, where it is set."""
         self.missed = 0
         """How many looks have failed since the start."""
         self._attentive = False
+        self._turn_awaited = inf
+        """Since when it may turn at any moment; infinite while it may not."""
+        self._led = ""
+        """The id of its history when it was seen as a master last."""
         self._link = link(self._lost)
         self._keys = ("keyspace",) if keys else ()
         self._changed, self._closed, self._published = changed, closed, published
@@ -89,10 +103,17 @@ class RedisWatch(Looks):
         self.counts_refusals = False
         self.refused = 0
         """Logins that the node has refused since its start, as long as they are to be counted; Redis 6.2 and later."""
+        self.clustered = False
+        """It is a node of a Redis Cluster."""
         self._info = ""
         """The last INFO."""
         self._followed: Address | None = None
         """The last master that the node has followed."""
+
+    @property
+    def reached(self) -> str:
+        """The IP address at which the node answered last, whatever name it is reached by; "" before, or by a unix socket."""
+        return self._link.peer
 
     @property
     def attentive(self) -> bool:
@@ -104,6 +125,19 @@ class RedisWatch(Looks):
         if wanted and not self._attentive:
             self.look_again()  # a pause that has begun before is longer
         self._attentive = wanted
+
+    @property
+    def awaits_turn(self) -> bool:
+        """Whether it may turn at any moment and close no connection: then the looks follow each other closely for a while."""
+        return self._turn_awaited < inf
+
+    @awaits_turn.setter
+    def awaits_turn(self, wanted: bool) -> None:
+        if wanted and not self.awaits_turn:
+            self._turn_awaited = clock()
+            self.look_again()  # as above
+        elif not wanted:
+            self._turn_awaited = inf
 
     def show_anew(self) -> None:
         """Look now, and call ``changed`` whatever is seen."""
@@ -147,6 +181,7 @@ class RedisWatch(Looks):
             raise refused(answer)
         info = parse_info(answer)
         fact = node(info, began)
+        self.clustered = info.get("redis_mode") == "cluster"
         if self._keys:
             fact = replace(fact, empty=not has_keys(info) or began_empty(info))
         if "errorstats" in more:
@@ -155,7 +190,8 @@ class RedisWatch(Looks):
         new = not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id
         if new or (self._tells_settings and fact.role is Role.REPLICA and not fact.link_up):
             announced, stale = await self._link.ask(*SETTINGS)
-            self.announced, self._tells_settings = parse_announce(announced), not isinstance(stale, Exception)
+            self.announced, self.announced_port = parse_announce(announced, info)
+            self._tells_settings = not isinstance(stale, Exception)
             fact = replace(fact, serves=fact.serves and (fact.link_up or parse_serves_stale(stale)))
         self._misses, self._info = 0, answer
         self._followed = fact.follows or self._followed
@@ -184,10 +220,22 @@ class RedisWatch(Looks):
         # Sentinel closes the connections with the turn; by hand, it was some time between the two looks.
         return self._closed_at if self._closed_at >= before.at else clock()
 
+    def _relieved(self, fact: Node) -> float:
+        """When the node, a replica now, was relieved of the master's part by one that goes on with its history."""
+        before = self._answered
+        if before is None or before.run_id != fact.run_id:
+            return -inf
+        at = before.relieved
+        if before.role is Role.MASTER:
+            self._led = before.replication_id
+            at = self._closed_at if self._closed_at >= before.at else clock()
+        goes_on = fact.hands_over or (fact.link_up and fact.former_id == self._led != "")
+        return at if goes_on else -inf
+
     def _with_its_past(self, fact: Node, uptime: float) -> Node:
-        """The fact with what earlier looks have shown: when it turned, and since when it can have been a master."""
+        """The fact with what earlier looks have shown: when it turned, either way, and since when it can have been a master."""
         if fact.role is Role.REPLICA:
-            return fact
+            return replace(fact, relieved=self._relieved(fact))
         turned, before = self._turned(fact), self._answered
         if before and before.run_id == fact.run_id and before.role is Role.MASTER:
             since = before.master_since
@@ -203,8 +251,11 @@ class RedisWatch(Looks):
         return min(pause, CLOSELY) if self.attentive else pause
 
     def _pause(self) -> float:
+        pause = super()._pause()
+        if self.awaits_turn:
+            pause = min(pause, max(SWAP, PART * (clock() - self._turn_awaited)))
         loading = self.attentive and isinstance(self.fact, Node) and self.fact.loading
-        return CLOSELY if loading else super()._pause()
+        return min(pause, CLOSELY) if loading else pause
 
     def _missed(self, error: Unanswered) -> None:
         self._misses += 1
@@ -284,7 +335,7 @@ def parse_info(answer: object) -> Mapping[str, str]:
     """INFO's ``key:value`` lines. A value may hold colons (IPv6); what is not a pair is passed over, and the first one counts.
 
     What replicas have announced, which may hold whole lines, is left out: it stands between ``slave0`` and
-    ``master_replid``. Raises Unanswered if the answer is not text, or more than INFO can be.
+    ``master_failover_state`` (Redis 6.2 and later) or ``master_replid``. Raises Unanswered if the answer is not text, or more than INFO can be.
     """
     before, _, after = _around_replicas(answer)
     lines = before.split("\r\n")
@@ -302,7 +353,7 @@ def announced_replicas(answer: object) -> frozenset[Address]:
 
 
 def _around_replicas(answer: object) -> tuple[str, str, str]:
-    """INFO before, in and after the lines about replicas."""
+    """INFO before, in and after the lines about replicas, to which ``master_failover_state`` after them does not belong."""
     if not isinstance(answer, str):
         raise Unanswered("INFO is not text; is it a Redis server?")
     if len(answer) > INFO_LIMIT:
@@ -311,6 +362,9 @@ def _around_replicas(answer: object) -> tuple[str, str, str]:
     end = answer.rfind("\r\nmaster_replid:") if begin >= 0 else -1
     if end < begin or begin < 0:
         return answer, "" if begin < 0 else answer[begin:], ""
+    last = answer.rfind("\r\n", begin, end)
+    if answer.startswith("\r\nmaster_failover_state:", last):
+        end = last
     return answer[:begin], answer[begin:end], answer[end:]
 
 
@@ -323,16 +377,16 @@ def _replicas(lines: str) -> Iterator[Address]:
                 yield known
 
 
-def parse_announce(answer: object) -> Address | None:
-    """The announced address in an answer to CONFIG GET; None where there is none, or where it is refused.
+def parse_announce(answer: object, info: Mapping[str, str]) -> tuple[Address | None, int | None]:
+    """The announced address in an answer to CONFIG GET, with the own port where none is announced, and the announced port.
 
-    Raises Unanswered if it is no answer to that.
+    None where there is none, or where it is refused. Raises Unanswered if it is no answer to that.
     """
     if isinstance(answer, Exception):
-        return None
+        return None, None
     values = reply.pairs(answer, "CONFIG GET")
-    host, port = values.get("replica-announce-ip", ""), values.get("replica-announce-port", "")
-    return reply.address(host, port, "replica-announce-ip")
+    host, port = values.get("replica-announce-ip", ""), whole(values.get("replica-announce-port", ""), reply.PORT_LIMIT)
+    return reply.address(host, str(port or info.get("tcp_port", "")), "replica-announce-ip"), port or None
 
 
 def parse_serves_stale(answer: object) -> bool:
@@ -342,6 +396,8 @@ def parse_serves_stale(answer: object) -> bool:
 
 def node(info: Mapping[str, str], at: float) -> Node:
     """The fact in one INFO (sections server, persistence, replication). Raises Unanswered if it is not there."""
+    if info.get("redis_mode") == "sentinel":
+        raise Unanswered(IS_SENTINEL)
     role = _role(info)
     run_id = reply.word(info.get("run_id", ""), "run_id of INFO")
     if not run_id:
@@ -361,9 +417,10 @@ def node(info: Mapping[str, str], at: float) -> Node:
         follows=_follows(info, role),
         replication_id=_replication_id(info),
         offset=offset(info),
-        former_id=reply.word(info.get("master_replid2", "").strip("0"), "master_replid2 of INFO"),
+        former_id=_former_id(info),
         changes=whole(info.get("rdb_changes_since_last_save", ""), 2**63) or 0,
         version=parse_version(info),
+        hands_over=info.get("master_failover_state", NO_FAILOVER) != NO_FAILOVER,
     )
 
 
@@ -416,6 +473,11 @@ def _follows(info: Mapping[str, str], role: Role) -> Address | None:
 
 def _replication_id(info: Mapping[str, str]) -> str:
     return reply.word(info.get("master_replid", ""), "master_replid of INFO")
+
+
+def _former_id(info: Mapping[str, str]) -> str:
+    former = reply.word(info.get("master_replid2", ""), "master_replid2 of INFO")
+    return former if former.strip("0") else ""  # zeros stand for none
 
 
 def _number(text: str) -> float:

@@ -19,7 +19,8 @@ from redis.exceptions import NoPermissionError, ResponseError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_never, wait_exponential_jitter
 
 from consul_redis_agent.clock import clock, until_tick
-from consul_redis_agent.decide.facts import Address, Selection, Sentinel, whole
+from consul_redis_agent.decide.claim import EPOCH_LIMIT
+from consul_redis_agent.decide.facts import Address, Selection, Sentinel, Unlisted, whole
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.text import is_word, plain
 from consul_redis_agent.watch import reply
@@ -49,8 +50,6 @@ BACKOFF = wait_exponential_jitter(multiplier=0.05, exp_base=2.0, max=0.5, jitter
 HELLO = "__sentinel__:hello"
 DEAF = 10.0
 """Seconds until a refused subscription is tried again: the right may be given at any time."""
-EPOCH_LIMIT = 2**64 - 1
-"""An epoch is a uint64_t in sentinel.c."""
 QUORUM_LIMIT = 1000
 LINK_LOST = 10.0
 """Seconds since a replica lost its master for which it could be promoted: the master may just have died."""
@@ -239,7 +238,8 @@ class SentinelWatch(Looks):
         if not listed:
             quiet = replace(told, at=at, id=self.id, master=named, epoch=epoch, tilt=tilt)
             quiet = replace(quiet, down=down, promoting=(before.promoting or "") if failing_over else None)
-            quiet = replace(quiet, promoting_since=since) if failing_over else replace(quiet, selection=None)
+            ended = replace(quiet, selection=None, unlisted=None)
+            quiet = replace(quiet, promoting_since=since) if failing_over else ended
             if replace(quiet, at=before.at) != before or before.error:
                 self.look_again(name)
             return quiet
@@ -264,8 +264,10 @@ class SentinelWatch(Looks):
             down=down,
             promoting=_promoted(replicas) if failing_over else None,
             promoting_since=since if failing_over else -inf,
+            unlisted=before.unlisted if failing_over else None,
+            lost=frozenset(place for place, _ in reply.addresses(filter(_is_lost, (fields, *replicas)), "a list")),
             usable=frozenset(place for place, _ in reply.addresses(filter(_is_usable, replicas), "SENTINEL REPLICAS")),
-            reaches=sum(not _LOST & {*s.get("flags", "").split(",")} for s in sentinels),
+            reaches=sum(not _is_lost(s) for s in sentinels),
         )
 
     def _members(self, name: str, answer: Any, what: str, limit: int) -> list[dict[str, str]]:
@@ -350,6 +352,9 @@ class SentinelWatch(Looks):
         if fact.promoting == "" and run_id and (chosen := self._failovers.select(name, run_id, clock())):
             self.facts[name] = replace(fact, selection=chosen, promoting=run_id)
             self._show()
+        elif place and place not in fact.run_ids and (epoch := self._failovers.elected(name)) is not None:
+            self.facts[name] = replace(fact, unlisted=Unlisted(place, epoch, clock()))
+            self._show()
 
 
 class Failovers:
@@ -386,6 +391,10 @@ class Failovers:
         elif channel in ("+switch-master", "+failover-end") or channel.startswith("-failover-abort"):
             self._elected.pop(name, None)
         return name
+
+    def elected(self, name: str) -> int | None:
+        """The epoch at which it was elected for the failover of this master that is under way."""
+        return self._elected.get(name)
 
     def selection(
         self, name: str, master: Mapping[str, str], replicas: Iterable[Mapping[str, str]], at: float
@@ -438,9 +447,13 @@ def _promoted(replicas: Iterable[Mapping[str, str]]) -> str:
 _LOST = {"s_down", "o_down", "disconnected"}
 
 
+def _is_lost(node: Mapping[str, str]) -> bool:
+    return bool(_LOST & {*node.get("flags", "").split(",")})
+
+
 def _is_usable(replica: Mapping[str, str]) -> bool:
     """Whether a Sentinel could promote it, as sentinelSelectSlave in sentinel.c chooses."""
-    up = not _LOST & {*replica.get("flags", "").split(",")}
+    up = not _is_lost(replica)
     linked = replica.get("master-link-status") == "ok" or 0 < _seconds(replica, "master-link-down-time") < LINK_LOST
     return up and linked and replica.get("slave-priority", "0") != "0"
 

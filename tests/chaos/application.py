@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,10 @@ _numbers = itertools.count(1)
 
 
 class Application(Process):
-    """``writers.py`` on the host of ``consul``, or some of its writers; each process writes to lists of its own."""
+    """``writers.py`` on the host of ``consul``, or some of its writers; each process writes to lists of its own.
+
+    ``login`` and ``tls`` as there.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,8 @@ class Application(Process):
         consul: ConsulNode,
         sentinels: list[SentinelNode],
         writers: Iterable[str] = LANES,
+        login: Sequence[str] = (),
+        tls: Sequence[str] = (),
     ) -> None:
         path = folder / f"{name}.json"
         argv = [sys.executable, "-m", "tests.chaos.writers", str(path)]
@@ -44,6 +49,8 @@ class Application(Process):
             "sentinels": [sentinel.address for sentinel in sentinels],
             "master_name": sentinels[0].master_name,
             "every": EVERY,
+            "login": login,
+            "tls": tls,
             "keys": self._keys,
         }
         path.write_text(json.dumps(spec))
@@ -94,6 +101,7 @@ class Application(Process):
 @contextmanager
 def writing(fleet: Fleet, service: str, writers: Iterable[str] = LANES) -> Iterator[Application]:
     """Have applications, which ask DNS for ``service``, write from the beginning of the block to its end, or until they are stopped."""
+    own = fleet.certificates.client if fleet.certificates else None
     application = Application(
         f"application{next(_numbers)}",
         folder=fleet.folder,
@@ -101,6 +109,8 @@ def writing(fleet: Fleet, service: str, writers: Iterable[str] = LANES) -> Itera
         consul=fleet.consuls[0],
         sentinels=fleet.sentinels,
         writers=writers,
+        login=[fleet.sentinels[0].username, fleet.sentinels[0].password] if fleet.rights else [],
+        tls=[str(path) for path in (own.ca, own.cert, own.key)] if own else [],
     )
     try:
         yield fleet.add(application)

@@ -56,6 +56,8 @@ LIMIT = 5.0
 """Seconds after the promotion until which a majority has to name the node."""
 ROLE_PERIOD = 0.010
 """Seconds by which the witness may see a role late: it asks every 5 ms."""
+HEARD_LATE = 0.25
+"""Seconds by which a Sentinel's words may be heard late: a machine shared with others may leave the listener without CPU."""
 NAMES, REFUSES = "names", "refuses"
 """Not channels of Sentinel, but what the ear found when it connected: whom it names, or that nothing listens any more."""
 
@@ -225,9 +227,10 @@ class _Timeline:
     def take(self, event: Event) -> None:
         self.pass_time(event.at)
         match event:
-            case Selected(_, epoch):
+            case Selected(at, epoch, node):
                 if epoch >= self._epoch:
                     self._selected = event
+                    self._turn(at, node)
             case GaveUp(at, leader):
                 self._drop_selection_of(leader)
                 if self._early and self._early.leader == leader:
@@ -293,10 +296,14 @@ class _Timeline:
             self._begin(node, at)
 
     def _turn(self, at: float, node: Address) -> None:
-        """A selected node says master: a promotion, if it has turned since, and its leader can be asked, or just could."""
+        """A selected node says master: a promotion, if it has turned since, and its leader can be asked, or just could.
+
+        It has turned since also where the selection was heard just after that: it comes first.
+        """
         selected = self._selected
-        if selected is None or self._roles.get(node) != "master" or self._turned[node] < selected.at:
+        if selected is None or self._roles.get(node) != "master" or self._turned[node] < selected.at - HEARD_LATE:
             return
+        at = self._turned[node] if self._turned[node] < selected.at else at
         if min(self._gone.get(selected.leader, inf), self._silent_since(selected.leader, node)) + ROLE_PERIOD < at:
             return
         self._promote(selected, at)

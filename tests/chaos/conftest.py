@@ -24,7 +24,7 @@ class Arenas:
         if self._arena and (self._arena.broken or (self._arena.mode, self._arena.fenced) != (kind.mode, kind.fenced)):
             self.close()
         if self._arena is None:
-            self._arena = Arena(kind.mode, fenced=kind.fenced)
+            self._arena = Arena(kind.mode, fenced=kind.fenced, server=Options.read().server)
         self._arena.random.seed(seed)
         return self._arena
 

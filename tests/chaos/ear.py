@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from tests.fleet import SentinelNode
 from .authority import NAMES, REFUSES
 
 _EVENT = re.compile(rb"\*4\r\n\$8\r\npmessage\r\n\$1\r\n\*\r\n\$\d+\r\n([^\r]*)\r\n\$\d+\r\n([^\r]*)\r\n")
-_NAMED = re.compile(rb"\*2\r\n\$\d+\r\n([^\r]*)\r\n\$\d+\r\n(\d+)\r\n")
-"""The answer to GET-MASTER-ADDR-BY-NAME, which comes first on each connection."""
+_NAMED = re.compile(rb"(?:\+OK\r\n)?\*2\r\n\$\d+\r\n([^\r]*)\r\n\$\d+\r\n(\d+)\r\n")
+"""The answer to GET-MASTER-ADDR-BY-NAME, which comes first on each connection, but for that to a login."""
 _AGAIN = 0.01
 """Seconds between two attempts to reach a Sentinel that does not run."""
 
@@ -32,14 +33,15 @@ class Heard:
 
 
 class Ear:
-    """A thread that keeps ``heard``, oldest first, until :meth:`close`.
+    """A thread that keeps ``heard``, oldest first, until :meth:`close`; with ``tls`` that is what it shows and trusts.
 
     Beside the events it notes under ``NAMES`` whom a Sentinel names each time that it was connected to, and under
     ``REFUSES`` that nothing listens where one ran before: what happened in between has no event.
     """
 
-    def __init__(self, sentinels: Sequence[SentinelNode]) -> None:
+    def __init__(self, sentinels: Sequence[SentinelNode], tls: ssl.SSLContext | None = None) -> None:
         self.heard: list[Heard] = []
+        self._tls = tls
         self._sentinels = sentinels
         self._over = threading.Event()
         self._links: dict[str, socket.socket] = {}
@@ -62,10 +64,7 @@ class Ear:
             ready, *_ = select.select(links, [], [], 0.1 if len(links) == len(self._sentinels) else _AGAIN)
             for name, link in [*self._links.items()]:
                 if link in ready:
-                    try:
-                        text = link.recv(65536)
-                    except OSError:
-                        text = b""
+                    text = _received(link)
                     if not text:
                         self._links.pop(name).close()
                     self._rest[name] = self._take(name, self._rest[name] + text)
@@ -77,7 +76,12 @@ class Ear:
         try:
             with sentinel.host.inside():
                 link = socket.create_connection(sentinel.address, timeout=0.1)
-            link.sendall(f"SENTINEL GET-MASTER-ADDR-BY-NAME {sentinel.master_name}\r\nPSUBSCRIBE *\r\n".encode())
+            if self._tls:
+                link = self._tls.wrap_socket(link, server_hostname=sentinel.address.host)
+            asks = [f"SENTINEL GET-MASTER-ADDR-BY-NAME {sentinel.master_name}", "PSUBSCRIBE *"]
+            if sentinel.username:
+                asks.insert(0, f"AUTH {sentinel.username} {sentinel.password}")
+            link.sendall("".join(f"{ask}\r\n" for ask in asks).encode())
         except ConnectionRefusedError:
             if name in self._ran:
                 self._ran.discard(name)
@@ -97,3 +101,14 @@ class Ear:
             end = found.end()
             self.heard.append(Heard(now, name, found[1].decode(), found[2].decode()))
         return text[end:]
+
+
+def _received(link: socket.socket) -> bytes:
+    """All that has come; empty at the end."""
+    try:
+        text = link.recv(65536)
+        while isinstance(link, ssl.SSLSocket) and link.pending():  # which select does not see
+            text += link.recv(65536)
+    except OSError:
+        return b""
+    return text

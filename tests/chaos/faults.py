@@ -24,7 +24,7 @@ from tests.fleet import AgentNode, ConsulNode, Process, RedisNode, SentinelNode
 from tests.fleet.former import former_version
 from tests.fleet.hosts import Host
 
-from .arena import HASTE, USUAL, Arena, is_settled, made_to_follow, set_priority
+from .arena import HASTE, USUAL, Arena, is_settled, made_to_follow, set_periods, set_priority
 from .authority import LIMIT, SILENCE, Loss
 from .guests import WallClock, agent_for, consul_client, second_group, with_hosts_file
 from .judge import FALL, Empty, Expectation, Promise
@@ -35,6 +35,8 @@ GOSSIP = 12.0
 """Seconds until Consul's servers hold a silent host for dead: 3 to 10, and they may ask again."""
 HUNG = 3.5
 """Seconds until an agent gives up a node that does not answer: two looks of a second each, and the pauses between."""
+SWAP = 0.3
+"""Seconds until both agents have seen a swap that was announced, and DNS has followed, on a machine that does other work."""
 POLL = 1.2
 """Seconds until an agent sees a change of role that closes no connection: its poll, and an answer."""
 ASKED = 0.5
@@ -64,6 +66,8 @@ class Fault:
     """Whether it is for fleets whose agents fence, or for those whose agents do not; None: for both."""
     promise: Promise | None = None
     """What is promised to the application where agents fence."""
+    coordinated: bool = False
+    """It is done only to servers whose Sentinel has ``FAILOVER … COORDINATED``."""
     gossip_first: bool = False
     """Consul's gossip may take the host out of DNS sooner than Sentinel acts, where down-after is as long as in fenced fleets."""
 
@@ -214,7 +218,7 @@ def replicaof_no_one_by_hand_on_a_replica(arena: Arena) -> None:
     arena.wait_until_follows(replica)
 
 
-@fault(moves=None, empty=Empty.ALLOWED, late={Loss.DEMOTION: POLL})
+@fault(moves=None, empty=Empty.ALLOWED, late={Loss.DEMOTION: POLL})  # Sentinel moves it once more, some 25 s later
 def failover_command(arena: Arena) -> None:
     old = arena.master
     arena.ask(old, "FAILOVER")
@@ -249,6 +253,20 @@ def ten_failovers_in_a_row(arena: Arena) -> None:
         new = planned(arena)
         arena.until(partial(arena.names, new), "the new one is named", within=5)
         arena.until(partial(_makes_replica, arena, old, new), "the old one follows")
+        arena.fleet.wait_for_replicas()
+        arena.fleet.settle(within=60)
+        changes = [seen.answers for seen in arena.witness.history if seen.at > since]
+        assert changes == [frozenset({new.announced})], f"one step each, not {changes}"
+
+
+@fault(coordinated=True, empty=Empty.NEVER, late={Loss.DEMOTION: SWAP})
+def ten_coordinated_failovers_in_a_row(arena: Arena) -> None:
+    for _ in range(10):
+        old, since = arena.master, arena.witness.up_to
+        arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "FAILOVER", "mymaster", "COORDINATED")
+        new = arena.wait_for_failover(old)
+        arena.until(partial(arena.names, new), "the new one is named", within=5)
+        arena.until(partial(old.follows, new), "the old one follows")
         arena.fleet.wait_for_replicas()
         arena.fleet.settle(within=60)
         changes = [seen.answers for seen in arena.witness.history if seen.at > since]
@@ -399,10 +417,10 @@ def elected(arena: Arena, leader: SentinelNode) -> Iterator[None]:
 def hurried(arena: Arena) -> Iterator[None]:
     """The Sentinels ask for INFO each second in the block, not every ten, to have something over that is not judged."""
     for sentinel in arena.sentinels:
-        sentinel.ask("SENTINEL", "DEBUG", *HASTE)
+        set_periods(sentinel, HASTE)
     yield
     for sentinel in arena.sentinels:
-        sentinel.ask("SENTINEL", "DEBUG", *USUAL)
+        set_periods(sentinel, USUAL)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from math import inf
 
 from consul_redis_agent.decide.facts import Address
 from tests.fleet import SCALE
+from tests.fleet.sampler import DEADLINE
 
 from .authority import FALLS, ROLE_PERIOD, Loss, Tenure
 from .history import History
@@ -127,7 +128,8 @@ def judge(history: History, expectation: Expectation, *, since: float, until: fl
     problems += _empty(history, expectation, since, healed)
     final = tenures[-1]
     for span in history.between(max(healed, final.start) + R * SCALE, until):
-        if span.names != frozenset({final.node}):
+        starved = span.names is None and span.stop - span.start <= history.stalled(span.start - DEADLINE, span.stop)
+        if span.names != frozenset({final.node}) and not starved:
             named = "gives no answer" if span.names is None else f"names {sorted(map(str, span.names))}"
             problems.append(f"L: {span.start - healed:.1f} s after healing DNS {named}, not {final.node}")
     problems += _writes(history, expectation)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
+from tests.fleet import servers
+from tests.fleet.servers import Server
+
 from . import faults_fenced  # noqa: F401 - enters its faults into the list
 from .arena import MODES
 from .faults import FAULTS, Fault, find
@@ -55,12 +58,13 @@ class Options:
     """The seeds of the random mixes."""
     modes: tuple[str, ...]
     fences: tuple[bool, ...]
+    server: Server
     json: Path | None
 
     @classmethod
     def read(cls) -> Options:
         """Read the environment: ``CHAOS_RUNS``, ``CHAOS_SEED``, ``CHAOS_FAULTS`` (words of names, or ``random mix``),
-        ``CHAOS_MODE``, ``CHAOS_FENCE`` (``on`` or ``off``) and ``CHAOS_JSON``.
+        ``CHAOS_MODE``, ``CHAOS_FENCE`` (``on`` or ``off``), ``CHAOS_SERVER`` (a name of ``servers.py``, or a path) and ``CHAOS_JSON``.
         """
         runs, seed = int(os.environ.get("CHAOS_RUNS") or 0), os.environ.get("CHAOS_SEED")
         pattern, json = os.environ.get("CHAOS_FAULTS") or "", os.environ.get("CHAOS_JSON")
@@ -75,15 +79,17 @@ class Options:
             chosen = find(pattern)
         else:
             chosen = [f for f in FAULTS if f.ci or f.ci_fenced]
+        server = servers.server(os.environ.get("CHAOS_SERVER") or "redis")
         first = int(seed) if seed else (secrets.randbelow(10**6) if runs else 1)
         return cls(
             runs=runs,
             chosen=bool(runs or pattern),
             seed=first,
             mixes=range(first, first + (MIXES * runs if pattern in ("", MIX) else 0)),
-            faults=tuple(chosen),
+            faults=tuple(f for f in chosen if not f.coordinated or server.coordinates()),
             modes=(mode,) if mode else tuple(MODES),
             fences=(FENCES[fence],) if fence else (False, True),
+            server=server,
             json=Path(json) if json else None,
         )
 

@@ -9,6 +9,7 @@ import pytest
 from consul_redis_agent.decide.facts import Address
 
 from .authority import (
+    HEARD_LATE,
     LIMIT,
     LOOK,
     NAMES,
@@ -63,6 +64,14 @@ def test_a_selected_node_gains_authority_when_it_turns_master() -> None:
     """Not when it is selected; and at that moment the old one loses it, though it still says master."""
     events = (Selected(1, 1, B, S1), Role(2, B, "master"), *follow(3, B, S1, S2), Role(12, A, "slave"))
     assert tenures(*events) == [Tenure(A, 0, 2, Loss.PROMOTION), Tenure(B, 2, promoted=True)]
+
+
+def test_a_selection_that_is_heard_just_after_its_node_has_turned_came_before() -> None:
+    """A listener without CPU hears late; much later it is another story, such as of a node that was turned by hand."""
+    late = (Role(2, B, "master"), Selected(2 + HEARD_LATE, 1, B, S1), *follow(3, B, S1, S2))
+    assert tenures(*late) == [Tenure(A, 0, 2, Loss.PROMOTION), Tenure(B, 2, promoted=True)]
+    other = (Role(2, B, "master"), Selected(2.1 + HEARD_LATE, 1, B, S1), *follow(3, B, S1, S2))
+    assert tenures(*other) == [Tenure(A, 0, 3, Loss.PROMOTION), Tenure(B, 3)]
 
 
 def test_a_role_of_master_alone_gives_no_right() -> None:

@@ -247,6 +247,17 @@ def test_whoever_is_not_named_after_healing_is_found() -> None:
     assert any(p.startswith("L") for p in verdict(*late, tenures=DIED, expectation=allowed).problems)
 
 
+@pytest.mark.parametrize(("stalled", "well"), [(0.3, True), (0.2, False)])
+def test_no_answer_after_healing_is_found_unless_the_machine_had_no_cpu_for_it(stalled: float, *, well: bool) -> None:
+    """L: a silence counts for as long as it is not explained so."""
+    at = HEALED + R * SCALE + 0.5
+    only = frozenset({B})
+    spans = [Span(0, 10, frozenset({A})), Span(10, at, only), Span(at, at + 0.25, None), Span(at + 0.25, END, only)]
+    history = History(spans, [], {A: [(0, "master")], B: [(0, "slave")]}, MOVED, lambda start, stop: stalled)
+    found = judge(history, Expectation(), since=1, until=END, healed=HEALED)
+    assert [p[:2] for p in found.problems] == ([] if well else ["L:"])
+
+
 def test_what_should_not_happen_is_found() -> None:
     """H: a failover where none should be, and none where there should be one."""
     stays = Expectation(moves=False)

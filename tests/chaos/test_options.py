@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from .arena import MODES
@@ -12,7 +14,7 @@ from .options import Kind, Options
 @pytest.fixture
 def options(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """No option is set."""
-    for name in ("RUNS", "SEED", "FAULTS", "MODE", "FENCE", "JSON"):
+    for name in ("RUNS", "SEED", "FAULTS", "MODE", "FENCE", "SERVER", "JSON"):
         monkeypatch.delenv(f"CHAOS_{name}", raising=False)
     return monkeypatch
 
@@ -43,8 +45,26 @@ def test_what_is_asked_for_is_what_runs(options: pytest.MonkeyPatch) -> None:
     options.setenv("CHAOS_FENCE", "on")
     found = Options.read()
     assert {case.kind for case in found.cases()} == {Kind("tags", fenced=True)}
-    assert {case.fault.name for case in found.cases()} == {f.name for f in FAULTS if f.fenced in (None, True)}
+    assert {case.fault.name for case in found.cases()} == {
+        f.name for f in FAULTS if f.fenced in (None, True) and not f.coordinated
+    }
     assert {found.kind(seed) for seed in found.seeds()} == {Kind("tags", fenced=True)}
+
+
+@pytest.mark.parametrize(
+    ("program", "faults"), [("valkey-server v=9.0.0", 2), ("valkey-server v=8.1.3", 1), ("redis-server v=8.2.3", 1)]
+)
+def test_what_a_server_has_not_is_not_done_to_it(
+    options: pytest.MonkeyPatch, tmp_path: Path, program: str, faults: int
+) -> None:
+    """A coordinated failover is for Valkey 9 and later, whatever its path."""
+    path = tmp_path / program.split(maxsplit=1)[0]
+    path.write_text(f"#!/bin/sh\necho Server {program.split()[1]} sha=0\n")
+    path.chmod(0o755)
+    options.setenv("CHAOS_FAULTS", "failovers in a row")
+    options.setenv("CHAOS_SERVER", str(path))
+    found = Options.read()
+    assert (found.server.program, len(found.faults)) == (str(path), faults)
 
 
 def test_ci_builds_one_fleet_with_a_fence(options: pytest.MonkeyPatch) -> None:

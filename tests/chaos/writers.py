@@ -9,7 +9,8 @@ wanted. Each adds numbers to its own list, one every ``every`` seconds, and wait
 - ``sentinel``  is redis-py's Sentinel client;
 - ``cached``    has resolved the name once and stays with that address, as a JVM may.
 
-What redis-py gives up is not written again; the next number is. Each line printed is a JSON list: the writer's name, how
+``login`` in the file has the user and password of all, empty for none, and ``tls`` the files of the authority, the certificate and
+the key of what they show, empty for clear text. What redis-py gives up is not written again; the next number is. Each line printed is a JSON list: the writer's name, how
 many of its writes have failed, and then ``[number, at]`` for each write acknowledged since its last line, ``at`` in
 monotonic seconds. The number modulo ``LANES`` of the writer tells the thread.
 """
@@ -19,11 +20,13 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -71,35 +74,73 @@ def _named(reply: bytes) -> frozenset[Address]:
     return srv.answers(reply) or frozenset()
 
 
-def resolving(resolve: Resolve) -> type[redis.Connection]:
-    """A connection of redis-py that resolves its name whenever it connects, as one to a host name does."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How the writers get in: as which user, and over TLS with which files; empty for none."""
 
-    class Resolving(redis.Connection):
+    login: tuple[str, ...] = ()
+    tls: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """For a client of redis-py."""
+        return dict(zip(("username", "password"), self.login, strict=False)) | self.encrypted
+
+    @property
+    def encrypted(self) -> dict[str, Any]:
+        """The part of it that is TLS."""
+        files = dict(zip(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), self.tls, strict=False))
+        return {"ssl": True, **files} if files else {}
+
+    def connect(self, address: Address) -> socket.socket:
+        """A connection without redis-py. Raises OSError."""
+        made = socket.create_connection(address, timeout=TIMEOUT)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return _context(self.tls).wrap_socket(made, server_hostname=address.host) if self.tls else made
+
+
+@lru_cache(maxsize=1)
+def _context(files: tuple[str, ...]) -> ssl.SSLContext:
+    authority, *own = files
+    context = ssl.create_default_context(cafile=authority)
+    context.load_cert_chain(*own)
+    return context
+
+
+def resolving(resolve: Resolve, access: Access = Access()) -> type[redis.Connection]:
+    """A connection of redis-py that resolves its name whenever it connects, as one to a host name does."""
+    base: Any = redis.SSLConnection if access.tls else redis.Connection
+
+    class Resolving(base):  # type: ignore[misc]
         def _connect(self) -> Any:
             self.host, self.port = resolve()
-            return super()._connect()  # type: ignore[no-untyped-call]
+            return super()._connect()
 
     return Resolving
 
 
 class Plain:
-    """One connection to a Redis node, for RPUSH alone."""
+    """One connection to a Redis node, for RPUSH alone. Raises OSError."""
 
-    def __init__(self, address: Address) -> None:
-        self._socket = socket.create_connection(address, timeout=TIMEOUT)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, address: Address, access: Access) -> None:
+        self._socket = access.connect(address)
+        if access.login:
+            self._ask("+", "AUTH", *access.login)
 
     def push(self, key: str, number: int) -> None:
         """Add a number. Raises OSError where it is not acknowledged."""
-        words = (b"RPUSH", key.encode(), str(number).encode())
-        self._socket.sendall(b"*3\r\n" + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
+        self._ask(":", "RPUSH", key, str(number))
+
+    def _ask(self, wanted: str, *command: str) -> None:
+        words = [word.encode() for word in command]
+        self._socket.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
         answer = b""
         while not answer.endswith(b"\r\n"):
             got = self._socket.recv(4096)
             if not got:
                 raise Refused("closed")
             answer += got
-        if not answer.startswith(b":"):
+        if not answer.startswith(wanted.encode()):
             raise Refused(answer.decode(errors="replace"))
 
     def close(self) -> None:
@@ -107,10 +148,10 @@ class Plain:
         self._socket.close()
 
 
-def kept(key: str, resolve: Resolve) -> Write:
+def kept(key: str, resolve: Resolve, access: Access) -> Write:
     """Write by redis-py's plain client."""
-    client = redis.Redis()
-    client.connection_pool.connection_class = resolving(resolve)
+    client = redis.Redis(**access.options)
+    client.connection_pool.connection_class = resolving(resolve, access)
 
     def write(number: int) -> None:
         client.rpush(key, number)
@@ -118,9 +159,11 @@ def kept(key: str, resolve: Resolve) -> Write:
     return write
 
 
-def pool(key: str, resolve: Resolve) -> Write:
+def pool(key: str, resolve: Resolve, access: Access) -> Write:
     """Write by a pool of redis-py."""
-    shared = redis.BlockingConnectionPool(max_connections=POOL, connection_class=resolving(resolve))  # type: ignore[no-untyped-call]
+    options = {name: value for name, value in access.options.items() if name != "ssl"}
+    kind = resolving(resolve, access)
+    shared = redis.BlockingConnectionPool(max_connections=POOL, connection_class=kind, **options)  # type: ignore[no-untyped-call]
     client = redis.Redis(connection_pool=shared)
 
     def write(number: int) -> None:
@@ -129,11 +172,11 @@ def pool(key: str, resolve: Resolve) -> Write:
     return write
 
 
-def each(key: str, resolve: Resolve) -> Write:
+def each(key: str, resolve: Resolve, access: Access) -> Write:
     """Ask DNS for each write."""
 
     def write(number: int) -> None:
-        connection = Plain(resolve())
+        connection = Plain(resolve(), access)
         try:
             connection.push(key, number)
         finally:
@@ -142,10 +185,11 @@ def each(key: str, resolve: Resolve) -> Write:
     return write
 
 
-def sentinel(key: str, sentinels: list[tuple[str, int]], master_name: str) -> Write:
+def sentinel(key: str, sentinels: list[tuple[str, int]], master_name: str, access: Access) -> Write:
     """Write by redis-py's Sentinel client."""
-    group = Sentinel(sentinels, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)  # type: ignore[no-untyped-call]
-    client = group.master_for(master_name, socket_timeout=TIMEOUT)  # type: ignore[no-untyped-call]
+    options = {"socket_timeout": TIMEOUT, **access.options}
+    group = Sentinel(sentinels, sentinel_kwargs={**options, "socket_connect_timeout": TIMEOUT})  # type: ignore[no-untyped-call]
+    client = group.master_for(master_name, **options)  # type: ignore[no-untyped-call]
 
     def write(number: int) -> None:
         client.rpush(key, number)
@@ -153,7 +197,7 @@ def sentinel(key: str, sentinels: list[tuple[str, int]], master_name: str) -> Wr
     return write
 
 
-def cached(key: str, resolve: Resolve) -> Write:
+def cached(key: str, resolve: Resolve, access: Access) -> Write:
     """Write to the address that DNS named first, over one connection for as long as it works."""
     address: Address | None = None
     connection: Plain | None = None
@@ -161,7 +205,7 @@ def cached(key: str, resolve: Resolve) -> Write:
     def write(number: int) -> None:
         nonlocal address, connection
         address = address or resolve()
-        connection = connection or Plain(address)
+        connection = connection or Plain(address, access)
         try:
             connection.push(key, number)
         except OSError:
@@ -214,12 +258,13 @@ def main(spec: dict[str, Any]) -> None:
     keys, over = spec["keys"], threading.Event()
     resolve = resolver(tuple(spec["dns"]), bytes.fromhex(spec["question"]))
     sentinels = [tuple(s) for s in spec["sentinels"]]
+    access = Access(tuple(spec["login"]), tuple(spec["tls"]))
     ways: dict[str, Callable[[str], Write]] = {
-        "kept": lambda key: kept(key, resolve),
-        "pool": lambda key: pool(key, resolve),
-        "each": lambda key: each(key, resolve),
-        "sentinel": lambda key: sentinel(key, sentinels, spec["master_name"]),
-        "cached": lambda key: cached(key, resolve),
+        "kept": lambda key: kept(key, resolve, access),
+        "pool": lambda key: pool(key, resolve, access),
+        "each": lambda key: each(key, resolve, access),
+        "sentinel": lambda key: sentinel(key, sentinels, spec["master_name"], access),
+        "cached": lambda key: cached(key, resolve, access),
     }
     writers = [Writer(name, ways[name](key), spec["every"]) for name, key in keys.items()]
     threads = [thread for writer in writers for thread in writer.threads(over)]

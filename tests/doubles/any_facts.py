@@ -55,6 +55,8 @@ nodes = st.builds(
     offset=st.sampled_from([0, 50]),
     former_id=st.sampled_from(["", "x"]),
     version=st.sampled_from([(), (6, 0, 9), (7, 0, 15)]),
+    hands_over=rarely,
+    relieved=last,
 )
 silences = st.builds(Silence, times, st.just("no answer"), st.integers(1, 3), gone=rarely) | st.builds(
     Silence, times, st.just("refused"), st.integers(1, 3), gone=st.just(True), refused=st.just(True)
@@ -201,6 +203,7 @@ memories = st.builds(
     evicted_since=since,
     pending_since=since,
     confirmed=last,
+    recorded=st.none() | st.none() | claims,
     held=st.none() | claims,
     heard=last,
     spent=st.integers(-1, 3),

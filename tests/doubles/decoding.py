@@ -53,7 +53,7 @@ TRANSACTION = [
         "Check": {"Verb": "string", "Check": CHECK},
     }
 ]
-TTL_CHECK = _texts("CheckID", "Name", "Status", "Notes", "ServiceID", "TTL")
+TTL_CHECK = _texts("CheckID", "Name", "Status", "Notes", "ServiceID", "TTL", "DeregisterCriticalServiceAfter")
 REGISTRATION = COMMON | {"Name": "string", "Token": "string", "Check": TTL_CHECK, "Checks": [TTL_CHECK]}
 UPDATE = {"Status": "string", "Output": "string"}
 HEALTH_CHECK = {key: type_ for key, type_ in CHECK.items() if key not in ("Namespace", "Partition")}

@@ -7,6 +7,8 @@ those that :mod:`~tests.doubles.decoding` and :mod:`~tests.doubles.catalog` name
   rights of all operations come first, those on a check by the ``ServiceName`` it was sent with; then all of it or nothing.
 - ``agent/agent_endpoint.go``, ``agent/local/state.go``: a registration leaves the status of a check that is known. What
   changes is written to the servers before the answer, and until then nobody else is answered; what does not is not.
+- ``agent/http_ce.go`` parseEntMeta: namespaces and partitions are refused. With ``place`` it stands for Consul Enterprise
+  instead, whose source nobody sees, and only insists that each request, operation and registration carries just these.
 - ``agent/rpcclient/health``, ``agent/submatview``: a query with an index is answered from the agent's own view of the
   service. Without servers that view stays as it is; one that was never loaded is shown as an empty catalog.
 
@@ -35,6 +37,7 @@ Servers = Literal["reached", "silent", "refused"]
 
 ANONYMOUS = "00000000-0000-0000-0000-000000000002"
 MAX_BODY = 512 * 1024
+PLACE = {"Namespace": "ns", "Partition": "partition"}
 FILTERED = "X-Consul-Results-Filtered-By-Acls"
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
@@ -57,8 +60,16 @@ class StrictConsul:
     ``"node:read"`` for all. None: ACLs are off.
     """
 
-    def __init__(self, node: str = "consul-1", *, acl: Mapping[str, frozenset[str]] | None = None) -> None:
+    def __init__(
+        self,
+        node: str = "consul-1",
+        *,
+        acl: Mapping[str, frozenset[str]] | None = None,
+        place: Mapping[str, str] | None = None,
+    ) -> None:
         self.node, self.acl, self.address = node, acl, Address("", 0)
+        self.place = dict(place or {})
+        """Of Enterprise: ``{"Namespace": …, "Partition": …}``."""
         self.streaming = True
         """``use_streaming_backend``: whether a query with an index is answered from the agent's own view."""
         self.discovery_max_stale = False
@@ -274,7 +285,7 @@ class StrictConsul:
     # What the agent answers
 
     def _register(self, request: Request, _: str) -> None:
-        body = parse(request.body, REGISTRATION, "Request decode failed")
+        body = parse(request.body, REGISTRATION | dict.fromkeys(self.place, "string"), "Request decode failed")
         if not body.get("Name"):
             raise Refused("Missing service name", 400)
         if not all(check.get("TTL") for check in checks_of(body)):
@@ -375,12 +386,36 @@ class StrictConsul:
             return error.status, str(error), {}
         return status, "" if said is None else json.dumps(said), headers
 
+    def _vet_place(self, request: Request) -> None:
+        """Raises Refused for what is not where this Consul has it."""
+        given = {key: request.query.get(parameter, "") for key, parameter in PLACE.items()}
+        if not self.place:
+            named = next((PLACE[key] for key, value in given.items() if value), "")
+            if named and request.path.startswith(("/v1/health/", "/v1/agent/")) and request.path != "/v1/agent/self":
+                what = "Namespaces" if named == "ns" else "Partitions"
+                raise Refused(f'Invalid query parameter: "{named}" - {what} are a Consul Enterprise feature', 400)
+            return
+        wanted = {key: self.place.get(key, "") for key in PLACE}
+        named_in = [given]
+        if request.path == "/v1/txn":
+            pairs = [(kind, one[kind]) for one in json.loads(request.body) for kind in one]
+            named_in += [{key: content[kind].get(key, "") for key in PLACE} for kind, content in pairs]
+        if request.path == "/v1/agent/service/register":
+            named_in.append({key: json.loads(request.body).get(key, "") for key in PLACE})
+        if any(named != wanted for named in named_in):
+            raise Refused(f"this is of another namespace or partition: {named_in}", 400)
+
     async def _answer(self, request: Request) -> Answer:
+        self._vet_place(request)
         folder, _, last = request.path.removeprefix("/v1/").rpartition("/")
         match request.method, folder, last:
             case "GET", "status", "leader":
                 await self._reach()
                 return 200, "127.0.0.1:8300", {}
+            case "GET", "catalog/node", _:
+                await self._call(request)
+                may = last in self.catalog.nodes and self._may(request.token, "node:read", last)
+                return 200, {"Node": {"Node": last}, "Services": {}} if may else {}, {}
             case "GET", "health/service", _:
                 return await self._health(request, unquote(last))
             case "PUT", "", "txn":

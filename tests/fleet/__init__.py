@@ -19,7 +19,8 @@ from .fleet import Fleet
 from .hosts import Host, NetworkHost, may_build_networks
 from .process import CHECKOUT, Process
 from .redis_node import RedisNode, SentinelNode
-from .servers import ON_PATH, REDIS_6_2, VALKEY_9_1, Server
+from .rights import Rights
+from .servers import ON_PATH, REDIS_6_2, SERVERS, VALKEY_9_1, Server, server
 from .witness import Seen, Witness
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ON_PATH",
     "REDIS_6_2",
     "SCALE",
+    "SERVERS",
     "VALKEY_9_1",
     "AgentNode",
     "Certificates",
@@ -40,6 +42,7 @@ __all__ = [
     "Process",
     "ProcessDied",
     "RedisNode",
+    "Rights",
     "Seen",
     "SentinelNode",
     "Server",
@@ -48,5 +51,6 @@ __all__ = [
     "consul_version",
     "may_build_networks",
     "program",
+    "server",
     "until",
 ]

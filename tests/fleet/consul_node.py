@@ -18,6 +18,7 @@ from . import srv
 from .certificates import Pair
 from .hosts import Host
 from .process import Process
+from .rights import CONSUL_AGENT, CONSUL_DNS, Rights
 
 _ANONYMOUS = "00000000-0000-0000-0000-000000000002"
 _READ_ONLY = 'node_prefix "" { policy = "read" } service_prefix "" { policy = "read" }'
@@ -48,8 +49,12 @@ class ConsulNode(Process):
 
     ``servers`` is how many servers the cluster has when this is one of them, 0 for a client. ``join`` names the
     ``lan`` addresses of other members. ``bootstrap_token`` turns ACLs on, deny by default; whoever has no token may
-    read. ``extra`` is merged into the configuration. With ``tls`` it speaks HTTPS alone, and Consul agents show it to each
-    other; ``client`` is what :meth:`call` shows.
+    read. ``extra`` is merged into the configuration. ``program`` is which Consul it is, the one in use or a path.
+
+    ``rights`` turns them on without that: nobody may do anything but with a token of his own, the Consul agent and DNS too.
+    ``manager`` is a server of the same cluster that gives a client its tokens. The calls here are an administrator's then.
+
+    With ``tls`` it speaks HTTPS alone, and Consul agents show it to each other; ``client`` is what :meth:`call` shows.
     """
 
     def __init__(
@@ -61,27 +66,32 @@ class ConsulNode(Process):
         servers: int = 0,
         join: Sequence[Address] = (),
         bootstrap_token: str | None = None,
+        rights: Rights | None = None,
+        manager: ConsulNode | None = None,
         extra: Mapping[str, Any] | None = None,
+        program: str = "consul",
         tls: Pair | None = None,
         client: Pair | None = None,
     ) -> None:
         config = folder / f"{name}.json"
-        super().__init__(name, ["consul", "agent", "-config-file", str(config)], host=host, folder=folder)
-        self.http = Address("127.0.0.1", host.port(8501 if tls else 8500))
+        super().__init__(name, [program, "agent", "-config-file", str(config)], host=host, folder=folder)
+        self.http = Address(host.loopback, host.port(8501 if tls else 8500))
         self._client = client
-        self.dns = Address("127.0.0.1", host.port(8600))
+        self.dns = Address(host.loopback, host.port(8600))
         self.lan = Address(host.address, host.port(8301))
         self.data = folder / name
-        self.bootstrap_token = bootstrap_token
-        self._may_read = bootstrap_token is None
-        version = consul_version()
+        self.bootstrap_token = rights.consul_admin if rights else bootstrap_token
+        self._admin = rights.consul_admin if rights else None
+        self._may_read = bootstrap_token is None or rights is not None
+        self._has_tokens, self._managed = rights is None, manager is not None
+        version = consul_version(program)
         settings: dict[str, Any] = {
             "node_name": name,
             "node_id": str(uuid.uuid5(uuid.NAMESPACE_DNS, name)),  # the same after its data is lost
             "data_dir": str(self.data),
             "bind_addr": host.address,
             "advertise_addr": host.address,
-            "client_addr": "127.0.0.1",
+            "client_addr": host.loopback,
             "disable_update_check": True,
             "performance": {"raft_multiplier": 1},
             "ports": {
@@ -103,8 +113,18 @@ class ConsulNode(Process):
             settings |= {"server": True, "bootstrap_expect": servers}
         if tls:
             settings |= _speaks(tls, version)
-        if bootstrap_token:
-            first = "initial_management" if version >= (1, 11, 0) else "master"
+        first = "initial_management" if version >= (1, 11, 0) else "master"
+        if rights:
+            given = {first: rights.consul_admin} if servers else {}
+            if manager:
+                given["agent"] = manager.create_token(CONSUL_AGENT.format(name=name))
+            settings["acl"] = {
+                "enabled": True,
+                "default_policy": "deny",
+                "enable_token_persistence": True,
+                "tokens": given,
+            }
+        elif bootstrap_token:
             settings["acl"] = {
                 "enabled": True,
                 "default_policy": "deny",
@@ -114,6 +134,8 @@ class ConsulNode(Process):
 
     def is_ready(self) -> bool:
         """Whether the servers have a leader and hold what this agent itself has synced about its node."""
+        if not self._has_tokens:
+            self._give_tokens()
         # The leader writes a bare node when a member joins; only the member's own sync adds Meta.
         nodes = self.get("/v1/catalog/nodes", token=self.bootstrap_token)
         synced = any(node["Node"] == self.name and node["Meta"] for node in nodes)
@@ -137,6 +159,7 @@ class ConsulNode(Process):
         with self.host.inside():
             connection.connect()
         try:
+            token = token or self._admin
             headers = {"X-Consul-Token": token} if token else {}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
@@ -150,7 +173,8 @@ class ConsulNode(Process):
     def srv(self, service: str) -> frozenset[Address] | None:
         """Whom DNS names for a service now; None when the server fails to answer. Raises OSError."""
         with self.host.inside():
-            connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            family = socket.AF_INET6 if ":" in self.dns.host else socket.AF_INET
+            connection = socket.socket(family, socket.SOCK_DGRAM)
         with connection:
             connection.settimeout(1)
             connection.connect(self.dns)
@@ -173,6 +197,19 @@ class ConsulNode(Process):
     def forget(self) -> None:
         """Delete the data folder, while it does not run."""
         shutil.rmtree(self.data)
+
+    def _give_tokens(self) -> None:
+        """The Consul agent's own, where a manager has not made it before the start, and that of DNS."""
+        if not self.get("/v1/status/leader"):
+            raise ConsulError("no leader yet")
+        if not self._managed:
+            self.put("/v1/agent/token/agent", {"Token": self.create_token(CONSUL_AGENT.format(name=self.name))})
+        token = {"Token": self.create_token(CONSUL_DNS)}
+        try:
+            self.put("/v1/agent/token/dns", token)
+        except ConsulError:  # an older Consul gives DNS what everybody gets who has no token
+            self.put("/v1/agent/token/default", token)
+        self._has_tokens = True
 
     def _let_everyone_read(self) -> None:
         policies = self.get("/v1/acl/policies", token=self.bootstrap_token)

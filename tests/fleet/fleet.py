@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from consul_redis_agent.commands.demo.process import until
+from consul_redis_agent.decide.facts import Address
 
 from .agent_node import AgentNode
 from .certificates import Certificates
@@ -19,6 +20,7 @@ from .consul_node import ConsulNode
 from .hosts import Host, LoopbackHost, Network, NetworkHost
 from .process import Process
 from .redis_node import RedisNode, SentinelNode, Settings
+from .rights import AGENT, Rights, consul_rules
 from .servers import ON_PATH, Server
 from .witness import Witness
 
@@ -30,8 +32,11 @@ class Fleet:
 
     Without ``isolated`` everything runs on 127.0.0.1 with one Consul for all; with it, each host is a network
     namespace with the usual ports and a Consul client agent of its own, and can be cut off or lost (needs root).
-    ``server`` is the Redis or Valkey of its nodes and Sentinels. With ``tls`` everybody speaks TLS with everybody, and shows a
-    certificate of :attr:`certificates`; servers have no port for clear text.
+    ``server`` is the Redis or Valkey of its nodes and Sentinels; ``consul`` and ``consul_clients`` name the program of Consul's
+    servers and of its client agents, each the one in use or a path. With ``acl`` everybody has a login with the least rights
+    that he needs, the agents exactly those that ``config/`` ships; :class:`Rights` says for which of its settings. With
+    ``tls`` everybody speaks TLS with everybody, and shows a certificate of :attr:`certificates`; servers have no port for
+    clear text. With ``ipv6`` an isolated fleet has IPv6 addresses and no others.
 
     ::
 
@@ -41,8 +46,20 @@ class Fleet:
             fleet.wait_for_master(other_than=fleet.nodes[0])
     """
 
-    def __init__(self, *, isolated: bool = False, server: Server = ON_PATH, tls: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        isolated: bool = False,
+        server: Server = ON_PATH,
+        consul: str = "consul",
+        consul_clients: str = "consul",
+        acl: bool | Rights = False,
+        tls: bool = False,
+        ipv6: bool = False,
+    ) -> None:
         self.server = server
+        self._consuls = consul, consul_clients
+        self.rights = acl if isinstance(acl, Rights) else Rights() if acl else None
         self._temporary = tempfile.TemporaryDirectory(prefix="cra-")
         self.folder = Path(self._temporary.name)
         self.certificates = Certificates(self.folder) if tls else None
@@ -51,7 +68,7 @@ class Fleet:
         self.sentinels: list[SentinelNode] = []
         self.consuls: list[ConsulNode] = []
         self.agents: list[AgentNode] = []
-        self._network = Network() if isolated else None
+        self._network = Network(ipv6=ipv6) if isolated else None
         self._loopback = LoopbackHost("localhost")
         self._numbers: Counter[str] = Counter()
 
@@ -135,6 +152,9 @@ class Fleet:
         name = self.name("consul")
         host = host or self.host(name)
         options = self._shown(host) | options
+        manager = next(iter(self.consuls), None) if self.rights else None
+        if manager and not servers:
+            manager.wait_ready(within=20)
         node = ConsulNode(
             name,
             host=host,
@@ -142,7 +162,10 @@ class Fleet:
             servers=servers,
             join=[other.lan for other in self.consuls],
             bootstrap_token=bootstrap_token,
+            rights=self.rights,
+            manager=None if servers else manager,
             extra=extra,
+            program=self._consuls[0 if servers else 1],
             **options,
         )
         self.consuls.append(node)
@@ -167,7 +190,7 @@ class Fleet:
             replica_of=replica_of,
             password=password,
             settings=settings,
-            **{"server": self.server, **self._shown(host), **options},
+            **{"server": self.server, "rights": self.rights, **self._shown(host), **options},
         )
         self.nodes.append(node)
         return self.add(node)
@@ -176,7 +199,7 @@ class Fleet:
         """Start a Sentinel; ``options`` as in :class:`SentinelNode`."""
         name = self.name("sentinel")
         host = host or self.host(name)
-        options = {"server": self.server, **self._shown(host), **options}
+        options = {"server": self.server, "rights": self.rights, **self._shown(host), **options}
         node = SentinelNode(name, host=host, folder=self.folder, master=master, **options)
         self.sentinels.append(node)
         return self.add(node)
@@ -199,27 +222,53 @@ class Fleet:
         consul = consul or self.consul_of(host)
         name = self.name("agent")
         if config is None:
-            config = _merged(more, self.agent_config(*nodes, consul=consul))
+            config = self.agent_config(*nodes, consul=consul, more=more)
         agent = AgentNode(name, host=host, folder=self.folder, config=config, arguments=arguments, env=env)
         self.agents.append(agent)
         return self.add(agent)
 
-    def agent_config(self, *nodes: RedisNode, consul: ConsulNode) -> str:
-        """Return the tables of a configuration that differ from the defaults, to reach these nodes and Consul."""
-        text, s = "", "s" if self.certificates else ""
-        if self.certificates or (consul.http.port, consul.dns.port) != (8500, 8600):
-            text += f'[consul]\nurl = "http{s}://{consul.http}"\ndns = "{consul.dns}"\n{self._files()}'
+    def agent_config(self, *nodes: RedisNode, consul: ConsulNode, more: str = "") -> str:
+        """Return the tables of a configuration that differ from the defaults, to reach these nodes and Consul.
+
+        ``more`` is put before them; a table that it has already is added to.
+        """
+        to_consul, to_sentinel, text, s = "", "", "", "s" if self.certificates else ""
+        if self.certificates or (consul.http, consul.dns) != (("127.0.0.1", 8500), ("127.0.0.1", 8600)):
+            to_consul += f'url = "http{s}://{consul.http}"\ndns = "{consul.dns}"\n{self._files()}'
         if self.certificates:
-            text += f"[sentinel]\ntls = true\n{self._files()}"
+            to_sentinel += f"tls = true\n{self._files()}"
+        if self.rights:
+            to_consul += f'token_file = "{self.token_file(nodes[0], consul)}"\n'
+            to_sentinel += self._login("sentinel", self.rights.sentinel_password)
+            if self.sentinels and "hosts" not in more:
+                hosts = ", ".join(f'"{sentinel.address}"' for sentinel in self.sentinels)
+                to_sentinel += f"hosts = [{hosts}]\n"
         for node in nodes:
-            if len(nodes) == 1 and node.address.port == 6379 and not node.password and not node.tls:
+            reached = Address(node.host.loopback, node.address.port)
+            if len(nodes) == 1 and reached == ("127.0.0.1", 6379) and not node.password and not node.tls:
                 continue
-            text += f'[[redis]]\nurl = "redis{s}://127.0.0.1:{node.address.port}"\n{self._files()}'
-            if node.password:
+            text += f'[[redis]]\nurl = "redis{s}://{reached}"\n{self._files()}'
+            if self.rights:
+                text += self._login(node.name, self.rights.agent_password)
+            elif node.password:
                 path = self.folder / f"{node.name}.password"
                 path.write_text(node.password)
                 text += f'password_file = "{path}"\n'
-        return text
+        tables = (("[consul]\n", to_consul), ("[sentinel]\n", to_sentinel))
+        return _merged(more, "".join(table + lines for table, lines in tables if lines) + text)
+
+    def token_file(self, node: RedisNode, consul: ConsulNode) -> Path:
+        """The file with the token of a node's agent, made at first. Fleets with ``acl`` only."""
+        path = self.folder / f"{node.name}.token"
+        if not path.exists():
+            path.write_text(consul.create_token(consul_rules()))
+        return path
+
+    def _login(self, name: str, password: str) -> str:
+        path = self.folder / f"{name}.password"
+        if not path.exists():
+            path.write_text(password)
+        return f'username = "{AGENT}"\npassword_file = "{path}"\n'
 
     def witness(
         self, *, consul: ConsulNode | None = None, nodes: Sequence[RedisNode] | None = None, **options: Any

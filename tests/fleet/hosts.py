@@ -22,11 +22,14 @@ _HERE: Final = Path("/proc/thread-self/ns/net")
 
 
 class Host(ABC):
-    """A place for processes, with one address."""
+    """A place for processes, with one address, and one at which only the host itself is."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, loopback: str = "127.0.0.1") -> None:
         self.name = name
         self.address = address
+        self.loopback = loopback
+        self.hosts_file: Path | None = None
+        """What its programs see as /etc/hosts; None: the machine's."""
 
     @abstractmethod
     def port(self, usual: int) -> int:
@@ -69,14 +72,18 @@ class LoopbackHost(Host):
 class NetworkHost(Host):
     """A network namespace with one interface on the network's switch; usual ports, so no configuration. Needs root.
 
+    One with an IPv6 address has no IPv4 at all, not even at its loopback.
+
     It lives as long as this object, or a process inside, holds it: nothing is left behind, even after SIGKILL.
     """
 
     def __init__(self, name: str, address: str) -> None:
-        super().__init__(name, address)
+        super().__init__(name, address, "::1" if ":" in address else "127.0.0.1")
         self._descriptor = _new_namespace()
         with self.inside():
             _ip("link set lo up")
+            if self.loopback == "::1":
+                _ip("addr del 127.0.0.1/8 dev lo")
 
     def port(self, usual: int) -> int:
         return usual
@@ -102,12 +109,15 @@ class NetworkHost(Host):
         """Put the cable back."""
         with self.inside():
             _ip("link set eth0 up")
+            if ":" in self.address:  # it went with the cable
+                _ip(f"addr replace {self.address}/64 nodad dev eth0")
 
 
 class Network:
-    """A switch in a network namespace of its own, and the hosts plugged into it."""
+    """A switch in a network namespace of its own, and the hosts plugged into it, all with IPv4 or all with IPv6 alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ipv6: bool = False) -> None:
+        self._ipv6 = ipv6
         self._switch = NetworkHost("switch", "")
         self._hosts: list[NetworkHost] = []
         self._cuts: set[tuple[NetworkHost, NetworkHost]] = set()
@@ -118,10 +128,12 @@ class Network:
     def host(self, name: str) -> NetworkHost:
         """Add a host."""
         number = len(self._hosts) + 1
-        host = NetworkHost(name, f"10.77.{number // 250}.{number % 250 + 1}")
+        address = f"fd77::{number + 1:x}" if self._ipv6 else f"10.77.{number // 250}.{number % 250 + 1}"
+        host = NetworkHost(name, address)
         with host.inside():
             _ip(f"link add eth0 type veth peer name port{number} netns {self._switch.namespace}")
-            _ip(f"addr add {host.address}/16 dev eth0")
+            # nodad: else the kernel takes a second to find out that nobody else has the address
+            _ip(f"addr add {address}{'/64 nodad' if self._ipv6 else '/16'} dev eth0")
             _ip("link set eth0 up")
         with self._switch.inside():
             _ip(f"link set port{number} master br0 up")

@@ -17,6 +17,9 @@ CHECKOUT: Final = {"PYTHONPATH": str(Path(__file__).parents[2])}
 """The environment of a program that is a module of the tests."""
 
 
+_WITH_HOSTS: Final = 'mount --bind "$0" /etc/hosts && exec "$@"'
+
+
 class Process(process.Process):
     """A program as the demo starts them, on a host, and with all that can be done to one."""
 
@@ -32,8 +35,15 @@ class Process(process.Process):
 
     def launch(self) -> None:
         """Start the program on its host and return at once. Raises RuntimeError while it runs."""
-        with self.host.inside():
-            super().launch()
+        argv = self.argv
+        if self.host.hosts_file:
+            what = [process.program(argv[0]), *argv[1:]]
+            self.argv = ["unshare", "--mount", "sh", "-c", _WITH_HOSTS, str(self.host.hosts_file), *what]
+        try:
+            with self.host.inside():
+                super().launch()
+        finally:
+            self.argv = argv
 
     def stop(self, *, within: float = 10) -> int:
         """Send SIGTERM, wait for the end and return the exit code. Raises subprocess.TimeoutExpired."""

@@ -15,6 +15,7 @@ from consul_redis_agent.decide.facts import Address
 from .certificates import Pair
 from .hosts import Host
 from .process import Process
+from .rights import ADMIN, Rights
 from .servers import ON_PATH, Server
 
 Settings = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -31,7 +32,7 @@ def _fields(reply: list[str]) -> dict[str, str]:
 
 
 class RedisServer(Process):
-    """What a Redis node and a Sentinel share: a port, a password and commands."""
+    """What a Redis node and a Sentinel share: a port, a login and commands. ``rights``: with users in place of one password."""
 
     def __init__(
         self,
@@ -44,16 +45,18 @@ class RedisServer(Process):
         usual_port: int,
         password: str,
         config: str,
+        rights: Rights | None,
         tls: Pair | None,
         client: Pair | None,
     ) -> None:
         super().__init__(name, argv, host=host, folder=folder)
         self.address = Address(host.address, host.port(usual_port))
-        self.password = password
+        self.username = ADMIN if rights else ""
+        self.password = rights.admin_password if rights else password
         self.tls = tls
         """What it shows; None where it speaks clear text."""
         self._client = client
-        bind = sorted({"127.0.0.1", host.address})
+        bind = sorted({host.loopback, host.address})
         own = {self._port: str(self.address.port), "bind": " ".join(bind), "protected-mode": "no", "dir": str(folder)}
         if tls:
             own |= {
@@ -64,7 +67,7 @@ class RedisServer(Process):
                 "tls-auth-clients": "yes",
                 "tls-replication": "yes",  # of a Sentinel: how it reaches nodes and other Sentinels
             }
-        if password:
+        if password and not rights:
             own["requirepass"] = password
         path.write_text(_lines(own) + config)
 
@@ -76,6 +79,7 @@ class RedisServer(Process):
             shown = {"ssl": True, **{key: str(path) for key, path in files.items()}}
         client = redis.Redis(
             *self.address,
+            username=self.username or None,
             password=password or self.password or None,
             decode_responses=True,
             socket_timeout=2,
@@ -123,6 +127,7 @@ class RedisNode(RedisServer):
         usual_port: int = 6379,
         tls: Pair | None = None,
         client: Pair | None = None,
+        rights: Rights | None = None,
     ) -> None:
         own = {
             "save": '""',
@@ -131,7 +136,7 @@ class RedisNode(RedisServer):
             "repl-diskless-sync-delay": "0",
             "repl-diskless-load": "swapdb",
         }
-        if password:
+        if password and not rights:
             own["masterauth"] = password
         if replica_of is not None:
             own["replicaof"] = f"{replica_of.address.host} {replica_of.address.port}"
@@ -144,7 +149,8 @@ class RedisNode(RedisServer):
             folder=folder,
             usual_port=usual_port,
             password=password,
-            config=_lines(own) + _lines(settings),
+            config=_lines(own) + _lines(rights.redis() if rights else ()) + _lines(settings),
+            rights=rights,
             tls=tls,
             client=client,
         )
@@ -190,6 +196,7 @@ class SentinelNode(RedisServer):
         usual_port: int = 26379,
         tls: Pair | None = None,
         client: Pair | None = None,
+        rights: Rights | None = None,
     ) -> None:
         watch = []
         for watched, node in {master_name: master, **(also or {})}.items():
@@ -198,9 +205,13 @@ class SentinelNode(RedisServer):
                 ("sentinel down-after-milliseconds", f"{watched} {down_after}"),
                 ("sentinel failover-timeout", f"{watched} {failover_timeout}"),
             ]
-            if node.password:
+            if rights:
+                watch += rights.sentinel_at(watched)
+            elif node.password:
                 watch.append(("sentinel auth-pass", f"{watched} {node.password}"))
-        if password:
+        if rights:
+            watch += rights.sentinel()
+        elif password:
             watch.append(("sentinel sentinel-pass", password))
         # Not 1 s: a Sentinel that has switched connects to the new master up to a second later (SENTINEL_PING_PERIOD in
         # sentinel.c), and would then hold it for down before its first answer, and fail over once more.
@@ -216,6 +227,7 @@ class SentinelNode(RedisServer):
             config=_lines(settings) + _lines(watch),
             tls=tls,
             client=client,
+            rights=rights,
         )
         self.master_name = master_name
 

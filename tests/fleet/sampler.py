@@ -41,17 +41,18 @@ def emit(*fields: object) -> None:
     sys.stdout.flush()
 
 
-def opened(namespace: str | None, kind: socket.SocketKind) -> socket.socket:
-    """Make a non-blocking socket in a network namespace, or in the one of this process."""
+def opened(namespace: str | None, kind: socket.SocketKind, host: str) -> socket.socket:
+    """Make a non-blocking socket for an IP address in a network namespace, or in the one of this process."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if namespace:
         libc = ctypes.CDLL(None, use_errno=True)
         with Path(namespace).open() as target, HERE.open() as before:
             if libc.setns(target.fileno(), 0) != 0:
                 raise OSError(ctypes.get_errno(), f"setns {namespace}")
-            made = socket.socket(socket.AF_INET, kind)
+            made = socket.socket(family, kind)
             libc.setns(before.fileno(), 0)
     else:
-        made = socket.socket(socket.AF_INET, kind)
+        made = socket.socket(family, kind)
     made.setblocking(False)
     return made
 
@@ -63,7 +64,7 @@ class Dns:
         self.every: float = spec["every"]
         self.next = 0.0
         self._service: str = spec["service"]
-        self.socket = opened(spec["namespace"], socket.SOCK_DGRAM)
+        self.socket = opened(spec["namespace"], socket.SOCK_DGRAM, spec["address"][0])
         self.socket.connect(tuple(spec["address"]))
         self._question = bytes.fromhex(spec["question"])[2:]
         self._number = 0
@@ -164,7 +165,8 @@ class Redis:
         self._name: str = spec["name"]
         self._address = tuple(spec["address"])
         self._namespace: str | None = spec["namespace"]
-        self._login = b"AUTH " + spec["password"].encode() + b"\r\n" if spec["password"] else b""
+        login = " ".join(["AUTH", *filter(None, [spec.get("username"), spec["password"]])])
+        self._login = f"{login}\r\n".encode() if spec["password"] else b""
         self._asked: float | None = None
         self._last: str | None = "nothing yet"
         self._context: ssl.SSLContext | None = None
@@ -178,7 +180,7 @@ class Redis:
         """Ask, unless a question is open; give an open one up after DEADLINE."""
         self.next = now + self.every
         if self._spare is None:  # entering a namespace takes its time, which a promotion does not have
-            self._spare = opened(self._namespace, socket.SOCK_STREAM)
+            self._spare = opened(self._namespace, socket.SOCK_STREAM, self._address[0])
         if self.socket is None:
             self._connect()
         elif self._asked is None:
@@ -227,7 +229,7 @@ class Redis:
 
     def _connect(self) -> None:
         self._drop()
-        self.socket, self._spare = self._spare or opened(self._namespace, socket.SOCK_STREAM), None
+        self.socket, self._spare = self._spare or opened(self._namespace, socket.SOCK_STREAM, self._address[0]), None
         if self._context:
             self._encrypted = Encrypted(self._context, self._address[0])
         if self.socket.connect_ex(self._address) not in (0, 115):  # EINPROGRESS

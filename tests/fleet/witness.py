@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from os import SEEK_END
 from pathlib import Path
 
 from consul_redis_agent.commands.demo.process import until
@@ -67,6 +69,7 @@ class Witness(Process):
                     "name": node.name,
                     "address": node.address,
                     "namespace": node.host.namespace,
+                    "username": node.username,
                     "password": node.password,
                     "every": every_role,
                     "tls": [str(client.ca), str(client.cert), str(client.key)] if client and node.tls else None,
@@ -246,17 +249,16 @@ class Witness(Process):
 
     def _catch_up(self) -> None:
         with self.log_path.open("rb") as file:
+            end = file.seek(0, SEEK_END)  # what comes meanwhile is left for later: on a busy machine it may come faster
             file.seek(self._read)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
+            while self._read < end and (line := file.readline()).endswith(b"\n"):
                 self._read += len(line)
                 self._take(*json.loads(line))
 
     def _take(self, kind: str, at: float, *rest: object) -> None:
         match kind, rest:
             case "dns", (str(service), float(answered), str() | None as wire):
-                answers = None if wire is None else srv.answers(bytes.fromhex(wire))
+                answers = None if wire is None else _answers(wire[4:])
                 history = self._histories[service]
                 # Consul shuffles several answers: the bytes differ, the set does not.
                 if not history or history[-1].answers != answers:
@@ -274,6 +276,12 @@ class Witness(Process):
                 pass  # of a service that stands beside
             case _:
                 raise ValueError(f"the sampler printed {kind} {at} {rest}")
+
+
+@lru_cache(maxsize=64)
+def _answers(reply: str) -> frozenset[Address] | None:
+    """Parse a reply, as hex and without its number: where Consul shuffles, the same few come hundreds of times a second."""
+    return srv.answers(bytes.fromhex(f"0000{reply}"))
 
 
 def _address(node: RedisNode | Address) -> Address:

@@ -113,6 +113,30 @@ def test_check_of_a_published_master_and_of_a_replica(fleet: Fleet) -> None:
         assert f"ok   dns: redis.service.consul: {fleet.nodes[0].address} is the one true master" in done.stdout
 
 
+def test_the_environment_alone_configures(fleet: Fleet) -> None:
+    """Addresses, names and passwords by CRA_… and by what Consul's own tools read: no file, no flag, and all is in place."""
+    fleet.populate(nodes=1, sentinels=1, quorum=1, password="one", sentinel_password="two")
+    node, sentinel, consul = fleet.nodes[0], fleet.sentinels[0], fleet.consuls[0]
+    env = {
+        "CONSUL_HTTP_ADDR": str(consul.http),
+        "CRA_CONSUL_DNS": str(consul.dns),
+        "CRA_REDIS_URL": f"valkey://default@127.0.0.1:{node.address.port}/0",
+        "CRA_REDIS_PASSWORD": "one",
+        "CRA_SENTINEL_HOSTS": str(sentinel.address),
+        "CRA_SENTINEL_PASSWORD": "two",
+        "CRA_SERVICE_NAME": "cache",
+    }
+    done = run("check", env=env)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert f"looks after redis://127.0.0.1:{node.address.port}\n" in done.stdout
+    assert "1 of 1 have a vote" in done.stdout
+    assert "dns: cache.service.consul" in done.stdout
+    for name in ("CRA_REDIS_PASSWORD", "CRA_SENTINEL_PASSWORD"):
+        done = run("check", env=env | {name: "wrong"})
+        assert done.returncode == 1
+        assert "it refuses the login" in done.stdout
+
+
 def test_check_while_everything_is_down(small: Fleet) -> None:
     """Each thing has its own line, and the command ends."""
     for process in (*small.nodes, *small.sentinels, *small.consuls):

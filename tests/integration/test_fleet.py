@@ -351,6 +351,23 @@ def test_the_witness_notices_a_closed_port(fleet: Fleet) -> None:
     witness.wait_for(within=5)
 
 
+def test_a_history_that_grows_faster_than_it_is_read_is_read_to_an_end(fleet: Fleet) -> None:
+    """On a busy machine a test that reads on and on would hang, and so would the report that it has failed."""
+    _, witness = consul_and_witness(fleet)
+    assert witness.stop() == 0
+    take, more = witness._take, iter(range(1000))
+
+    def slowly(kind: str, at: float, *rest: object) -> None:
+        if next(more, None) is not None:
+            with witness.log_path.open("a") as log:
+                log.write('["at", 0.0, "redis", 1, 0.0]\n')
+        take(kind, at, *rest)
+
+    witness._take, witness._read = slowly, 0  # type: ignore[method-assign]
+    assert witness.history
+    assert next(more, None) is not None
+
+
 def test_a_stopped_witness_keeps_its_history(fleet: Fleet) -> None:
     """SIGTERM ends the sampling, not the evidence."""
     consul, witness = consul_and_witness(fleet)

@@ -12,7 +12,9 @@ Redis and Sentinel (``redis.py``)
 
  1. Sentinel reconfigures a node in one MULTI with REWRITE and CLIENT KILL: the new role is on disk, and connections
     close with it (sentinel.c, ``sentinelSendSlaveOf``). REPLICAOF by hand and FAILOVER close nothing and are not on disk
-    (``test_the_failover_command_hands_over_and_back``).
+    (``test_the_failover_command_hands_over_and_back``). Valkey's coordinated failover is a FAILOVER to the selected replica;
+    once Sentinel sees the promotion, it closes the connections of both
+    (``test_coordinated_failovers_in_a_row_are_one_step_each``).
  2. A node that starts has a new run id and the role that is on its disk
     (``test_a_killed_master_fails_over_and_returns_as_a_replica``).
  3. A Sentinel votes once an epoch (``sentinelVoteLeader``), and a leader has a majority of all Sentinels

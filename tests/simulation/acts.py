@@ -17,6 +17,8 @@ APART = 7.0
 """Seconds until another one may begin: a failover-timeout."""
 SETTLED = 5.0
 """Seconds until everybody follows the new master, whoever was copying something else."""
+CLOSELY = 0.15
+"""Seconds within which DNS follows a swap that closes no connection but was announced."""
 REPLACED = 1.0
 """Seconds within which a node is replaced whose process died, but for the delay."""
 
@@ -37,6 +39,31 @@ def planned(world: World) -> None:
         raise Violation(f"no write for {application.longest_gap:.2f} s in a planned failover")
     if world.copies > copies:
         raise Violation(f"a planned failover costs {world.copies - copies} copies of everything")
+
+
+def coordinated(world: World) -> None:
+    """SENTINEL FAILOVER … COORDINATED: DNS follows the swap in one step, and closely."""
+    begin_a_swap(world)
+    _pass(world, APART)
+    judge_the_swap(world)
+
+
+def begin_a_swap(world: World) -> None:
+    """Ask a Sentinel for a coordinated failover, and measure from now on."""
+    world.judge.count()
+    named = world.judge.named()
+    able = [h.sentinel for h in world.hosts if h.sentinel.named == named and h.sentinel.knows_the_last]
+    if able:
+        world.engine.rng.choice(able).force_failover(coordinated=True)
+
+
+def judge_the_swap(world: World) -> None:
+    """It is over: there was somebody in DNS at any time, and the new master within a moment of its turn."""
+    judge = world.judge
+    if judge.longest_none:
+        raise Violation(f"DNS named nobody for {judge.longest_none:.3f} s in a coordinated failover")
+    if world.early and judge.longest_wrong > CLOSELY:
+        raise Violation(f"DNS named no master for {judge.longest_wrong:.3f} s in a coordinated failover")
 
 
 def killed(world: World) -> None:
@@ -70,7 +97,7 @@ def emptied(world: World) -> None:
     _kept(world, _master(world), "as the master came back empty")
 
 
-ACTS: tuple[Callable[[World], None], ...] = (planned, killed, emptied)
+ACTS: tuple[Callable[[World], None], ...] = (planned, coordinated, killed, emptied)
 
 
 def _pass(world: World, seconds: float) -> None:

@@ -29,6 +29,7 @@ class ConsulAPI:
         self._engine = self._world.engine
         self._consul = self._world.hosts[self._process.host].consul
         self._closed = False
+        self.token_error, self.token_number = "", 0
 
     # What the Consul agent answers by itself
 
@@ -111,13 +112,17 @@ class ConsulAPI:
         wait: float | None = None,
         consistency: Consistency = "default",
         *,
+        by_servers: bool = False,
         timeout: float | None = None,
     ) -> tuple[int, list[Json]]:
         limit = self.timeout if timeout is None else timeout
         if index and wait:
             limit += wait + wait / 16
             asked, held_for = index, wait + wait / 16
-            found, instances = await self._ask(lambda reply: self._block(reply, service, asked, held_for), limit)
+            streams = self._world.streams and not by_servers
+            found, instances = await self._ask(
+                lambda reply: self._block(reply, service, asked, held_for, streams=streams), limit
+            )
             return (0 if found < asked else found), instances
         self._process.count(f"asks for the catalog of {service}")
         view: View = await self._ask(lambda reply: self._read(reply, service), limit)
@@ -130,7 +135,7 @@ class ConsulAPI:
         elif self._engine.rng.random() < 0.5:
             self._engine.later(0.01, reply, ConsulError("No cluster leader"))
 
-    def _block(self, reply: _Call, service: str, index: int, wait: float) -> None:
+    def _block(self, reply: _Call, service: str, index: int, wait: float, *, streams: bool) -> None:
         """Answered by the local Consul agent where it streams, else by the servers."""
         servers, consul, engine = self._world.servers, self._consul, self._engine
 
@@ -139,7 +144,7 @@ class ConsulAPI:
             view = consul.view(service)
             if reply.over:
                 return
-            if view[0] > index and (linked or self._world.streams):
+            if view[0] > index and (linked or streams):
                 engine.later(engine.delay(), reply, view)
             elif linked:
                 servers.wait(service, look)
@@ -147,7 +152,7 @@ class ConsulAPI:
                 engine.later(engine.rng.uniform(0.05, 0.5), look)
 
         def over() -> None:
-            if not reply.over and (self._world.streams or consul.linked):
+            if not reply.over and (streams or consul.linked):
                 reply(consul.view(service))
 
         look()

@@ -45,6 +45,10 @@ class Data:
         master = self._master
         return master is not None and not self.copying and self._source == (master.host, master.data.life)
 
+    def go_on(self) -> None:
+        """Reach the new master at once: the link is made as it takes over."""
+        self._connect()
+
     def write(self, number: int) -> None:
         """Of an application."""
         self.writes.append(number)
@@ -102,11 +106,14 @@ class Data:
         if self._master is master and master.data.life == source_life:
             self.world.copies += 1
             self.world.say(self.host, f"Redis copies all of {self.world.name(master.host)}")
-            self._follow(master)
+            self._follow(master, copied=True)
 
-    def _follow(self, master: Redis) -> None:
+    def _follow(self, master: Redis, *, copied: bool = False) -> None:
         self.writes, self._source = [*master.data.writes], (master.host, master.data.life)
         self.linked_at = self.world.engine.now
-        self._node.replication_id = master.replication_id
+        node = self._node
+        if node.replication_id != master.replication_id:
+            node.former_id = "" if copied else node.replication_id
+            node.replication_id = master.replication_id
         self._pass_on()
         self.world.changed()

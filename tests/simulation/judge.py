@@ -10,6 +10,7 @@ from consul_redis_agent.decide.claim import EARLY_TERM, Claim, Early
 from consul_redis_agent.decide.facts import Role
 from consul_redis_agent.decide.group import SETTLED
 from consul_redis_agent.decide.sentinels import SENTINEL_LIFE
+from consul_redis_agent.decide.turn import RELIEF
 
 from .agent import TIMEOUT, TTL
 from .authority import Authority
@@ -28,8 +29,8 @@ LOST = 0.3
 """Seconds within which a node that died, or that Sentinel has reconfigured, is out of DNS."""
 HUNG = 3.5
 """The same for a node that only stopped answering, after down-after: two timeouts and the pauses between."""
-BY_HAND = 1.5
-"""The same for a role that was changed without closing connections: a poll."""
+BY_HAND = 1.5 + RELIEF
+"""The same for a role that was changed without closing connections: a poll, and the time that its successor's claim has."""
 GOSSIP = 11.0
 """Seconds until gossip marks a Consul node that is dead or cut off."""
 OUTVOTED = 3.0
@@ -65,6 +66,9 @@ class Judge:
         self.authority = Authority(world)
         self.longest_two = 0.0
         """Seconds with two claims in DNS that could be told apart by somebody."""
+        self.longest_none = self.longest_wrong = 0.0
+        """Seconds with no claim in DNS, or with none of a master, at a stretch, since they are counted."""
+        self._none_since = self._wrong_since = inf
         self._since: dict[object, float] = {}
         self._able_since: dict[int, float] = {}
         self._linked_since: dict[int, float] = {}
@@ -77,6 +81,19 @@ class Judge:
         self._followed: dict[tuple[int, int], float] = {}
         """The same of nodes, and whom they followed."""
         self._visible_since: dict[Key, float] = {}
+
+    def count(self) -> None:
+        """Count anew for how long DNS names nobody, and nobody who is a master."""
+        self.longest_none = self.longest_wrong = 0.0
+
+    def _measure(self, claims: Masters) -> None:
+        now, hosts = self.world.engine.now, self.world.hosts
+        masters = [hosts[self.world.host_of(node)].redis for node, _ in claims]
+        self.longest_none = max(self.longest_none, now - self._none_since)
+        self.longest_wrong = max(self.longest_wrong, now - self._wrong_since)
+        self._none_since = inf if claims else min(self._none_since, now)
+        right = any(redis.up and redis.role is Role.MASTER for redis in masters)
+        self._wrong_since = inf if right else min(self._wrong_since, now)
 
     # What agents may rely on
 
@@ -120,6 +137,7 @@ class Judge:
         """Hold the world against the promises."""
         world, now = self.world, self.world.engine.now
         claims = world.servers.masters
+        self._measure(claims)
         for host in world.hosts:
             if not self._able(host.number):
                 self._able_since.pop(host.number, None)

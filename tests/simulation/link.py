@@ -172,6 +172,7 @@ class Link:
 
     bounded = True
     """Whether anything has a deadline."""
+    peer = "127.0.0.1"
 
     def __init__(
         self,

@@ -41,6 +41,9 @@ class Redis(Server):
         self.starts = 0
         self.began = -60.0
         self.replication_id = f"repl-{host}"
+        self.former_id = ""
+        self.hands_over = False
+        """It gives the master's part to a replica (``master_failover_state``)."""
         self.data = Data(world, host)
         self.closings = 0
         """How often it has closed its connections."""
@@ -131,6 +134,37 @@ class Redis(Server):
                 return refusal(f"unknown command {command[0]!r}")
         return "OK"
 
+    def hand_over(self, to: Redis) -> None:
+        """FAILOVER: writes wait until the replica has all, then both turn, one a moment after the other."""
+        if self.answers and self.master is None and to.master == self.host:
+            self.hands_over = True
+            self._writes_wait = self.world.engine.now + 1.0
+            self.world.say(self.host, f"Redis hands over to {self.world.name(to.host)}")
+            self.world.engine.later(self.world.engine.rng.uniform(0.0, 0.1), self._give, to, self._writes_wait)
+
+    def _give(self, to: Redis, until: float) -> None:
+        engine = self.world.engine
+        if not (self.hands_over and self.answers and self.master is None):
+            return
+        if engine.now > until or to.master != self.host or self.writes_wait is False:
+            self.hands_over = False
+        elif to.answers and self.world.reach(self.host, to.host) and to.data.writes == self.data.writes:
+            self.follow(to.host, by_hand=True)
+            engine.later(engine.rng.uniform(0.0005, 0.003), self._given, to)
+        else:
+            engine.later(0.005, self._give, to, until)
+
+    def _given(self, to: Redis) -> None:
+        if not (self.hands_over and self.answers):
+            return
+        self._writes_wait = -inf
+        if to.answers and self.world.reach(self.host, to.host) and to.master == self.host:
+            to.follow(None, by_hand=True)
+            self.data.go_on()
+        else:
+            self.follow(None, by_hand=True)  # it takes the part back
+        self.hands_over = False
+
     def _let_wait(self, seconds: float, *, everything: bool) -> None:
         world = self.world
         world.judge.authority.waits(self.host, seconds, everything=everything)
@@ -158,7 +192,8 @@ class Redis(Server):
             lines |= {"role": "slave", "master_host": address.host, "master_port": str(address.port)}
             lines |= {"master_link_status": "up" if up else "down", "master_last_io_seconds_ago": "0" if up else "-1"}
             lines |= {"master_sync_in_progress": str(int(self.data.copying)), "slave_repl_offset": str(keys)}
-        lines["master_replid"] = self.replication_id
+        lines["master_failover_state"] = "failover-in-progress" if self.hands_over else "no-failover"
+        lines |= {"master_replid": self.replication_id, "master_replid2": self.former_id or "0" * 40}
         return "# Server\r\n" + "".join(f"{key}:{value}\r\n" for key, value in lines.items())
 
     def follow(self, master: int | None, *, by_hand: bool = False) -> None:
@@ -166,6 +201,7 @@ class Redis(Server):
         if not self.answers or master == self.host:
             return
         if master is None and self.master is not None:
+            self.former_id = self.replication_id
             self.replication_id = f"repl-{self.host}-{self.world.engine.now:.6f}"
         if master != self.master:
             self.master = master
@@ -188,7 +224,7 @@ class Redis(Server):
         self._writes_wait = self._all_wait = -inf
         self.master = self.on_disk
         self.data.begin(empty=not self.world.persists)
-        self.replication_id = f"repl-{self.host}-{self.starts}"
+        self.replication_id, self.former_id, self.hands_over = f"repl-{self.host}-{self.starts}", "", False
         self.world.say(self.host, f"Redis starts as {self.role}")
         self.world.engine.later(loading, self._loaded, self.starts)
         self.world.changed()
@@ -206,6 +242,7 @@ class Failover:
     epoch: int
     since: float
     forced: bool = False
+    coordinated: bool = False
     elected: bool = False
     selected: int | None = None
     promoted: bool = False
@@ -285,6 +322,7 @@ class SentinelServer(Server):
     def _master(self) -> list[str]:
         flags = "master" + ",s_down,o_down" * self.sees_down + ",disconnected" * self._is_cut
         flags += ",failover_in_progress" * (self.failover is not None)
+        flags += ",coordinated_failover" * bool(self.failover and self.failover.coordinated)
         run_id, state = self.state.run_ids.get(self.state.master, ""), self.state
         fields = {
             "config-epoch": state.config_epoch,
@@ -352,7 +390,7 @@ class SentinelServer(Server):
             self._tick(self._life)
             self.world.changed()
 
-    def force_failover(self) -> Any:
+    def force_failover(self, *, coordinated: bool = False) -> Any:
         """SENTINEL FAILOVER: takes the next epoch without an election; one that has not heard the last could share it."""
         if self.failover:
             return refusal("INPROG Failover already in progress")
@@ -361,6 +399,8 @@ class SentinelServer(Server):
         self.state.epoch += 1
         self.state.voted = self.state.epoch
         self._begin(forced=True)
+        if self.failover:
+            self.failover.coordinated = coordinated
         self.world.engine.later(0.0, self._elected, self._life)
         return "OK"
 
@@ -544,7 +584,13 @@ class SentinelServer(Server):
         ]
 
     def _promote(self, life: int, failover: Failover) -> None:
-        if life == self._life and self.failover is failover and failover.selected is not None:
+        if life != self._life or self.failover is not failover or failover.selected is None:
+            return
+        if failover.coordinated:
+            old, new = (self.world.hosts[host].redis for host in (self.state.master, failover.selected))
+            if self.world.reach(self.host, old.host):
+                old.hand_over(new)
+        else:
             self._send_follow(failover.selected, None)
 
     def _promoted(self) -> None:
@@ -561,9 +607,15 @@ class SentinelServer(Server):
         self.world.changed()
         self._hello()
         engine = self.world.engine
-        for host in self.world.hosts:
-            if host.number not in (failover.selected, self.state.master):
-                engine.later(engine.rng.uniform(0.01, 0.3), self._send_follow, host.number, failover.selected)
+        if failover.coordinated:
+            for host in (self.state.master, failover.selected):
+                node = self.world.hosts[host].redis
+                if node.answers and self.world.reach(self.host, host):
+                    node.on_disk = node.master
+                    node.close_all()
+        for other in self.world.hosts:
+            if other.number not in (failover.selected, self.state.master):
+                engine.later(engine.rng.uniform(0.01, 0.3), self._send_follow, other.number, failover.selected)
         engine.later(engine.rng.uniform(0.3, 2.0), self._switch, self._life, failover)
 
     def _switch(self, life: int, failover: Failover) -> None:

@@ -1,6 +1,6 @@
 """Two groups under one service name, through all that operators do with them; and that the proof can fail.
 
-``CRA_SIM_GROUPS`` is the number of seeds (60).
+``SIM_GROUPS`` is the number of seeds (60).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from consul_redis_agent.decide.memory import Memory
 from .groups import Groups
 from .quick import Violation
 
-SEEDS = int(os.environ.get("CRA_SIM_GROUPS", "60"))
+SEEDS = int(os.environ.get("SIM_GROUPS", "60"))
 STEPS = 1500
 MUTANT_SEEDS = 60
 """Seeds within which a broken rule has to be caught."""

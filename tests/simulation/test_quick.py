@@ -1,6 +1,6 @@
 """Many failovers in few seconds, through the real rules; and that the proof can fail.
 
-``CRA_SIM_QUICK`` scales the number of failovers (1).
+``SIM_QUICK`` scales the number of failovers (1).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from consul_redis_agent.decide.view import View
 
 from .quick import Model, Violation
 
-SCALE = float(os.environ.get("CRA_SIM_QUICK", "1"))
+SCALE = float(os.environ.get("SIM_QUICK", "1"))
 EACH = 40
 """Failovers of one seed."""
 FAILOVERS = int(8_000 * SCALE)

@@ -1,6 +1,6 @@
 """Exactly one master in DNS, in a world where anything may go wrong at any moment; and that the proof can fail.
 
-``CRA_SIM_SEEDS`` is the number of seeds (50); ``CRA_SIM_SEED`` replays one and prints its history.
+``SIM_SEEDS`` is the number of seeds (50); ``SIM_SEED`` replays one and prints its history.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import pytest
 from consul_redis_agent import agent as process
 from consul_redis_agent import clock, node
 from consul_redis_agent.consul import form
-from consul_redis_agent.decide import backing, fence, members, rules, view
+from consul_redis_agent.decide import backing, fence, members, rules, turn, view
 from consul_redis_agent.decide.claim import Claim, Early
 from consul_redis_agent.decide.decision import Policy
 from consul_redis_agent.decide.facts import Selection, Sentinel
 from consul_redis_agent.publish import entries, steps, writer
 from consul_redis_agent.publish.entries import Mode
-from consul_redis_agent.watch import sentinels
+from consul_redis_agent.watch import redis_node, sentinels
 from consul_redis_agent.watch.catalog import SELDOM, CatalogWatch
 from consul_redis_agent.watch.lookout import Lookout
 
@@ -37,8 +37,8 @@ from .link import Link, current
 from .scripts import SCRIPTS, two_failovers
 from .world import World
 
-SEEDS = int(os.environ.get("CRA_SIM_SEEDS", "50"))
-REPLAY = os.environ.get("CRA_SIM_SEED")
+SEEDS = int(os.environ.get("SIM_SEEDS", "50"))
+REPLAY = os.environ.get("SIM_SEED")
 pytestmark = pytest.mark.timeout(60 + 2 * SEEDS)
 MUTANT_SEEDS = 100
 """Seeds within which a broken rule has to be caught."""
@@ -277,6 +277,8 @@ MUTATIONS: Mapping[str, tuple[Mutation, str]] = {
     "asks twice": (partial(_forgets_order, "_asks"), "dies"),
     "renews the pause": (partial(_forgets_order, "_pause_first"), "given_up"),
     "nothing guards a node that may be new": (_set((fence, "UNTURNED", -1.0)), "promoted_unseen"),
+    "who has handed over withdraws at once": (_set((turn, "RELIEF", 0.0)), "coordinated"),
+    "nobody looks closely at a swap": (_set((redis_node, "SWAP", 1.0)), "coordinated"),
     "a wait in the loop has no deadline": (_set((Link, "bounded", False)), "minority"),
 }
 

@@ -267,9 +267,7 @@ class World:
         """The FAILOVER command."""
         if not (old.redis.answers and new.redis.answers and self.reach(old.number, new.number)):
             return
-        if old.redis.master is None and new.redis.master == old.number and new.number != old.number:
-            old.redis.follow(new.number, by_hand=True)
-            new.redis.follow(None, by_hand=True)
+        old.redis.hand_over(new.redis)
 
     def _trouble(self) -> None:
         rng, engine = self.engine.rng, self.engine
@@ -416,7 +414,7 @@ class World:
             patch.object(beside.Threads, "ask", at_once),
             patch.object(beside.Threads, "start", started),
             patch.object(redis_node, "accepts", accepts),
-            patch.object(agent_module, "ConsulAPI", ConsulAPI),
+            patch.object(agent_module, "consul_api", lambda config: ConsulAPI(config.url, timeout=config.timeout)),
             patch.object(node, "decide", self._decide),
             patch.object(log, "handlers", [notes]),
             patch.object(log, "propagate", False),

@@ -108,6 +108,7 @@ def test_help_names_each_command_exit_code_and_flag(capsys: pytest.CaptureFixtur
             assert re.findall(r"(?m)^  (\d+)  ", said) == ["0", "1", "2", "78"]
         elif args[0] not in ("status", "demo"):
             assert {key.flag for key in KEYS if key.has_flag} <= set(re.findall(r"--[a-z-]+", said))
+            assert {key.tools for key in KEYS if key.tools} <= set(re.findall(r"[A-Z_]+", said))
 
 
 def test_each_flag_reaches_the_configuration(command: ModuleType, tmp_path: Path) -> None:

@@ -150,6 +150,40 @@ def own(node: Node, found: Survey, seen: Entry) -> str:
     return str(finding)
 
 
+@pytest.mark.parametrize(
+    ("critical", "warning", "only_passing", "line"),
+    [
+        (
+            ("'disk' of its node",),
+            (),
+            None,
+            "FAIL entry: {} passes, but DNS leaves it out because of the check 'disk' of its node;",
+        ),
+        (
+            (),
+            ("'disk' of its node",),
+            True,
+            "FAIL entry: {} passes, but DNS leaves it out because of the check 'disk' of its node ",
+        ),
+        (
+            (),
+            ("'disk' of its node",),
+            None,
+            "warn entry: {} is in DNS, unless dns_config.only_passing is set: a check warns, ",
+        ),
+        ((), ("'disk' of its node",), False, "ok   entry: {} is in DNS"),
+        ((), (), True, "ok   entry: {} is in DNS"),
+    ],
+)
+def test_a_check_that_hides_the_own_entry_is_named(
+    critical: tuple[str, ...], warning: tuple[str, ...], only_passing: bool | None, line: str
+) -> None:
+    """Somebody else's check fails, or warns where DNS serves only what passes."""
+    seen = entry("redis-6379", OTHER, marked=True, critical=critical, warning=warning)
+    (finding,) = own_findings("entry", "redis", None, Survey(), [seen], only_passing=only_passing)
+    assert str(finding).startswith(line.format("redis at 10.0.0.8:6379 (redis-6379 on host2)"))
+
+
 def test_the_own_entry_is_held_against_the_node_and_the_sentinels() -> None:
     """What DNS says of this node must be what it is."""
     one = Sentinel(0, "s1", Address("10.0.1.1", 26379), master=OTHER, epoch=1, run_ids={OTHER: "run"})

@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.commands.failover import move
-from consul_redis_agent.commands.failover.look import _rehearse, read_sentinel
+from consul_redis_agent.commands.failover.look import read_sentinel
 from consul_redis_agent.commands.failover.move import Move
 from consul_redis_agent.commands.failover.outcome import STEPS, Outcome, as_json, exit_code, summary, timeline
 from consul_redis_agent.commands.failover.plan import Choice, Listed, NodeSaid, Plan, SentinelSaid, Situation, plan
@@ -579,14 +579,6 @@ async def test_another_node_at_the_masters_address_is_not_paused() -> None:
     seen = await play.move.run()
     assert "is not the node any more" in seen.failed
     assert play.sent("CLIENT") == []
-
-
-async def test_the_rehearsal_ends_where_multi_is_refused() -> None:
-    """Without MULTI the rest would be carried out."""
-    server = Server({"MULTI": NoPermissionError("NOPERM"), "DISCARD": ResponseError("ERR DISCARD without MULTI")})
-    missing, _ = await _rehearse(server, pauses=True)
-    assert missing == ("+multi",)
-    assert server.sent == ["MULTI", "DISCARD"]
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from consul_redis_agent.commands.check_sentinel import _one, _together, sentinel_findings
+from consul_redis_agent.commands.check_sentinel import RIGHTS, _one, _together, sentinel_findings
 from consul_redis_agent.commands.screen import Level
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import load
@@ -81,16 +81,16 @@ def test_each_sentinel_has_its_line(seen: Sentinel, level: Level, what: str, men
     found = survey(seen, sentinel(1), sentinel(2))
     if "WRONGPASS" in seen.error:
         found = Survey("mymaster", found.sentinels)
-    finding = _one(seen, found, "app", [])
+    finding = _one(seen, found, "app")
     assert (finding.level, finding.what) == (level, what)
     assert mend in finding.mend
 
 
 def test_a_missing_right_names_the_line_that_gives_it() -> None:
     """The ACL line can be pasted."""
-    finding = _one(sentinel(0), survey(sentinel(0)), "app", ["+psubscribe &*"])
+    finding = _one(sentinel(0), survey(sentinel(0)), "app", RIGHTS[0], RIGHTS[-1])
     assert finding.level is Level.FAIL
-    assert finding.mend == "redis-cli -p 26379 ACL SETUSER app +psubscribe &*"
+    assert finding.mend == "redis-cli -p 26379 ACL SETUSER app '+sentinel|ckquorum' +psubscribe '&*'"
 
 
 def test_together_they_need_a_majority_of_all_that_are_known() -> None:

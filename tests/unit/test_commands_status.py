@@ -70,6 +70,14 @@ consul-redis-agent 1.2.3, pid 42, up 1 h 5 s
   errors     Sentinel 10.0.1.3:26379: it has no vote"""
 
 
+def test_the_check_that_hides_an_entry_is_shown() -> None:
+    """In place of a bare "not in DNS"."""
+    snapshot = deepcopy(SNAPSHOT)
+    snapshot["nodes"][0]["entries"][0] |= {"visible": False, "hidden_by": ["'disk' of its node"]}
+    hidden = "redis at 10.0.0.1:6379: not in DNS because of the check 'disk' of its node ("
+    assert any(hidden in line for line in lines(snapshot, 0))
+
+
 def well() -> dict[str, Any]:
     """A snapshot with nothing wrong."""
     snapshot = deepcopy(SNAPSHOT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -46,6 +47,31 @@ def test_a_node_is_known_by_its_run_id_behind_other_addresses() -> None:
     outside = Address("redis-1.example", 7000)
     assert judge(answers(A), {A: MASTER}, named(outside, outside, outside), "auto").true
     assert not judge(answers(A), {A: Node(0, "run-x", Role.MASTER)}, named(outside, outside, outside), "auto").true
+
+
+HERE = Address("127.0.0.1", 6379)
+
+
+def test_a_loopback_address_is_true_only_where_there_are_no_other_hosts() -> None:
+    """Each of them would connect to itself; a machine whose Consul agent has a loopback address is alone."""
+    said = answers(HERE), {HERE: MASTER}, named(HERE, HERE, HERE), "auto"
+    assert judge(*said, "127.0.0.1").true
+    assert judge(*said, "").true  # nobody may ask
+    judgement = judge(*said, "10.0.0.1")
+    assert not judgement.true
+    assert "127.0.0.1, which is of use on this host only" in judgement.sentence
+
+
+def test_a_target_without_an_address_in_consul_is_said() -> None:
+    """A resolver that knows the name helps some applications; a name of one label helps none."""
+    name = Answer("redis-1.example", 6379, A.host, 0, elsewhere=True)
+    judgement = judge((name,), {A: MASTER}, named(A, A, A), "auto")
+    assert judgement.true
+    assert "Consul's DNS has no address for the target redis-1.example" in judgement.warning
+    label = replace(name, target="redis")
+    judgement = judge((label,), {A: MASTER}, named(A, A, A), "auto")
+    assert not judgement.true
+    assert "applications are told redis, a name of one label" in judgement.sentence
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ from consul_redis_agent.config import (
 from consul_redis_agent.config.schema import KEYS, REFUSED, TABLES, Key
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConfigError, LocalError
+from consul_redis_agent.node import naming
+from tests.configuration_page import page
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "consul-redis-agent.toml"
 DEFAULTS = load(None, {}, {})
@@ -712,6 +714,31 @@ def test_rediscli_auth_is_the_password_of_every_node(tmp_path: Path) -> None:
     assert (node.password, node.password_file) == (None, Path("/flag"))
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["redis://H:6379/0", "rediss://h", "valkey://h:6379", "valkeys://u@h/0"],
+    ids=lambda url: url.partition(":")[0],
+)
+def test_the_entries_of_a_node_stay_its_own_however_its_url_is_written(url: str) -> None:
+    """TLS that is turned on, or a user in the URL, makes no stranger of the entry that is there."""
+    config = load(None, {}, {"redis.url": url})
+    named = naming(config, config.redis[0], "10.0.0.1")
+    assert (named.node, named.master_id) == ("redis://h:6379 on 10.0.0.1", "redis-h-6379")
+
+
+@pytest.mark.parametrize(
+    ("flags", "same"),
+    [
+        ({"consul.timeout": "1s", "consul.token_file": "/t"}, True),
+        ({"consul.namespace": "n"}, False),
+        ({"consul.partition": "p"}, False),
+    ],
+)
+def test_entries_are_others_in_another_namespace_or_partition(flags: dict[str, object], same: bool) -> None:
+    """A reload that changes where they are takes them out of where they were."""
+    assert (load(None, {}, flags).consul.tenancy == DEFAULTS.consul.tenancy) is same
+
+
 def test_without_a_node_there_is_the_usual_one() -> None:
     """Nothing needs to be configured for a node at its usual port."""
     (node,) = DEFAULTS.redis
@@ -919,6 +946,11 @@ def test_the_example_file_names_every_key_at_its_default(tmp_path: Path) -> None
     assert list(document) == list(TABLES)
     assert written == expected | {"redis.service": "redis", "redis.replica": "redis-replica"}
     assert read(tmp_path, text) == load(EXAMPLE, {}, {}) == DEFAULTS
+
+
+def test_the_page_shows_the_keys_as_they_are() -> None:
+    """``python -m tests.configuration_page > docs/configuration.md`` writes it anew."""
+    assert (EXAMPLE.parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8") == page()
 
 
 def test_a_secret_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:

@@ -22,7 +22,14 @@ from consul_redis_agent.consul import api as consul_api
 from consul_redis_agent.consul import http as consul_http
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
 from consul_redis_agent.consul.http import Consul, TransactionConflict, no_token
-from consul_redis_agent.errors import ConsulDenied, ConsulError, ConsulUnknown, ConsulUnreachable, LocalError
+from consul_redis_agent.errors import (
+    ConsulDenied,
+    ConsulError,
+    ConsulUnknown,
+    ConsulUnreachable,
+    LocalError,
+    TokenUnknown,
+)
 from consul_redis_agent.text import plain
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -218,7 +225,7 @@ async def test_a_transaction_is_never_sent_twice() -> None:
             ConsulDenied,
             "Permission denied: Missing service:write on redis; give the token service:write on redis",
         ),
-        (answer("ACL not found", "403 Forbidden"), ConsulDenied, "the token is unknown to Consul"),
+        (answer("ACL not found", "403 Forbidden"), TokenUnknown, "the token is unknown to Consul"),
         (answer("ACL support disabled", "401 Unauthorized"), ConsulDenied, "ACL support disabled"),
         (answer("Unknown check ID", "404 Not Found"), ConsulUnknown, "with 404: Unknown check ID"),
         (answer('Unknown check "c"', "500 Oops"), ConsulUnknown, "Unknown check"),
@@ -301,9 +308,47 @@ async def test_a_missing_index_is_an_error() -> None:
 )
 async def test_consistency_is_asked_for(consistency: consul_api.Consistency, target: str) -> None:
     """python-consul2 cannot say it; this adapter can."""
-    async with consul(answer([], X_Consul_Index="1")) as (api, fake):
+    async with consul(answer([ENTRY], X_Consul_Index="1")) as (api, fake):
         await api.health("redis", consistency=consistency)
     assert fake.requests[0][0] == f"GET /v1/health/service/redis{target} HTTP/1.1"
+
+
+SELF = answer({"Config": {"NodeName": "host-1"}})
+DENIED = answer("Permission denied: Missing agent:read on host-1", "403 Forbidden")
+EMPTY = answer([], X_Consul_Index="1")
+
+
+async def test_an_answer_with_gaps_is_no_catalog() -> None:
+    """Consul (1.11 and later) says when it leaves out what the token may not read, whatever is left."""
+    async with consul(answer([ENTRY], X_Consul_Index="1", X_Consul_Results_Filtered_By_Acls="true")) as (api, _):
+        with pytest.raises(ConsulDenied, match=r"may not read all entries of 'redis'.*node:read on all nodes"):
+            await api.health("redis")
+
+
+@pytest.mark.parametrize(
+    "known_by",
+    [[SELF], [DENIED, answer({"c": {"Node": "host-1", "CheckID": "c", "Status": "passing", "ServiceID": ""}})]],
+    ids=["self", "a check"],
+)
+async def test_an_empty_catalog_is_one_only_to_who_may_read_nodes(known_by: list[bytes]) -> None:
+    """An older Consul answers a token without ``node:read`` with nothing: then not even the own node is shown."""
+    for node, sees in ((answer({"Node": {"Node": "host-1"}}), True), (answer(None), False), (DENIED, False)):
+        async with consul(EMPTY, *known_by, node, EMPTY, node) as (api, fake):
+            for _ in range(2):
+                if sees:
+                    assert await api.health("redis", consistency="consistent") == (1, [])
+                    continue
+                with pytest.raises(ConsulDenied, match="not even its own Consul agent's node is shown"):
+                    await api.health("redis", consistency="consistent")
+        asked = [first.split()[1] for first, _, _ in fake.requests]
+        assert asked.count("/v1/catalog/node/host-1") == 2
+        assert asked.count("/v1/agent/self") == 1, "its name is asked for once"
+
+
+async def test_where_the_own_node_is_not_known_nothing_is_concluded() -> None:
+    """Without ``agent:read`` and without any entry there is no name to look for: the first registration tells it."""
+    async with consul(EMPTY, DENIED, answer({})) as (api, _):
+        assert await api.health("redis", consistency="consistent") == (1, [])
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,9 @@ async def test_a_missing_right_is_named() -> None:
             step = next_step(wants, Known("consul-1", NAMING.node, (), {}))
             assert isinstance(step, Transact)
             (operations,) = operations_of(step, "consul-1")
-            with pytest.raises(ConsulDenied, match=r"give the token service:write on redis$"):
+            with pytest.raises(
+                ConsulDenied, match=r"no token was sent: set consul\.token_file to one with service:write on redis$"
+            ):
                 await api.txn(operations)
         finally:
             await api.close()

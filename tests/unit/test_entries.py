@@ -26,6 +26,7 @@ NAMING = Naming(
     replica_id="redis-replica-6379",
 )
 COMMON_META = {
+    "external-source": "consul-redis-agent",
     "consul_redis_agent": "2",
     "redis-node": "127.0.0.1:6379",
     "redis-master-name": "mymaster",
@@ -68,7 +69,17 @@ def test_mode_services_registers_the_master_under_the_service() -> None:
 def test_mode_services_registers_a_replica_under_the_replicas_service() -> None:
     """A healthy replica is ``redis-replica``, claims nothing, and has no other entry."""
     assert entries(REPLICA, Mode.SERVICES) == (
-        Wanted("redis-replica-6379", "redis-replica", ("replica",), HERE, COMMON_META, "replica", 10.0, passing=True),
+        Wanted(
+            "redis-replica-6379",
+            "redis-replica",
+            ("replica",),
+            HERE,
+            COMMON_META,
+            "replica",
+            10.0,
+            passing=True,
+            reaped=True,
+        ),
     )
 
 
@@ -214,3 +225,20 @@ def test_only_a_master_passes_as_one(decision: Decision, naming: Naming) -> None
     carried = {read_claim(e.meta) for e in made} - {None}
     assert carried <= {decision.claim, decision.keeps}
     assert all(e.claims for e in made if e.role == "master" and read_claim(e.meta))
+
+
+@given(decisions, namings)
+def test_only_an_entry_without_any_claim_is_reaped(decision: Decision, naming: Naming) -> None:
+    """Consul may take out what its agent has left for days, but nothing that the group's last claim could be in."""
+    for entry in wanted(decision, naming, HERE, "mymaster"):
+        reaped = entry.reaped
+        assert reaped is (naming.mode is Mode.SERVICES and entry.role == "replica")
+        (role, seal) = registration(entry)["Checks"]
+        assert ("DeregisterCriticalServiceAfter" in role) is reaped
+        assert "DeregisterCriticalServiceAfter" not in seal
+
+
+def test_the_operator_may_name_another_source() -> None:
+    """``external-source`` is for people only, so an own value in ``service.meta`` wins."""
+    (entry,) = entries(MASTER, Mode.SERVICES, meta={"external-source": "nomad"})
+    assert entry.meta["external-source"] == "nomad"

@@ -22,6 +22,8 @@ from consul_redis_agent.publish.fence import (
     missing_rights,
     pause,
     rehearsal,
+    rehearse,
+    right,
 )
 from consul_redis_agent.watch.link import Link
 from tests.doubles.facts import master
@@ -36,6 +38,8 @@ PAUSE = Order(Do.PAUSE, "why its writes wait")
 HOLD = Order(Do.HOLD, "why everything waits")
 FAIL_OVER = Order(Do.FAIL_OVER, "why a failover is asked for", S2)
 DENIED = NoPermissionError("this user has no permissions to run the command")
+RENAMED = ResponseError("ERR unknown command")
+EVERY = [*dict.fromkeys(map(right, (*TRANSACTION, *rehearsal(pauses=True))))]
 
 
 class FakeLink:
@@ -302,7 +306,10 @@ async def test_a_node_that_can_be_fenced_has_no_error() -> None:
 @pytest.mark.parametrize(
     ("answers", "error"),
     [
-        ({"multi": DENIED}, "the node cannot be fenced: allow its login +multi"),
+        ({"multi": DENIED}, f"the node cannot be fenced: allow its login {' '.join(EVERY)}"),
+        ({"exec": DENIED}, "the node cannot be fenced: allow its login +exec"),
+        ({"multi": RENAMED}, "the node cannot be fenced: it refuses what is sent: ERR unknown command"),
+        ({"client_kill": RENAMED}, "the node cannot be fenced: it refuses what is sent: ERR unknown command"),
         ({"client_pause": DENIED}, "the node cannot be fenced: allow its login +client|pause"),
         (
             {"replicaof": DENIED, "client_kill": DENIED, "config_rewrite": DENIED},
@@ -319,10 +326,23 @@ async def test_what_keeps_a_node_from_being_fenced_is_known_before(answers: dict
     assert (await prepared(**answers)).fence.error == error
 
 
-async def test_who_is_refused_a_transaction_is_sent_nothing_that_belongs_into_one() -> None:
-    """It would be carried out at once."""
-    made = await prepared(multi=DENIED)
-    assert made.own.asked == [*TRANSACTION]
+@pytest.mark.parametrize("refused", [DENIED, RENAMED, ResponseError("LOADING Redis is loading"), "QUEUED"])
+async def test_who_is_refused_a_transaction_is_sent_nothing_that_belongs_into_one(refused: object) -> None:
+    """It would be carried out at once, whatever the reason. All rights that could not be tried are named; other reasons are none."""
+    link = FakeLink(multi=refused)
+    tried = await rehearse(link, pauses=True)
+    assert link.asked == [*TRANSACTION]
+    assert tried.missing == (tuple(EVERY) if refused is DENIED else ())
+    assert bool(tried.refusals) is (refused is not DENIED)
+
+
+@pytest.mark.parametrize("refused", ["exec", "discard"])
+async def test_a_transaction_that_cannot_be_ended_ends_with_its_connection(refused: str) -> None:
+    """What is sent over it later would only be queued."""
+    link = FakeLink(**{refused: DENIED})
+    tried = await rehearse(link, pauses=True)
+    assert tried.missing == (f"+{refused}",)
+    assert link.closed == 1
 
 
 async def test_an_older_redis_is_named_and_the_rest_is_done(said: pytest.LogCaptureFixture) -> None:

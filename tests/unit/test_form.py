@@ -12,15 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consul_redis_agent.consul.form import (
+    AGENT,
     EARLY_SINCE,
     EPOCH,
-    EPOCH_LIMIT,
     EVICTED,
     FIRST,
+    FORMAT,
     LAST_CLAIM,
     LIMIT,
     MARKER,
     NODE,
+    NOTES,
     RUN_ID,
     SEAL_NOTES,
     SEAL_TTL,
@@ -33,13 +35,15 @@ from consul_redis_agent.consul.form import (
     claim_meta,
     is_own,
     last_claim_meta,
+    node_name,
     read_claim,
     read_entry,
     read_local,
     registration,
     transactions,
+    unmarked,
 )
-from consul_redis_agent.decide.claim import NO_EPOCH, Claim, Early
+from consul_redis_agent.decide.claim import EPOCH_LIMIT, NO_EPOCH, Claim, Early
 from consul_redis_agent.decide.facts import Address, Entry
 from tests.doubles.catalog import Catalog, definition
 from tests.doubles.decoding import TRANSACTION, decode
@@ -293,6 +297,27 @@ def test_the_maintenance_of_another_service_is_not_ours() -> None:
     assert read_entry(answer(ROLE, other)).visible
 
 
+def test_what_others_check_hides_an_entry_too() -> None:
+    """Each check of the service or its node counts for DNS; it is named for people, and says nothing of this entry's role."""
+    disk = shown("host-1", "disk", Name="disk space\x1b", Status="critical", ServiceID="")
+    port = shown("host-1", "port", Name="", Status="warning", ServiceID="redis-6379")
+    web = shown("host-1", "web", Status="critical", ServiceID="web")
+    entry = read_entry(answer(ROLE, SEAL, disk, port, web))
+    assert (entry.critical, entry.warning) == (("'disk space\\x1b' of its node",), ("'port' of the service",))
+    assert (entry.passing, entry.visible, entry.live) == (True, True, True)
+    assert entry.hidden_by() == entry.hidden_by(only_passing=False) == entry.critical
+    assert entry.hidden_by(only_passing=True) == entry.critical + entry.warning
+
+
+@pytest.mark.parametrize("check_id", ["serfHealth", "_node_maintenance", "_service_maintenance:redis-6379"])
+def test_gossip_and_maintenance_are_told_apart(check_id: str) -> None:
+    """As are this tool's own checks."""
+    other = shown("host-1", check_id, Status="critical", ServiceID="redis-6379" if ":" in check_id else "")
+    instance = answer(ROLE | {"Status": "critical"}, SEAL | {"Status": "critical"})
+    instance["Checks"] = [c for c in instance["Checks"] if c["CheckID"] != check_id] + [other]
+    assert read_entry(instance).critical == ()
+
+
 def test_warning_does_not_pass() -> None:
     """This tool never writes it, so a check that says so was forced by somebody."""
     assert not read_entry(answer(ROLE | {"Status": "warning"}, SEAL)).passing
@@ -418,7 +443,7 @@ def test_service_and_check_are_registered_in_one_call() -> None:
                 "Name": "role:master",
                 "TTL": "10s",
                 "Status": "passing",
-                "Notes": "kept by consul-redis-agent",
+                "Notes": NOTES["master"],
             },
             {
                 "CheckID": "redis-6379:seal",
@@ -679,3 +704,16 @@ def test_only_a_masters_entry_with_a_claim_claims() -> None:
     assert not replace(PUBLISH, role="replica", meta=META | last_claim_meta(CLAIM)).claims
     assert not replace(PUBLISH, meta=META).claims
     assert PUBLISH.ends == inf
+
+
+def test_of_hosts_that_share_a_consul_agent_each_knows_its_own_entries() -> None:
+    """Containers have the same addresses on each host; the agent's id tells them apart, also in what was written before."""
+    mine, theirs = (node_name("redis://redis:6379", "172.17.0.3", mark) for mark in ("a1b2c3d4", "ffffffff"))
+    assert is_own({MARKER: FORMAT, NODE: mine}, mine)
+    assert not is_own({MARKER: FORMAT, NODE: theirs}, mine)
+    before = {MARKER: FORMAT, NODE: unmarked(mine), AGENT: "a1b2c3d4e5f6"}
+    assert is_own(before, mine)
+    assert not is_own(before, theirs)
+    assert not is_own({MARKER: FORMAT, NODE: unmarked(mine)}, mine)
+    assert node_name("redis://redis:6379", "", "a1b2c3d4") == "redis://redis:6379"
+    assert is_own({MARKER: FORMAT, NODE: "redis://redis:6379"}, "redis://redis:6379")

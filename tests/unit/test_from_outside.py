@@ -214,7 +214,7 @@ def test_any_answer_of_the_own_node_is_a_fact_or_a_missed_look(said: Any) -> Non
         assert is_usable(fact.follows)
         assert fact.run_id.isprintable()
     with suppress(Unanswered):
-        assert is_usable(parse_announce(said["CONFIG"]))
+        assert is_usable(parse_announce(said["CONFIG"], {})[0])
     with suppress(Unanswered):
         assert all(map(is_usable, announced_replicas(said["INFO"])))
     with suppress(Unanswered):
@@ -569,10 +569,11 @@ def test_config_get_of_another_type_is_a_missed_look(answer: Any) -> None:
 
 
 @pytest.mark.parametrize("port", ["²", "0", "-1", "x", "", "65536", "9" * 5000])
-def test_an_announced_port_that_is_none_announces_nothing(port: str) -> None:
-    """As if none was set, which is what 0 says."""
-    assert parse_announce([*ANNOUNCED[:3], port]) is None
-    assert parse_announce(ANNOUNCED) == Address("10.0.0.7", 7000)
+def test_an_announced_port_that_is_none_is_the_own_port(port: str) -> None:
+    """As if none was set, which is what 0 says; where the own one is not told either, there is no address."""
+    assert parse_announce([*ANNOUNCED[:3], port], {"tcp_port": "6380"}) == (Address("10.0.0.7", 6380), None)
+    assert parse_announce([*ANNOUNCED[:3], port], {}) == (None, None)
+    assert parse_announce(ANNOUNCED, {"tcp_port": "6380"}) == (Address("10.0.0.7", 7000), 7000)
 
 
 @pytest.mark.parametrize(

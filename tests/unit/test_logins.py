@@ -300,5 +300,5 @@ def lookout_of(config: RedisConfig) -> Lookout:
     made.redis, made.mode, made.sentinels, made._changed = config, SentinelMode.AUTO, (), lambda: None
     made._node = RedisWatch(made._link, lambda: None, 0.0)
     made._peer = PeerWatch(made._link_to, made._is_of_group, made._changed, lambda: None)
-    made.address = config.url
+    made.address, made._catalogs = config.url, ()
     return made

@@ -50,6 +50,7 @@ def test_a_master_in_full() -> None:
     node = NODE["node"]
     assert samples(NODE) == {
         ("build_info", "1.2.3"): 1,
+        ("consul_token_refused",): 0,
         ("role", node, "master"): 1,
         ("role", node, "replica"): 0,
         ("role", node, "loading"): 0,

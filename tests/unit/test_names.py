@@ -149,6 +149,25 @@ async def test_each_address_is_tried_in_turn(resolver: dict[bytes, list[Any]], l
         await names.connect("two.example", free, 1)
 
 
+async def test_an_address_out_of_reach_leaves_the_next_its_time(
+    resolver: dict[bytes, list[Any]], listening: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with an IPv6 address to which packets vanish: the IPv4 one is reached within the same deadline."""
+    resolver[b"two.example"] = [(socket.AF_INET6, ("fd00::1", 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+    reach = names._connect
+
+    async def vanish(family: socket.AddressFamily, place: tuple[Any, ...]) -> socket.socket:
+        if family is socket.AF_INET6:
+            await asyncio.Event().wait()
+        return await reach(family, place)
+
+    monkeypatch.setattr(names, "_connect", vanish)
+    link = Link(Address("two.example", listening), timeout=2)
+    assert await link.ask(("PING",)) == ["PONG"]
+    assert link.peer == "127.0.0.1"
+    await link.close()
+
+
 @pytest.mark.parametrize(
     ("numbers", "said", "gone"),
     [

@@ -14,12 +14,13 @@ from consul_redis_agent.consul.api import ConsulAPI
 from consul_redis_agent.decide.decision import Closely, Decision, Do, FenceMode, Order, Reason, Verdict
 from consul_redis_agent.decide.facts import Facts, Node
 from consul_redis_agent.decide.memory import NOTHING
+from consul_redis_agent.decide.turn import RELIEF
 from consul_redis_agent.node import NodeAgent
 from consul_redis_agent.publish.fence import PAUSE_ALL, Fence
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.peer import PeerWatch
-from tests.doubles.facts import SILENT, WHERE, facts, master, saying_master
+from tests.doubles.facts import SILENT, WHERE, facts, master, replica, saying_master
 
 PAUSE = Order(Do.PAUSE, "why")
 ON = {"fence.mode": "on", "failover.on_death": "ask", "failover.on_empty": "ask", "failover.delay": "0s"}
@@ -82,6 +83,39 @@ def test_the_configuration_says_what_may_be_ordered() -> None:
     assert (policy.fence, policy.on_death, policy.on_empty, policy.delay) == (FenceMode.ON, True, True, 0.0)
     assert agent.fence
     assert getattr(agent.fence._own, "timeout", 0.0) == 1.0 + PAUSE_ALL
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_turn_that_closes_nothing_is_looked_for(wanted: bool) -> None:
+    """As long as the last decision says that the node may turn."""
+    agent = made()
+    decision = Decision(Verdict.KEEP, Reason.MISSED, "It is so.", awaits_turn=wanted)
+    agent.lookout.attend(decision, facts(master(), ()), NOTHING)
+    assert agent.lookout._node.awaits_turn is wanted
+
+
+async def test_who_has_handed_over_leaves_no_claim_behind_at_its_end() -> None:
+    """It is not left to a successor by an agent that will not see whether that comes."""
+    agent = made()
+    told = []
+    for ahead in (0.0, RELIEF):
+        decision = (
+            Decision(Verdict.KEEP, Reason.RELIEVED, "It is so.")
+            if not ahead
+            else Decision(Verdict.REPLICA, Reason.REPLICATES, "It is so.")
+        )
+        told.append((decision, NOTHING))
+    known = facts(replica(), ())
+    with (
+        patch.object(node_agent, "decide", side_effect=told) as asked,
+        patch.object(agent.lookout, "facts", return_value=known),
+        patch.object(agent.lookout, "attend"),
+        patch.object(agent.lookout, "look_at_node"),
+        patch.object(agent, "_target"),
+    ):
+        await agent.look_last()
+    assert [call.args[0].now - known.now for call in asked.call_args_list] == [0.0, RELIEF]
+    assert agent.decision is told[1][0]
 
 
 def attended(closely: Closely, leader: str = "", peer: Any = None) -> NodeAgent:

@@ -345,6 +345,21 @@ def test_an_early_claim_is_spent_whatever_ends_it(end: dict[str, Any]) -> None:
     assert (memory.spent, memory.held) == (6, None)
 
 
+def test_an_early_claim_that_consul_has_lost_is_recorded_again_and_its_term_goes_on() -> None:
+    """Not withdrawn and not a new one: it counts from where it began, also where it is read back too late."""
+    nothing = Catalog(NOW, 1, ())
+    lost = facts(promoted(), (selecting("a", 6), *UNHEARD), catalog=nothing)
+    decision, memory = decide(lost, settled(lost, held=early(NOW - 3), heard=NOW), POLICY)
+    assert (outcome(decision), decision.claim) == ((Verdict.PENDING, Reason.FIRST), early(NOW - 3))
+    recorded = replace(lost, catalog=Catalog(NOW, 1, (entry("a", early(NOW - 3), passing=False),)))
+    assert decide(recorded, memory, POLICY)[0].claim == early(NOW - 3)
+    for entries in ((), (entry("a", early(NOW - EARLY_TERM - 0.1), passing=False),)):
+        late = replace(lost, catalog=Catalog(NOW, 1, entries))
+        over, after = decide(late, replace(memory, recorded=early(NOW - EARLY_TERM - 0.1)), POLICY)
+        assert (outcome(over), after.spent) == ((Verdict.NONE, Reason.UNBACKED), 6)
+        assert decide(lost, after, POLICY)[0].verdict is Verdict.NONE
+
+
 def test_where_dns_waits_for_a_majority_a_handover_on_the_leaders_word_waits_too() -> None:
     """The old master follows already, and who sees the name move may switch its host off: the others have to know before."""
     known = facts(promoted(), (selecting("a", 6), *UNHEARD), holds("b", 5), peer=following("b"))

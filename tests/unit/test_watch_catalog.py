@@ -39,6 +39,7 @@ class QuietConsul:
         self.index, self.address = 7, "10.0.0.1"
         self.cut = self.fails = False
         self.reads: list[tuple[float, str, float]] = []
+        self.by_servers: list[bool] = []
 
     async def health(
         self,
@@ -47,9 +48,11 @@ class QuietConsul:
         wait: float = 0.0,
         consistency: str = "default",
         *,
+        by_servers: bool = False,
         timeout: float = 0.0,  # noqa: ASYNC109 - as ConsulAPI has it
     ) -> Answer:
         if index is not None:
+            self.by_servers.append(by_servers)
             self.waiting.set()
             self.now += 1
             self.most = max(self.most, self.now)
@@ -198,6 +201,26 @@ async def test_an_alarm_that_is_refused_is_no_error_while_the_servers_answer(mon
         consul.fails = False
         consul.waiting.clear()
         await consul.waiting.wait()
+
+
+async def test_an_alarm_that_cannot_be_streamed_is_set_at_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Consul agent newer than its servers refuses each blocking query that it would stream, for ever."""
+    monkeypatch.setattr(catalog, "DEAF", 60.0)
+    consul = QuietConsul()
+    async with watching(consul) as (watch, _):
+        assert consul.by_servers == [False]
+        consul.fails = True
+        consul.waiting.clear()
+        consul.changed.set()
+        await consul.waiting.wait()
+        assert consul.by_servers == [False, True]
+        consul.fails, consul.index, consul.address = False, 8, "10.0.0.2"
+        consul.waiting.clear()
+        consul.changed.set()
+        await consul.waiting.wait()
+        assert consul.by_servers == [False, True, True]
+        assert watch.fact
+        assert watch.fact.entries[0].address.host == "10.0.0.2"
 
 
 async def test_more_names_than_turns_are_watched_one_after_another() -> None:

@@ -44,6 +44,27 @@ def test_a_replica_of_an_ipv6_master_is_read() -> None:
     )
 
 
+LISTED = "\nslave0:ip=10.0.0.6,port=6379,state=online,offset=7,lag=0\r"
+HANDS_OVER = "\nmaster_failover_state:waiting-for-sync\r\nmaster_replid"
+
+
+@pytest.mark.parametrize("replicas", ["", LISTED, LISTED + LISTED.replace("slave0", "slave1")])
+def test_a_node_that_hands_over_says_so_whether_it_has_replicas_or_not(replicas: str) -> None:
+    """Redis writes that right behind the lines about its replicas, of which nothing is read."""
+    text = MASTER_INFO.replace(LISTED, replicas)
+    assert seen(text.replace("\nmaster_replid", HANDS_OVER)).hands_over is True
+    assert (
+        seen(text.replace("\nmaster_replid", HANDS_OVER.replace("waiting-for-sync", "no-failover"))).hands_over is False
+    )
+    assert seen(text).hands_over is False, "Redis 6.0"
+
+
+def test_what_a_replica_has_announced_hands_nothing_over() -> None:
+    """Its address may hold whole lines."""
+    forged = LISTED.replace("10.0.0.6", "x\r\nmaster_failover_state:waiting-for-sync\r\nmaster_replid:forged")
+    assert seen(MASTER_INFO.replace(LISTED, forged)).hands_over is False
+
+
 def test_a_full_synchronisation_is_a_link_that_is_down() -> None:
     """A replica that is being filled anew has no data to serve."""
     assert not seen(REPLICA_INFO.replace("sync_in_progress:0", "sync_in_progress:1")).link_up

@@ -18,7 +18,17 @@ from consul_redis_agent.decide.facts import Address, Node, Silence
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch import looks
 from consul_redis_agent.watch.link import Link
-from consul_redis_agent.watch.redis_node import CLOSELY, YOUNG, RedisWatch, began_empty, node, parse_info, parse_version
+from consul_redis_agent.watch.redis_node import (
+    CLOSELY,
+    PART,
+    SWAP,
+    YOUNG,
+    RedisWatch,
+    began_empty,
+    node,
+    parse_info,
+    parse_version,
+)
 from tests.unit.test_watch_link import serving
 
 
@@ -313,6 +323,80 @@ async def test_a_node_whose_next_answer_is_awaited_is_looked_at_closely() -> Non
             assert watch._pause() == 0.7, "it has answered"
 
 
+SWAPS = "master_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\nmaster_failover_state:failover-in-progress\r\n"
+GOES_ON = f"{UP}master_failover_state:no-failover\r\nmaster_replid:new\r\nmaster_replid2:old\r\n"
+
+
+async def test_a_master_that_hands_over_is_relieved_by_who_goes_on_with_its_history() -> None:
+    """Redis says first that it is about to follow, then that its history was forked; both are one turn, with one time."""
+    async with watching() as (watch, redis, _):
+        redis.role = "master"
+        await seen(watch, redis, "master_replid:old\r\n")
+        redis.role, before = "slave", clock()
+        first = await seen(watch, redis, SWAPS + "master_replid:old\r\n")
+        assert before <= first.relieved <= clock()
+        assert (await seen(watch, redis, GOES_ON)).relieved == first.relieved
+        redis.role = "master"
+        assert (await seen(watch, redis, "master_replid:mine\r\n")).relieved == -inf
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        GOES_ON.replace("replid2:old", "replid2:other"),
+        GOES_ON.replace("link_status:up", "link_status:down"),
+        GOES_ON.replace("replid2:old", f"replid2:{'0' * 40}"),
+    ],
+)
+async def test_a_master_that_follows_somebody_else_is_not_relieved(link: str) -> None:
+    """It copies another history, or nobody is there: no successor can be waited for, then or later."""
+    async with watching() as (watch, redis, _):
+        redis.role = "master"
+        await seen(watch, redis, "master_replid:old\r\n")
+        redis.role = "slave"
+        assert (await seen(watch, redis, link)).relieved == -inf
+        assert (await seen(watch, redis, GOES_ON)).relieved == -inf
+
+
+async def test_a_replica_that_starts_anew_was_relieved_of_nothing() -> None:
+    """What an earlier life of the node was is over; nor is one that was never seen as a master."""
+    async with watching() as (watch, redis, _):
+        assert (await seen(watch, redis, GOES_ON)).relieved == -inf
+        redis.role = "master"
+        await seen(watch, redis, "master_replid:old\r\n")
+        redis.role, redis.run_id = "slave", "a2"
+        assert (await seen(watch, redis, GOES_ON)).relieved == -inf
+
+
+async def test_a_turn_that_closes_nothing_is_looked_for_closely_at_first_and_never_much_later_than_it_was_awaited() -> (
+    None
+):
+    """A swap follows within a tenth of a second; who waits for longer looks more rarely, at last as ever: it costs little."""
+    async with watching() as (watch, redis, _):
+        redis.role = "master"
+        await watch.fresh()
+        with (
+            patch.object(looks, "until_tick", return_value=0.7),
+            patch("consul_redis_agent.watch.redis_node.clock", return_value=100.0) as now,
+        ):
+            assert watch._pause() == 0.7
+            watch.awaits_turn = True
+            assert watch._again.is_set(), "a pause that has begun before is over"
+            looked, worst = 0, 0.0
+            while now.return_value < 160.0:
+                pause = watch._pause()
+                worst = max(worst, pause / max(now.return_value - 100.0, SWAP / PART))
+                watch.awaits_turn = True  # each decision says so
+                now.return_value += pause
+                looked += 1
+            assert worst <= PART + 1e-9
+            assert watch._pause() == 0.7, "as ever"
+            assert looked < 400
+            watch.awaits_turn = False
+            watch.awaits_turn = True
+            assert watch._pause() == SWAP, "another one"
+
+
 @pytest.mark.parametrize(
     ("more", "empty"),
     [
@@ -355,6 +439,7 @@ def test_how_much_of_its_history_a_node_has_is_in_its_info(role: str, offset: in
     info = f"run_id:a\r\nrole:{role}\r\nmaster_repl_offset:7\r\nslave_repl_offset:5\r\nrdb_changes_since_last_save:3"
     fact = node(parse_info(f"{info}\r\nmaster_replid2:{'0' * 40}"), 1.0)
     assert (fact.offset, fact.changes, fact.former_id) == (offset, 3, "")
-    assert node(parse_info(f"{info}\r\nmaster_replid2:abc"), 1.0).former_id == "abc"
+    for former in ("abc", "0bc", "ab0"):
+        assert node(parse_info(f"{info}\r\nmaster_replid2:{former}"), 1.0).former_id == former
     strange = node({"run_id": "a", "role": role, "master_repl_offset": "-1", "rdb_changes_since_last_save": "x"}, 1.0)
     assert (strange.offset, strange.changes) == (0, 0)

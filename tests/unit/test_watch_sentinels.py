@@ -12,10 +12,11 @@ from typing import Any
 from unittest.mock import patch
 
 from consul_redis_agent.clock import clock
-from consul_redis_agent.decide.facts import Address, Selection, Sentinel
+from consul_redis_agent.decide.facts import Address, Selection, Sentinel, Unlisted
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch import looks
 from consul_redis_agent.watch.link import NOBODY, Link
+from consul_redis_agent.watch.lookout import told_of
 from consul_redis_agent.watch.sentinels import ATTENTION, CLOSELY, LINK_LOST, PERIOD, SentinelWatch
 
 NAMES = [f"shop-{i}" for i in range(3)]
@@ -158,6 +159,26 @@ async def test_the_event_of_a_selection_counts_while_a_look_up_shows_the_failove
         watch._heed(["pmessage", "*", "+selected-slave", chosen])
         assert selected(watch) == Selection(3, "p")
         assert watch.facts["shop-0"].promoting == "p"
+
+
+async def test_a_node_that_sentinel_does_not_list_knows_itself_by_the_address_of_its_selection() -> None:
+    """``replica-announced no``: as any event, it counts while a look-up shows the failover; to others it says nothing."""
+    sentinel, hidden = FakeSentinel(), Address("10.9.9.9", 6379)
+    sentinel.flags, sentinel.replica_flags = "master,failover_in_progress", "slave"
+    master, chosen = "master shop-0 10.0.0.1 6379", "slave h 10.9.9.9 6379 @ shop-0 10.0.0.1 6379"
+    async with watching(sentinel, "shop-0") as (watch, _):
+        for channel, text in (("+new-epoch", "3"), ("+try-failover", master), ("+elected-leader", master)):
+            watch._heed(["pmessage", "*", channel, text])
+        watch._heed(["pmessage", "*", "+selected-slave", chosen])
+        await watch.fresh()
+        fact = watch.facts["shop-0"]
+        assert fact.unlisted == Unlisted(hidden, 3)
+        told = told_of(fact, frozenset({hidden}), "me")
+        assert (told.selection, told.promoting) == (Selection(3, "me"), "me")
+        assert told_of(fact, frozenset({Address("10.0.0.2", 6379)}), "me") == fact
+        sentinel.flags = "master"
+        await watch.fresh()
+        assert watch.facts["shop-0"].unlisted is None
 
 
 async def test_a_failover_that_is_given_up_is_no_selection_any_more() -> None:

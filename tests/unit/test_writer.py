@@ -77,6 +77,7 @@ class Consul:
         self.operations: list[dict[str, Any]] = []
         self.rehearsed: list[dict[str, Any]] = []
         self.changes, self.beats = asyncio.Semaphore(1), asyncio.Semaphore(1)
+        self.token_error, self.token_number = "", 0
 
     async def agent_self(self) -> dict[str, Any]:
         return cast("dict[str, Any]", await self._ask("self", "GET", "agent/self"))

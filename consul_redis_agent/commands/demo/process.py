@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-SCALE = float(os.environ.get("CRA_TEST_SCALE", "1"))
+SCALE = float(os.environ.get("TEST_SCALE", "1"))
 """How many times longer than on an idle machine every wait may take."""
 POLL = 0.005
 """Seconds between two looks."""
+PAUSE = 0.05
 
 _SAME_AS = {"redis-server": "valkey-server", "redis-sentinel": "valkey-sentinel", "redis-cli": "valkey-cli"}
 _T = TypeVar("_T")
@@ -41,22 +42,24 @@ class NotInTime(AssertionError):
 def until(condition: Callable[[], _T | None], *, within: float, what: str, every: float = POLL) -> _T:
     """Look every ``every`` seconds until ``condition()`` is truthy, and return that value.
 
-    An exception in the condition means "not yet". Raises :class:`NotInTime` after ``within`` seconds (times
+    A look that takes longer than that is followed by as long a pause, :data:`PAUSE` at most: who is asked has work to do
+    as well. An exception in the condition means "not yet". Raises :class:`NotInTime` after ``within`` seconds (times
     :data:`SCALE`), from the last exception if there was one.
     """
     deadline = time.monotonic() + within * SCALE
     while True:
-        last, error = None, None
+        last, error, began = None, None, time.monotonic()
         try:
             last = condition()
         except Exception as caught:  # noqa: BLE001 - a server that is not up yet fails in any way it likes
             error = caught
         if last:
             return last
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        if now >= deadline:
             seen = repr(error) if error else repr(last)
             raise NotInTime(f"not within {within * SCALE:g} s: {what}; seen last: {seen}") from error
-        time.sleep(every)
+        time.sleep(max(every, min(now - began, PAUSE)))
 
 
 def program(name: str) -> str:
@@ -74,9 +77,9 @@ def program(name: str) -> str:
     return path
 
 
-def consul_version() -> tuple[int, int, int]:
-    """Return the version of Consul. Raises MissingProgram, or OSError when it does not run."""
-    return _version(Path(program("consul")).resolve())
+def consul_version(name: str = "consul") -> tuple[int, int, int]:
+    """Return the version of Consul, or of another one by its path. Raises MissingProgram, or OSError when it does not run."""
+    return _version(Path(program(name)).resolve())
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import sys
 from functools import partial
 
 from consul_redis_agent.commands import load_config
+from consul_redis_agent.commands.domain import with_domain
 from consul_redis_agent.commands.failover.look import look
 from consul_redis_agent.commands.failover.move import Move
 from consul_redis_agent.commands.failover.outcome import Outcome, as_json, exit_code, summary, timeline
@@ -28,7 +29,7 @@ SIGNALLED = 128
 
 def main(args: argparse.Namespace) -> int:
     """Look, and unless that is all, move. Exit code 0 if it can work, or has worked with proof and without a gap."""
-    config = load_config(args)
+    config = asyncio.run(with_domain(load_config(args)))
     redis, name = _group(config, args.name)
     return asyncio.run(_Command(config, redis, name, dry_run=args.dry_run, as_json=args.json).run())
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError
 
 from consul_redis_agent import names
 from consul_redis_agent.clock import clock
@@ -22,7 +22,6 @@ from consul_redis_agent.errors import ConsulError, LocalError, Unanswered
 from consul_redis_agent.publish import fence
 from consul_redis_agent.text import plain
 from consul_redis_agent.watch import reply
-from consul_redis_agent.watch.link import Link
 from consul_redis_agent.watch.lookout import redis_link, sentinel_link
 from consul_redis_agent.watch.redis_node import node, offset, parse_info, parse_version, refused
 from consul_redis_agent.watch.sentinels import REPLICAS
@@ -171,30 +170,14 @@ async def _rights(redis: RedisConfig, master: Address | None) -> tuple[tuple[str
     try:
         info, auth = await link.ask(("INFO", "server"), ("CONFIG", "GET", "masterauth"))
         version = parse_version(parse_info(info)) if isinstance(info, str) else ()
-        missing, unlike = await _rehearse(link, pauses=version >= PAUSES)
+        tried = await fence.rehearse(link, pauses=version >= PAUSES)
     except Unanswered as error:
         return (), str(error), False
     finally:
         await link.close()
     secured = redis.password is not None or redis.password_file is not None
-    return missing, unlike, secured and isinstance(auth, list) and auth[1:] == [""]
-
-
-async def _rehearse(link: Link, *, pauses: bool) -> tuple[tuple[str, ...], str]:
-    # Without MULTI everything else would be carried out, so that is tried by itself, and rightly so: were the rest sent
-    # apart, a connection that breaks in between would be made anew, and it would be carried out there.
-    tried = (("MULTI",), ("DISCARD",))
-    answers = await link.ask(*tried)
-    if answers != ["OK", "OK"]:
-        return tuple(fence.missing_rights(tried, answers)), _unlike(answers)
-    commands = fence.rehearsal(pauses=pauses)
-    answers = await link.ask(*commands)
-    return tuple(fence.missing_rights(commands, answers)), _unlike(answers)
-
-
-def _unlike(answers: Iterable[object]) -> str:
-    other = (a for a in answers if isinstance(a, ResponseError) and not isinstance(a, NoPermissionError))
-    return next((plain(str(answer)) for answer in other), "")
+    unlike = plain(str(tried.refusals[0])) if tried.refusals else ""
+    return tried.missing, unlike, secured and isinstance(auth, list) and auth[1:] == [""]
 
 
 async def _dns(config: Config, name: str) -> frozenset[Address] | str:
