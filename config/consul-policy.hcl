@@ -3,6 +3,9 @@
 #   consul acl policy create -name consul-redis-agent -rules @consul-policy.hcl
 #   consul acl token create -description 'consul-redis-agent' -policy-name consul-redis-agent
 #
+# A token for each host. To replace one: make the new one, put it into consul.token_file, then delete the old one.
+# Nothing of `acl` is needed to see whether the own token still exists.
+#
 # The names are those of service.name and replica.name; in the modes "check" and "tags" the second one is not needed.
 # With several [[redis]] that override them, each name needs its block.
 

@@ -18,7 +18,7 @@ from consul_redis_agent.tls import TOLD
 from consul_redis_agent.watch.causes import IS_CLUSTER, MEND_CLUSTER, Table, cause
 from consul_redis_agent.watch.link import NOBODY
 from consul_redis_agent.watch.lookout import redis_link, where
-from consul_redis_agent.watch.redis_node import node, parse_announce, parse_info, refused
+from consul_redis_agent.watch.redis_node import node, parse_announce, parse_info, parse_mode, refused
 from consul_redis_agent.watch.sentinels import HELLO
 
 
@@ -69,7 +69,7 @@ async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
     except Unanswered as error:
         what, mend = cause(str(error), user, "redis") or (str(error), "correct redis.url")
         return RedisView((Finding(Level.FAIL, topic, what, mend),))
-    if fields.get("redis_mode") == "cluster":
+    if parse_mode(fields) == "cluster":
         denied = (*denied, Finding(Level.FAIL, topic, IS_CLUSTER, MEND_CLUSTER))
     version = plain(fields.get("valkey_version") or fields.get("redis_version") or "of unknown version", 40)
     program = "Valkey" if "valkey_version" in fields else "Redis"

@@ -132,7 +132,7 @@ def _one(sentinel: Sentinel, found: Survey, user: str, *missing: Right) -> Findi
             right = shlex.quote(missing_right(sentinel.error)) if missing_right(sentinel.error) else ALL
             mend = f"redis-cli -p {sentinel.address.port} ACL SETUSER {user} {right}"
             return Finding(Level.FAIL, topic, sentinel.error, mend)
-        if sentinel.error.startswith("does not monitor"):
+        if sentinel.error.startswith("does not monitor") and "unknown command" not in sentinel.error:
             return Finding(Level.FAIL, topic, sentinel.error, "add the group with SENTINEL MONITOR")
         what, mend = explain_login(sentinel.error, user, "sentinel")
         return Finding(Level.FAIL, topic, what, mend)

@@ -34,6 +34,7 @@ Consistency = Literal["default", "consistent", "stale"]
 MAX_WRITERS = 8  # Redis nodes whose entries are changed at once, and again as many that are beaten
 LOOK_PERIOD = 1.0  # seconds between two looks at the token file
 AT_HAND = 0.02  # seconds for which a request that has the last token waits for such a look
+RENEWED = 0.5  # seconds for which one whose token was refused waits for it
 MAX_INSTANCES = 1024 * 1024  # bytes of the instances of one service: some 500, or 150 that were all evicted
 MAX_OWN = 256 * 1024  # bytes of what the own Consul agent holds under a filter, and of its configuration
 MAX_NAME = 4096  # bytes
@@ -338,7 +339,10 @@ class TokenSource:
         """The token of now, where Consul does not know that one: the file is looked at now. Raises ConsulError."""
         if self._token == refused:
             self._looked = -LOOK_PERIOD
-        return await self()
+            await self()
+            if self._looking:
+                await asyncio.wait([self._looking], timeout=RENEWED)
+        return self._token
 
     def _has_looked(self, looking: asyncio.Task[None]) -> None:
         seen(looking)

@@ -13,6 +13,8 @@ from typing import Literal
 Table = Literal["redis", "sentinel"]
 """The table of the configuration that the server is named in."""
 
+CONTAINERS = ("acl", "client", "config", "sentinel")
+"""Commands with subcommands."""
 IS_SENTINEL = "this is a Sentinel, not a Redis node"
 IS_CLUSTER = (
     "this is a node of a Redis Cluster, whose clients find their masters by themselves: Consul's one name misleads them"
@@ -82,6 +84,11 @@ CAUSES = (
         "give it the rights of the example file redis-acl.conf",
     ),
     Cause(
+        r"connection closed by server|connection reset by peer",
+        "{reason} It hangs up at once",
+        "is it in protected mode, or out of connections (maxclients)? see its log; a port for TLS needs rediss://",
+    ),
+    Cause(
         r"no answer within",
         "{reason}: it hangs, or packets are dropped",
         "look at its log, its load and the firewall",
@@ -116,5 +123,5 @@ def missing_right(reason: str) -> str:
 
     Redis before 7.0 names the command of a subcommand only, which would be too much to give.
     """
-    found = re.search(r"no permissions to run the '([\w|-]+)' command(?! or its subcommand)", reason)
-    return f"+{found[1]}" if found else ""
+    found = re.search(r"no permissions to run the '([\w|-]+)' command( or its subcommand)?", reason)
+    return f"+{found[1]}" if found and not (found[2] and found[1] in CONTAINERS) else ""

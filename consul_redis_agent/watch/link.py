@@ -211,6 +211,8 @@ class Link:
         """Why the last connection has ended, where that is known: with TLS 1.3 a server refuses us after the handshake."""
         self._asked: tuple[Sequence[Sequence[str]], list[bytes], list[int]] = ((), [], [])
         """The last commands, how they are sent, and each answer's limit: nearly always the next are the same."""
+        self._last_words = b""
+        """What a server has said before it closed the connection, and nobody has read yet."""
 
     @property
     def open(self) -> bool:
@@ -221,6 +223,7 @@ class Link:
         """Connect and log in, unless connected. The password is read anew, so a rotated one is used."""
         if self._connection is not None:
             return
+        self._last_words = b""
         options: dict[str, Any] = {
             "username": self._username or None,
             "password": await self._password() if self._password else None,
@@ -297,6 +300,10 @@ class Link:
                 answers.append(await connection.read_response(disconnect_on_error=False))
             except ResponseError as refused:
                 answers.append(refused)
+            except (LibraryError, OSError) as lost:
+                if answers and isinstance(answers[-1], ResponseError):
+                    raise answers[-1] from lost  # it has said why, and closed the connection
+                raise
             self._answered = True
         return answers
 
@@ -315,6 +322,8 @@ class Link:
             if isinstance(error, ResponseError):
                 # Refused while logging in: "NOAUTH", "max number of clients reached", "LOADING" …
                 raise Denied(_line(error)) from error
+            if self._last_words.startswith(b"-"):  # "DENIED Redis is running in protected mode" …
+                raise Denied(plain(self._last_words[1:].decode(errors="replace"))) from error
             gone = is_gone(error)
             raise Unanswered(NOBODY if gone else self._explained(await self._told(error)), gone=gone) from error
         except BaseException:
@@ -326,7 +335,9 @@ class Link:
             self._connection = None
             self._session = connection.session
             reader: _Reader | None = connection._reader  # noqa: SLF001 - our own reader
-            self._why = reader.exception() if reader else None
+            if reader:
+                self._why = reader.exception()
+                self._last_words = bytes(reader._buffer[:SMALL])  # type: ignore[attr-defined]  # noqa: SLF001
             connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - the only way without a coroutine
             self._closed()
 

@@ -181,7 +181,7 @@ class RedisWatch(Looks):
             raise refused(answer)
         info = parse_info(answer)
         fact = node(info, began)
-        self.clustered = info.get("redis_mode") == "cluster"
+        self.clustered = parse_mode(info) == "cluster"
         if self._keys:
             fact = replace(fact, empty=not has_keys(info) or began_empty(info))
         if "errorstats" in more:
@@ -396,7 +396,7 @@ def parse_serves_stale(answer: object) -> bool:
 
 def node(info: Mapping[str, str], at: float) -> Node:
     """The fact in one INFO (sections server, persistence, replication). Raises Unanswered if it is not there."""
-    if info.get("redis_mode") == "sentinel":
+    if parse_mode(info) == "sentinel":
         raise Unanswered(IS_SENTINEL)
     role = _role(info)
     run_id = reply.word(info.get("run_id", ""), "run_id of INFO")
@@ -439,6 +439,11 @@ def parse_version(info: Mapping[str, str], key: str = "redis_version") -> tuple[
     """The version as numbers, empty where that is none. Valkey's ``redis_version`` is that of the Redis that it is like."""
     parts = info.get(key, "").split(".")[:3]
     return tuple(number for part in parts if (number := whole(part, 10**6)) is not None)
+
+
+def parse_mode(info: Mapping[str, str]) -> str:
+    """``standalone``, ``cluster`` or ``sentinel``; Valkey has a word of its own for it."""
+    return info.get("redis_mode") or info.get("server_mode") or ""
 
 
 def parse_uptime(info: Mapping[str, str]) -> float:

@@ -13,13 +13,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from consul_redis_agent.commands.check import _outside
 from consul_redis_agent.commands.screen import Finding
 from consul_redis_agent.config import load
-from tests.fleet import ON_PATH, REDIS_6_2, SCALE, VALKEY_9_1, AgentNode, Fleet, RedisNode, Rights, Server, until
+from tests.fleet import (
+    ON_PATH,
+    REDIS_6_2,
+    SCALE,
+    VALKEY_9_1,
+    AgentNode,
+    Fleet,
+    RedisNode,
+    Rights,
+    Server,
+    Witness,
+    until,
+)
 from tests.fleet.redis_node import RedisServer
 from tests.fleet.rights import AGENT, consul_rules, redis_rights, sentinel_rights
 
@@ -57,7 +70,7 @@ def refusals(server: RedisServer) -> set[str]:
 def test_the_shipped_rights_are_enough_for_all_that_changes_something() -> None:
     """`check`, publication, a planned move, a death that Sentinel is asked about, the return, `deregister`: and nobody logs a refusal."""
     with Fleet(isolated=True, acl=Rights(fence=True, failover=True)) as fleet:
-        fleet.populate(down_after=5000)
+        fleet.populate(down_after=5000, failover_timeout=2000)
         one, two, three = fleet.nodes
         agents = {node: fleet.agent(node, more=CHANGING) for node in fleet.nodes}
         witness = fleet.witness()
@@ -72,7 +85,7 @@ def test_the_shipped_rights_are_enough_for_all_that_changes_something() -> None:
 
         moved = time.monotonic()
         done = command(agents[one], "failover", "--config", agents[one].config_path, "--json")
-        assert json.loads(done.stdout)["to"], done.stdout
+        assert json.loads(done.stdout)["done"], done.stdout
         new = fleet.wait_for_master(other_than=one)
         witness.wait_for(new, within=5)
         witness.assert_never_two(since=moved)
@@ -81,6 +94,7 @@ def test_the_shipped_rights_are_enough_for_all_that_changes_something() -> None:
         fleet.wait_for_replicas(within=30)
         fleet.settle(within=60)
 
+        witness.watch(3)  # for a failover-timeout after the last failover nobody asks
         killed = time.monotonic()
         new.kill()
         newest = fleet.wait_for_master(other_than=new)
@@ -93,7 +107,9 @@ def test_the_shipped_rights_are_enough_for_all_that_changes_something() -> None:
         assert_steady(witness, newest, since=time.monotonic() - 0.1)
         witness.assert_never_two()
 
-        assert [refusals(server) for server in (*fleet.nodes, *fleet.sentinels)] == [set()] * 6
+        # `failover` asks a Sentinel beforehand whether it may ask it, and does without the answer.
+        asked = {"acl", "acl|dryrun"}
+        assert [refusals(server) - asked for server in (*fleet.nodes, *fleet.sentinels)] == [set()] * 6
         agents[newest].stop()
         done = command(agents[newest], "deregister", "--config", agents[newest].config_path)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -181,3 +197,145 @@ def test_every_right_of_consuls_policy_is_missed_by_name(guarded: Fleet) -> None
         file.write_text(guarded.consuls[0].create_token(rest))
         said = " ".join(map(str, failures(guarded, guarded.nodes[0], consul__token_file=str(file))))
         assert " ".join(block.split()) in said, said
+
+
+# --- what is rotated, and what is revoked -------------------------------------------------------------------------------
+
+OFF = '[sentinel]\nmode = "off"\n[service]\nttl = "3s"\n'
+
+
+def put(path: Path, word: str) -> None:
+    """Replace a file as a whole, as whoever rotates a secret does."""
+    new = path.with_suffix(".new")
+    new.write_text(word)
+    new.rename(path)
+
+
+@pytest.fixture(scope="module")
+def beside() -> Iterator[Fleet]:
+    """A Consul server, and a client agent for the Redis nodes, which caches tokens as it does by default."""
+    with Fleet(acl=True) as fleet:
+        fleet.consul(servers=1)
+        fleet.consul()
+        yield fleet
+
+
+def published(fleet: Fleet, service: str) -> tuple[RedisNode, AgentNode, Witness, Path]:
+    """A node with an agent of its own token at the client agent, and a witness at the servers; all is well."""
+    server, client = fleet.consuls
+    node = fleet.redis()
+    more = OFF + f'name = "{service}"\n[replica]\nname = ""\n'
+    rules = consul_rules().replace('service "redis" ', f'service "{service}" ')
+    file = fleet.token_file(node, server)
+    file.write_text(server.create_token(rules))
+    config = fleet.agent_config(node, consul=client, more=more) + f'announce = "{node.address}"\n'
+    agent = fleet.agent(node, config=config, consul=client)
+    witness = fleet.witness(service=service, consul=server, nodes=[node])
+    witness.wait_for(node, within=20)
+    wait_for_word(agent, "Consul holds")
+    return node, agent, witness, file
+
+
+def refused(agent: AgentNode) -> bool:
+    """Whether `status` says that the token is refused, and exits 1 for it."""
+    done = command(agent, "status", "--socket", agent.socket, "--json")
+    (node,) = json.loads(done.stdout)["nodes"]
+    assert node["token_refused"] is bool(node["errors"].get("Consul's token"))
+    assert (done.returncode == 1) >= node["token_refused"]
+    return bool(node["token_refused"])
+
+
+@pytest.mark.main_path
+def test_a_token_that_is_rotated_is_taken_up_without_a_blink(beside: Fleet) -> None:
+    """The file, then the old token's end: DNS names the master all the while, and what happens after that reaches DNS, too."""
+    server = beside.consuls[0]
+    node, agent, witness, file = published(beside, "rotated")
+    since = time.monotonic()
+    old = file.read_text()
+    put(file, server.create_token(consul_rules().replace('service "redis" ', 'service "rotated" ')))
+    server.revoke_token(old)
+    witness.watch(6)
+    witness.assert_only(node, since=since)
+    assert not refused(agent)
+    assert "do not know the token" not in agent.log()
+    agent.kill()  # what the Consul agent syncs by itself, when the TTL is over, it syncs with the token of the registration
+    witness.wait_for(within=6)
+
+
+@pytest.mark.main_path
+def test_a_revoked_token_is_noticed_said_and_healed(beside: Fleet) -> None:
+    """Within a beat, in the log once, in `status`; what stands is kept, nothing new is published; the next token mends all."""
+    server = beside.consuls[0]
+    node, agent, witness, file = published(beside, "revoked")
+    since = time.monotonic()
+    server.revoke_token(file.read_text())
+    wait_for_word(agent, "Consul's servers do not know the token", within=1)
+    assert refused(agent)
+    witness.watch(4)
+    witness.assert_only(node, since=since)
+    assert agent.log().count("do not know the token") == 1
+
+    node.kill()
+    wait_for_word(agent, "master -> none")
+    put(file, server.create_token(consul_rules().replace('service "redis" ', 'service "revoked" ')))
+    wait_for_word(agent, "know the token again")
+    witness.wait_for(within=6)
+    node.start()
+    witness.wait_for(node, within=12)
+    until(lambda: not refused(agent), within=10, what="nothing is wrong any more")
+    agent.kill()
+    witness.wait_for(within=6)
+
+
+@pytest.mark.main_path
+def test_nothing_begins_to_pass_with_a_revoked_token(beside: Fleet) -> None:
+    """The client agent would still take it from its cache, and nobody could take it back."""
+    server, client = beside.consuls
+    node, agent, witness, file = published(beside, "unmoved")
+    node.kill()
+    witness.wait_for(within=6)
+    server.revoke_token(file.read_text())
+    wait_for_word(agent, "do not know the token", within=1)
+    node.start()
+    wait_for_word(agent, "Redis: recovered", within=15)
+    witness.watch(3)
+    assert witness.answers == frozenset()
+    checks = client.get("/v1/agent/checks").values()
+    assert [c["Status"] for c in checks if c["ServiceName"] == "unmoved" and c["CheckID"].endswith(":role")] in (
+        [],
+        ["critical"],
+    )
+    put(file, server.create_token(consul_rules().replace('service "redis" ', 'service "unmoved" ')))
+    witness.wait_for(node, within=12)
+
+
+@pytest.mark.main_path
+def test_passwords_that_are_rotated_are_taken_up_without_a_blink() -> None:
+    """A second password, the file, the first one's end, and all connections closed: of Redis and of the Sentinels."""
+    with Fleet(acl=True) as fleet:
+        fleet.populate(nodes=2)
+        for node in fleet.nodes:
+            fleet.agent(node)
+        witness = fleet.witness()
+        one, two = fleet.nodes
+        witness.wait_for(one, within=20)
+        wait_for_catalog(fleet.consuls[0], master(one), replica(two), within=10)
+        rights = fleet.rights
+        assert rights is not None
+        since = time.monotonic()
+        for servers, old, names in (
+            (fleet.nodes, rights.agent_password, [node.name for node in fleet.nodes]),
+            (fleet.sentinels, rights.sentinel_password, ["sentinel"]),
+        ):
+            for server in servers:
+                server.ask("ACL", "SETUSER", AGENT, ">the-next-one")
+            for name in names:
+                put(fleet.folder / f"{name}.password", "the-next-one")
+            for server in servers:
+                server.ask("ACL", "SETUSER", AGENT, f"<{old}")
+                server.ask("CLIENT", "KILL", "USER", AGENT)
+            witness.watch(2)
+        witness.assert_only(one, since=since)
+        assert all("WRONGPASS" not in agent.log() and "refuses the login" not in agent.log() for agent in fleet.agents)
+        witness.wait_for(fleet.failover(), within=5)
+        witness.assert_never_two()

@@ -876,3 +876,50 @@ async def test_whoever_leaves_takes_also_a_claim_that_was_interrupted(scene: Sce
     scene.consul.strict.elsewhere(ELSEWHERE, registration(wanted(REPLICA, NAMING, THERE, "m")[0]))
     await scene.writer.leave()
     assert [e.node for e in scene.consul.entries()] == [ELSEWHERE]
+
+
+# The token
+
+
+async def test_what_was_registered_with_another_token_is_registered_again(scene: Scene, hand: Hand) -> None:
+    """The Consul agent syncs an entry with the token that it was registered with: once that is gone, nothing reaches DNS any more."""
+    scene.consul.token_number = 1
+    await scene.holds(MASTER)
+    assert await scene.holds_still(MASTER) == []
+    scene.consul.token_number = 2
+    assert not scene.writer.at_rest
+    assert await scene.holds_still(MASTER) == ["register redis-6379 passing"]
+    assert await scene.holds_still(MASTER) == []
+    assert scene.consul.passing() == {(HERE, "redis-6379")}
+
+
+async def test_what_an_earlier_run_has_registered_is_registered_once(scene: Scene) -> None:
+    """Nobody knows with which token that was."""
+    scene.consul.token_number = 1
+    await scene.holds(MASTER)
+    scene.writer.stop()
+    scene.writer = scene.another()
+    assert "register redis-6379 passing" in await scene.holds(MASTER)
+    assert await scene.holds_still(MASTER) == []
+
+
+@pytest.mark.parametrize("decision", [MASTER, REPLICA])
+async def test_with_a_revoked_token_nothing_begins_to_pass(scene: Scene, decision: Decision) -> None:
+    """The Consul agent may still take it from its cache: it could not be taken back."""
+    scene.consul.token_number, scene.consul.token_error = 1, "revoked"
+    scene.want(decision)
+    await turns()
+    assert scene.consul.done == []
+    assert scene.writer.error == "revoked"
+    scene.consul.token_error = ""
+    await until(lambda: bool(scene.consul.passing()))
+
+
+async def test_with_a_revoked_token_what_stands_is_beaten_and_what_is_false_withdrawn(scene: Scene, hand: Hand) -> None:
+    """As long as the Consul agent allows it."""
+    scene.consul.token_number = 1
+    await scene.holds(MASTER)
+    scene.consul.token_error = "revoked"
+    hand.ahead += scene.naming.ttl / 2
+    assert await scene.written(MASTER, UP) == [UP]
+    assert DOWN in await scene.written(NONE, DOWN)
