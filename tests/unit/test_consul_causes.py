@@ -11,6 +11,7 @@ from consul_redis_agent.errors import (
     ConsulError,
     ConsulMisused,
     ConsulUnknown,
+    ConsulUnreachable,
 )
 
 BLOCKED = "Endpoint is blocked by agent configuration"
@@ -92,7 +93,7 @@ def test_a_blocked_endpoint_says_what_stops(method: str, path: str, without: str
             ConsulError,
             "correct consul.partition",
         ),
-        (400, "Client sent an HTTP request to an HTTPS server.", ConsulError, "begin consul.url with https://"),
+        (400, "Client sent an HTTP request to an HTTPS server.", ConsulUnreachable, "set https:// in consul.url"),
         (
             413,
             "Request body(600000 bytes) too large, max size: 1024 bytes.",
