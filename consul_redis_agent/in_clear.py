@@ -42,7 +42,7 @@ def _consul(config: Config) -> Iterator[Exposed]:
     host = parts.hostname or ""
     secrets = {
         "the ACL token": consul.token or consul.token_file,
-        "the user and password of consul.auth": consul.auth,
+        "the password in CONSUL_HTTP_AUTH": consul.auth,
     }
     open_ = [what for what, given in secrets.items() if given]
     if parts.scheme == "http" and open_ and not is_here(host):

@@ -143,7 +143,8 @@ _KEPT: WeakValueDictionary[TlsConfig, Trust] = WeakValueDictionary()
 
 
 def trust(config: TlsConfig) -> Trust:
-    """The one of this configuration: all connections share it, since each context costs memory."""
+    """The one of these files, whatever name is asked for: all connections share it, since each context costs memory."""
+    config = replace(config, server_name=None)
     kept = _KEPT.get(config)
     if kept is None:
         kept = _KEPT[config] = Trust(config)

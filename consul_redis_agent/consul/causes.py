@@ -156,7 +156,7 @@ CAUSES = _rows(
         r"http request to an https server",  # Go's net/http
         (),
         ConsulUnreachable,
-        "it speaks TLS there, and was asked in clear text: set https:// in consul.url",
+        "TLS: it speaks TLS there, and was asked in clear text: set https:// in consul.url",
     ),
     (
         r"request body.* too large",
