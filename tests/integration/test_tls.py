@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -203,14 +203,14 @@ def test_clear_text_and_tls_that_meet_are_told_apart(tls_fleet: Fleet) -> None:
 def test_certificates_are_rotated_under_a_running_agent_without_a_blink() -> None:
     """A server that suddenly shows a certificate of another authority, and takes no other, meets an agent that has read its files."""
     with Fleet(tls=True) as fleet:
-        fleet.populate(nodes=1, sentinels=0)
-        (node,) = fleet.nodes
-        witness = start_agents(fleet, more='[sentinel]\nmode = "off"\n')
-        since = time.monotonic()
         before, following = certificates(fleet), Certificates(fleet.folder, "following")
         both = before.ca.read_bytes() + following.ca.read_bytes()
         trusted = fleet.folder / "both.pem"
         trusted.write_bytes(both)
+        fleet.consul(servers=1, tls=replace(before.server("127.0.0.1"), ca=trusted))
+        node = fleet.redis()
+        witness = start_agents(fleet, more='[sentinel]\nmode = "off"\n')
+        since = time.monotonic()
         node.ask("CONFIG", "SET", "tls-ca-cert-file", str(trusted))
         beside = before.ca.with_suffix(".new")
         beside.write_bytes(both)
