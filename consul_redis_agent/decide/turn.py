@@ -13,7 +13,7 @@ from consul_redis_agent.decide.view import View
 
 RELIEF = 2.0
 """Seconds for which a master that was relieved leaves its claim to be evicted by its successor's, in one step: the
-successor's agent polls once a second where nothing announces the swap; without ``sentinel.early`` a majority follows as late."""
+successor's agent polls once a second where nothing announces the swap."""
 
 
 def is_due(view: View) -> bool:
@@ -36,8 +36,12 @@ def is_disputed(view: View, backed: Backed | None) -> bool:
 
 
 def is_relieved(view: View) -> bool:
-    """Whether the node handed the master's part over a moment ago, and its claim is still the newest: none is named but by that."""
+    """Whether the node handed the master's part over a moment ago, and its claim is still the newest: none is named but by that.
+
+    Not one that the fence has turned: its successor has had its time to claim before that (rule 12).
+    """
     node, own = view.facts.node, view.own
     if not isinstance(node, Node) or own is None or own.claim.early or view.newer_than(own.claim):
         return False
-    return 0 <= view.now - node.relieved < RELIEF
+    fenced = 0 <= node.relieved - view.memory.fence.followed < RELIEF
+    return not fenced and 0 <= view.now - node.relieved < RELIEF

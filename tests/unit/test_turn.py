@@ -118,6 +118,15 @@ def test_a_claim_that_is_not_the_newest_or_early_is_left_to_nobody() -> None:
     assert claim.early == Early(NOW, BOOT, "s1")
 
 
+def test_a_node_that_the_own_fence_has_turned_leaves_nothing() -> None:
+    """Its successor has had its time to claim; without early publications DNS would name a replica until a majority follows."""
+    memory = settled(relieved())
+    turned = replace(memory, fence=replace(memory.fence, followed=NOW - 0.01))
+    assert decide(relieved(), turned, POLICY)[0].reason is Reason.REPLICATES
+    long_ago = replace(memory, fence=replace(memory.fence, followed=NOW - 60.0))
+    assert decide(relieved(), long_ago, POLICY)[0].reason is Reason.RELIEVED
+
+
 def test_a_replica_that_was_not_relieved_is_no_master_in_dns_any_more() -> None:
     """REPLICAOF by hand to somebody with another history, or one that is not there."""
     assert outcome(judge(facts(replica(), sentinels("a", "a", "a"), holds("a", 5)))) == (
