@@ -21,5 +21,7 @@ def former_version(folder: Path) -> Path | None:
         return None
     path = folder / "former"
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(path, filter="data")
+        if hasattr(tarfile, "data_filter"):  # not in the Python of Debian bookworm, 3.11.2
+            files.extraction_filter = tarfile.data_filter
+        files.extractall(path)
     return path
