@@ -23,12 +23,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from consul_redis_agent import in_clear, tls
+from consul_redis_agent import in_clear
 from consul_redis_agent.config import Config, Secret, TlsConfig, load
 from consul_redis_agent.consul.api import ConsulAPI
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConsulDenied, ConsulError, ConsulUnreachable, LocalError, Unanswered
-from consul_redis_agent.tls import TOLD, Tls, explain, trust
+from consul_redis_agent.tls import TOLD, Table, Tls, Trust, explain, trust
+from consul_redis_agent.tls import context as tls_context
 from consul_redis_agent.watch.link import Link
 from tests.fleet import Certificates, Pair
 
@@ -142,7 +143,7 @@ def answering(context: ssl.SSLContext) -> Iterator[Address]:
         thread.join()
 
 
-async def said(at: Address, config: TlsConfig | None, table: tls.Table) -> str:
+async def said(at: Address, config: TlsConfig | None, table: Table) -> str:
     """What a client of this table says of a server that it is not to get on with; a second attempt says the same."""
     for _ in range(2):
         if table == "consul":
@@ -161,7 +162,7 @@ async def said(at: Address, config: TlsConfig | None, table: tls.Table) -> str:
     return text
 
 
-TABLES: tuple[tls.Table, ...] = ("consul", "redis", "sentinel")
+TABLES: tuple[Table, ...] = ("consul", "redis", "sentinel")
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ WRONG = {
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("name", WRONG)
-async def test_what_is_wrong_is_said_with_its_key_and_what_to_do(stage: Stage, name: str, table: tls.Table) -> None:
+async def test_what_is_wrong_is_said_with_its_key_and_what_to_do(stage: Stage, name: str, table: Table) -> None:
     """Each is refused with the cause, never as a server that is gone and never by silence alone, over each kind of connection."""
     wrong = WRONG[name]
     context = wrong.server(stage)
@@ -266,7 +267,7 @@ async def _puzzled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 @pytest.mark.parametrize("table", TABLES)
-async def test_clear_text_spoken_to_a_tls_port_is_said(stage: Stage, table: tls.Table) -> None:
+async def test_clear_text_spoken_to_a_tls_port_is_said(stage: Stage, table: Table) -> None:
     """A server that closes the connection in clear text, or says that it speaks HTTPS, may want TLS: which key sets that is said."""
 
     async def offended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -320,7 +321,7 @@ def test_what_no_test_server_does_has_its_sentence(stage: Stage) -> None:
 # The files
 
 
-async def other_than(before: ssl.SSLContext, kept: tls.Trust) -> ssl.SSLContext:
+async def other_than(before: ssl.SSLContext, kept: Trust) -> ssl.SSLContext:
     """The next context: a look at the files is waited for only for a moment where there is one already."""
     async with asyncio.timeout(10):
         while (now := await kept.context()) is before:
@@ -394,7 +395,7 @@ FILES: dict[str, tuple[Callable[[Stage, Path], TlsConfig], str]] = {
         "ca_file: {f}/broken: cannot be read as PEM",
     ),
     "too large": (
-        lambda s, f: s.config(ca_file=written(f, "large", "x" * (tls.MAX_FILE + 1))),
+        lambda s, f: s.config(ca_file=written(f, "large", "x" * (tls_context.MAX_FILE + 1))),
         "ca_file: {f}/large: is larger than 4 MiB",
     ),
     "no key": (lambda s, f: s.config(replace(s.ca.client, key=s.ca.ca)), "key_file: {s}/ca.pem: holds no private key"),
@@ -433,7 +434,7 @@ async def test_a_file_that_hangs_holds_up_nobody_else(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A certificate on a mount that hangs costs who needs it its own deadline; where there was a context it stays in use."""
-    monkeypatch.setattr(tls, "MAKING", 0.1)
+    monkeypatch.setattr(tls_context, "MAKING", 0.1)
     ca = tmp_path / "ca.pem"
     ca.write_bytes(stage.ca.ca.read_bytes())
     before = trust(TlsConfig(ca_file=ca))
