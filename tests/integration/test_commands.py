@@ -302,8 +302,8 @@ def test_check_names_the_missing_right_of_consuls_token(fleet: Fleet) -> None:
     assert [node["Node"] for node in consul.get("/v1/catalog/nodes", token=TOKEN)] == [consul.name]
 
 
-def test_check_tells_of_a_foreign_entry_maintenance_and_an_announce_that_does_not_count(small: Fleet) -> None:
-    """An entry made by hand makes DNS false; maintenance hides a true one; Sentinel's address beats `announce`."""
+def test_check_tells_of_a_foreign_entry_maintenance_and_an_announce_that_sentinel_does_not_know(small: Fleet) -> None:
+    """An entry made by hand makes DNS false; maintenance hides a true one; `announce` beats Sentinel's address."""
     consul, node = small.consuls[0], small.nodes[0]
     service = publish(consul, node)
     by_hand(consul, Address("127.0.0.1", 9))
@@ -314,7 +314,7 @@ def test_check_tells_of_a_foreign_entry_maintenance_and_an_announce_that_does_no
     assert "FAIL catalog: by-hand on consul1 (127.0.0.1:9) is under the name 'redis'" in done.stdout
     assert "consul services deregister -id=by-hand" in done.stdout
     assert re.search(r"(?m)^FAIL dns: redis.service.consul: 2 masters: ", done.stdout)
-    assert "redis.announce says 10.0.0.5:7000 and does not count" in done.stdout
+    assert "10.0.0.5:7000, from redis.announce; Sentinel" in done.stdout
     consul.put(f"/v1/agent/service/maintenance/{service}?enable=true")
     until(lambda: node.address not in (consul.srv("redis") or ()), within=5, what="DNS leaves it out")
     assert f"({service} on consul1) is in maintenance, so DNS leaves it out" in run("check", "--config", path).stdout

@@ -58,6 +58,7 @@ def test_with_a_configuration(fleet: Fleet) -> None:
     assert meta.pop("redis-agent") == (fleet.folder / "agent1.state" / "agent-id").read_text()
     assert meta == {
         "consul_redis_agent": "2",
+        "external-source": "consul-redis-agent",
         "redis-node": f"redis://127.0.0.1:{one.address.port}",
         "redis-master-name": "mymaster",
         "redis-epoch": "0",
