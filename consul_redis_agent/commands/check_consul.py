@@ -13,7 +13,7 @@ from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.config import Config
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource, consul_api, way
 from consul_redis_agent.consul.form import read_entry
-from consul_redis_agent.consul.http import Consul
+from consul_redis_agent.consul.http import Consul, HTTPClient
 from consul_redis_agent.decide.facts import Entry
 from consul_redis_agent.errors import (
     ConsulBlocked,
@@ -143,7 +143,7 @@ async def _refusals(api: ConsulAPI) -> AsyncIterator[Finding]:
 
 async def _may_read(config: Config, token: TokenSource) -> list[Finding]:
     """Whether the token sees Consul's nodes; without that right every list of entries is empty, without a word."""
-    consul = Consul(config.consul.url, timeout=config.consul.timeout, token=token, **way(config.consul))
+    consul = Consul(HTTPClient(config.consul.url, timeout=config.consul.timeout, token=token, **way(config.consul)))
     try:
         _, nodes = await consul.catalog.nodes()
     except ConsulDenied:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 from consul_redis_agent.config import Config
-from consul_redis_agent.consul.api import consul_api, place_of
+from consul_redis_agent.consul.api import consul_api, way
 from consul_redis_agent.consul.form import read_entry
-from consul_redis_agent.consul.http import Consul, no_token
+from consul_redis_agent.consul.http import Consul, HTTPClient, no_token
 from consul_redis_agent.errors import ConsulDenied, ConsulError, LocalError
 
 
@@ -43,7 +43,7 @@ async def why_silent(config: Config, service: str) -> tuple[str, str] | None:
 
 async def _missing(config: Config, service: str) -> list[str]:
     """The rights that a request without a token lacks."""
-    nobody = Consul(config.consul.url, timeout=config.consul.timeout, token=no_token, place=place_of(config.consul))
+    nobody = Consul(HTTPClient(config.consul.url, timeout=config.consul.timeout, token=no_token, **way(config.consul)))
     nodes: object = None
     services: object = None
     try:

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from consul_redis_agent.beside import FILE_TIMEOUT, Threads
 from consul_redis_agent.config import ConsulConfig, TlsConfig, read_secret
 from consul_redis_agent.consul.form import Status, read_check, read_instance, read_service
-from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul, Token, no_token
+from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul, HTTPClient, Token, no_token
 from consul_redis_agent.consul.place import NOWHERE, Place
 from consul_redis_agent.errors import ConsulDenied, ConsulError, LocalError
 
@@ -59,7 +59,8 @@ class ConsulAPI:
     ) -> None:
         self._source = token if isinstance(token, TokenSource) else None
         renew = self._source.renew if self._source else None
-        self._consul = Consul(url, timeout=timeout, token=token, renew=renew, tls=tls, auth=auth, place=place)
+        client = HTTPClient(url, timeout=timeout, token=token, renew=renew, tls=tls, auth=auth, place=place)
+        self._consul = Consul(client)
         self._place = place
         self._http = self._consul.http
         self.timeout = timeout

@@ -5,7 +5,7 @@ HTTP/1.1 client (h11) with keep-alive, a deadline for every request, bounded ans
 header. It also closes the library's traps: the environment does not override what was asked for, an answer that is not
 2xx is always an exception (of :mod:`~consul_redis_agent.errors`), and a path is never quoted twice.
 
-    consul = Consul("http://127.0.0.1:8500", timeout=2.0, token=no_token)
+    consul = Consul(HTTPClient("http://127.0.0.1:8500", timeout=2.0, token=no_token))
     services = await consul.agent.services()
 """
 # ruff: noqa: ASYNC109 - a passed deadline is an answer of its own here (ConsulUnreachable), not a cancellation
@@ -444,18 +444,8 @@ class Consul(base.Consul):  # type: ignore[misc]  # the library is untyped
 
     http: HTTPClient
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        timeout: float,
-        token: Token,
-        renew: Renew | None = None,
-        tls: TlsConfig | None = None,
-        auth: str | None = None,
-        place: Place = NOWHERE,
-    ) -> None:
-        self._client = HTTPClient(url, timeout=timeout, token=token, renew=renew, tls=tls, auth=auth, place=place)
+    def __init__(self, client: HTTPClient) -> None:
+        self._client = client
         with _no_consul_variables(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the library complains of its own parts
             super().__init__()

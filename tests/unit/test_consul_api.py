@@ -21,7 +21,7 @@ from consul_redis_agent.config import ConsulConfig, Secret, load, read_secret
 from consul_redis_agent.consul import api as consul_api
 from consul_redis_agent.consul import http as consul_http
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
-from consul_redis_agent.consul.http import Consul, TransactionConflict, no_token
+from consul_redis_agent.consul.http import HTTPClient, TransactionConflict, no_token
 from consul_redis_agent.errors import (
     ConsulDenied,
     ConsulError,
@@ -569,7 +569,7 @@ async def test_the_rest_of_the_library_works_through_the_adapter() -> None:
 def test_other_urls_are_refused(url: str) -> None:
     """What cannot be reached is not tried."""
     with pytest.raises(ValueError, match="is none of"):
-        Consul(url, timeout=1, token=no_token)
+        HTTPClient(url, timeout=1, token=no_token)
 
 
 def test_plain_text_is_one_bounded_line() -> None:
