@@ -121,7 +121,7 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._refused = False
-        """The last attempt was refused, since the catalog has changed meanwhile."""
+        """A compare was lost, and the catalog has not been read since: the same transaction would lose again."""
 
     # What is wanted
 
@@ -145,6 +145,8 @@ class Writer:
     def _look(self, seen: Mapping[str, Catalog]) -> None:
         """Take in what the catalog shows, where it is younger than the last step."""
         young = {service: catalog for service, catalog in seen.items() if catalog.at > self._written}
+        if self.naming.service in young:
+            self._refused = False
         if all(self._seen.get(service) is catalog.entries for service, catalog in young.items()):
             return
         self._seen |= {service: catalog.entries for service, catalog in young.items()}
@@ -258,6 +260,8 @@ class Writer:
             step = next_step(target, self._known)
             if step is None:
                 return False
+            if self._refused and isinstance(step, Transact):
+                raise StaleDecision("Consul has not shown the other claims since a compare was lost")
             check(step, target, self._known)
             if self._api.token_error and _raises(step):
                 raise ConsulDenied(self._api.token_error)  # it could not be taken back
@@ -405,10 +409,10 @@ class Writer:
 
     async def _failed(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        self._refused = isinstance(error, ConsulConflict)
         log.debug("%s: %s: %s", self.naming.node, type(error).__name__, error)
         if isinstance(error, StaleDecision):
             return  # mends itself with the next decision
+        self._refused = isinstance(error, ConsulConflict)
         if self._refused:
             self._look_again()
         else:
@@ -470,7 +474,7 @@ class Writer:
     async def _read_catalog(self) -> None:
         names = filter(None, (self.naming.service, self.naming.replica))
         instances = [one for name in names for one in (await self._api.health(name))[1]]
-        self._known = replace(self._known, catalog=tuple(map(read_entry, instances)))
+        self._known, self._refused = replace(self._known, catalog=tuple(map(read_entry, instances))), False
 
 
 def only_passing_in(answer: object) -> bool | None:

@@ -756,6 +756,26 @@ async def test_a_refusal_that_lasts_is_said(scene: Scene, what: str, error: type
     assert "what Consul said" in scene.writer.error
 
 
+async def test_a_compare_that_was_lost_is_tried_again_only_on_a_younger_catalog(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same transaction would lose again, and each one costs Consul's servers a write to their log."""
+    asked = []
+
+    async def refuse(operations: object, **_: object) -> None:
+        asked.append(operations)
+        raise ConsulConflict("index is stale")
+
+    monkeypatch.setattr(scene.consul, "txn", refuse)
+    seen = scene.consul.catalog()
+    for _ in range(20):
+        scene.want(MASTER, seen=seen)
+        await turns(20)
+    assert len(asked) == 1
+    scene.want(MASTER)
+    await until(lambda: len(asked) == 2)
+
+
 async def test_a_token_without_agent_read_learns_the_consul_node_from_the_own_check(scene: Scene) -> None:
     """A claim is registered critical for that, and passes by its transaction, which evicts its rival."""
     scene.consul.rival()
