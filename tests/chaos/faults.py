@@ -261,16 +261,17 @@ def ten_failovers_in_a_row(arena: Arena) -> None:
 
 @fault(coordinated=True, empty=Empty.NEVER, late={Loss.DEMOTION: SWAP})
 def ten_coordinated_failovers_in_a_row(arena: Arena) -> None:
+    """Valkey 9.1's Sentinels sometimes hold the new master for down a second later, and fail over once more by themselves."""
     for _ in range(10):
         old, since = arena.master, arena.witness.up_to
         arena.ask(arena.random.choice(arena.sentinels), "SENTINEL", "FAILOVER", "mymaster", "COORDINATED")
         new = arena.wait_for_failover(old)
         arena.until(partial(arena.names, new), "the new one is named", within=5)
-        arena.until(partial(old.follows, new), "the old one follows")
         arena.fleet.wait_for_replicas()
         arena.fleet.settle(within=60)
-        changes = [seen.answers for seen in arena.witness.history if seen.at > since]
-        assert changes == [frozenset({new.announced})], f"one step each, not {changes}"
+        changes = [seen.answers or frozenset() for seen in arena.witness.history if seen.at > since]
+        assert changes[0] == {new.announced}, f"the new one in one step, not {changes}"
+        assert all(len(answers) == 1 for answers in changes), f"one at a time, not {changes}"
 
 
 def _makes_replica(arena: Arena, old: RedisNode, new: RedisNode) -> bool:
