@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Arenas
+from .arenas import Arenas
 from .episode import run
 from .figures import Figures
 from .mix import mix, plan
-from .options import Case, Options
+from .options import Case, Kind, Options
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(600)]
 
@@ -18,7 +18,7 @@ OPTIONS = Options.read()
 if OPTIONS.faults:
 
     @pytest.mark.parametrize("case", OPTIONS.cases(), ids=str)
-    def test_fault(case: Case, arenas: Arenas, figures: Figures) -> None:
+    def test_fault(case: Case, arenas: Arenas[Kind], figures: Figures) -> None:
         """Never two names, never one without authority, the right one once all is well, and nothing that should not be."""
         arena = arenas.take(case.kind, f"{OPTIONS.seed + case.number} {case.fault.name}")
         verdict, story = run(arena, case.fault)
@@ -29,7 +29,7 @@ if OPTIONS.faults:
 if OPTIONS.mixes:
 
     @pytest.mark.parametrize("seed", OPTIONS.seeds())
-    def test_mix(seed: int, arenas: Arenas, figures: Figures) -> None:
+    def test_mix(seed: int, arenas: Arenas[Kind], figures: Figures) -> None:
         """Whatever comes together: never two names, never an older one again, and the right one once all is well."""
         kind = OPTIONS.kind(seed)
         arena = arenas.take(kind, seed)

@@ -1,4 +1,4 @@
-"""One fleet for all steps of a row, taken anew where it could not be brought back; the table at the end."""
+"""One fleet for all steps of a row; the table at the end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.arena import Arena
+from tests.chaos.arenas import Arenas
 
 from .rows import Row
 from .table import Table
@@ -17,33 +18,10 @@ _table = pytest.StashKey[Table]()
 _ROOT = Path(__file__).parents[2]
 
 
-class Arenas:
-    """Gives a clean arena to whoever asks."""
-
-    def __init__(self) -> None:
-        self._arena: Arena | None = None
-        self._row: Row | None = None
-
-    def take(self, row: Row) -> Arena:
-        """The arena of a row. Raises AssertionError or OSError where it does not come up."""
-        if self._arena and (self._arena.broken or self._row != row):
-            self.close()
-        if self._arena is None:
-            self._arena, self._row = Arena(row.mode, fenced=row.fenced, **row.options), row
-        self._arena.random.seed(str(row))
-        return self._arena
-
-    def close(self) -> None:
-        """End all processes."""
-        if self._arena:
-            arena, self._arena = self._arena, None
-            arena.__exit__()
-
-
 @pytest.fixture(scope="session")
-def arenas() -> Iterator[Arenas]:
+def arenas() -> Iterator[Arenas[Row]]:
     """Where to take an arena from."""
-    made = Arenas()
+    made = Arenas[Row](lambda row: Arena(row.mode, fenced=row.fenced, **row.options))
     yield made
     made.close()
 

@@ -8,12 +8,12 @@ from math import inf
 import pytest
 
 from tests.chaos.arena import Arena
+from tests.chaos.arenas import Arenas
 from tests.chaos.episode import run
 from tests.chaos.judge import Empty, Expectation, Verdict, judge
 from tests.fleet import until
 
-from .conftest import Arenas
-from .rows import Case, chosen
+from .rows import Case, Row, chosen
 from .table import Table
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(600)]
@@ -23,13 +23,13 @@ REPLICAS = {"services": "redis-replica", "tags": "replica.redis"}
 
 
 @pytest.mark.parametrize("case", chosen(), ids=str)
-def test_step(case: Case, arenas: Arenas, table: Table) -> None:
+def test_step(case: Case, arenas: Arenas[Row], table: Table) -> None:
     """Never two names, never one without authority, nobody only where it is allowed, and the right one once all is well."""
     if reason := case.row.missing:
         table.note(case.row, case.step, reason=reason)
         pytest.skip(reason)
     try:
-        arena = arenas.take(case.row)
+        arena = arenas.take(case.row, str(case.row))
         verdict, story = run(arena, case.fault) if case.fault else published(arena)
     except (AssertionError, OSError) as error:
         verdict, story = broken(f"{type(error).__name__}: {error}"), str(error)
