@@ -40,6 +40,11 @@ def agent_id(directory: Path | None, socket_path: Path) -> str:
     return kept_id(directory) or f"{socket.gethostname()} {socket_path}"
 
 
+def on_this_host(env: Mapping[str, str]) -> Path:
+    """The directory of the agent on this host, for a command beside it: without the variable, where the unit has it."""
+    return state_directory(env) or INSTALLED
+
+
 def kept_id(directory: Path | None) -> str:
     """The id of the agent that keeps its state there; "" where none is kept, or it may not be read."""
     path = _id_file(directory)

@@ -122,7 +122,7 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
         yield Finding(
             Level.OK, topic, f"Consul holds none yet; {told} (consul-redis-agent status says whether it runs)"
         )
-    kept = state.load(state.state_directory(os.environ) or state.INSTALLED, naming.kept_as)
+    kept = state.load(state.on_this_host(os.environ), naming.kept_as)
     whose = belonging(entries, naming, consul.consul_node, found, view.node, kept)
     yield from others_findings(naming.service, naming.replica, whose)
 

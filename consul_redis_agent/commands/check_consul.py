@@ -54,7 +54,7 @@ async def look_at_consul(config: Config) -> ConsulView:
     seen_from = ""
     with suppress(OSError):  # then Consul is not reached either, which is said
         seen_from = await address_towards(config.consul.url, config.consul.timeout)
-    kept = state.kept_id(state.state_directory(os.environ) or state.INSTALLED)
+    kept = state.kept_id(state.on_this_host(os.environ))
     names = {redis.url: naming(config, redis, seen_from, kept) for redis in config.redis}
     topic = f"consul {config.consul.url}"
     try:

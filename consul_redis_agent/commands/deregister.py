@@ -74,7 +74,7 @@ async def _namings(config: Config) -> list[Naming]:
         raise LocalError(
             f"Consul at {config.consul.url} cannot be found: {error.strerror}; correct consul.url"
         ) from None
-    kept = state.kept_id(state.state_directory(os.environ) or state.INSTALLED)
+    kept = state.kept_id(state.on_this_host(os.environ))
     return [naming(config, redis, seen_from, kept) for redis in config.redis]
 
 
@@ -150,7 +150,7 @@ def deletions(entries: Iterable[Entry]) -> Iterator[list[Json]]:
 
 def _forget(names: Iterable[Naming]) -> None:
     """Keep nothing of a group that this host has left."""
-    directory = state.state_directory(os.environ) or state.INSTALLED
+    directory = state.on_this_host(os.environ)
     for name in names:
         try:
             state.forget(directory, name.kept_as)

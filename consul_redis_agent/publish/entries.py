@@ -96,10 +96,8 @@ def wanted(
 
     def replica(id_: str, name: str, meta: dict[str, str]) -> Wanted:
         meta = meta | {REPLICA_RUN_ID: run_id} if run_id else meta
-        tags, reaped = (
-            ("replica", *naming.tags),
-            naming.mode is Mode.SERVICES,
-        )  # elsewhere it is the entry of claims too
+        tags = ("replica", *naming.tags)
+        reaped = naming.mode is Mode.SERVICES  # elsewhere it is the entry of claims too
         return Wanted(id_, name, tags, address, meta, "replica", naming.ttl, passing=True, reaped=reaped)
 
     if verdict is Verdict.MASTER:
