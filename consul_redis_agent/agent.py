@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -332,6 +333,7 @@ class Agent:
             "version": __version__,
             "pid": os.getpid(),
             "started": self.started,
+            "process": {"tasks": len(asyncio.all_tasks()), "blocks": sys.getallocatedblocks()},  # a leak shows here first
             "nodes": [snapshot(self.journals[node.name]) for node in self.nodes],
         }
 
