@@ -2,11 +2,7 @@
 # Each takes another Consul than the one on PATH or the one that was set up: make test CONSUL=/path/to/consul
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.servers/bin:/usr/sbin:/sbin
 
-<<<<<<< HEAD
-.PHONY: demo test chaos matrix soak bench lint setup
-=======
-.PHONY: demo test chaos matrix bench lint audit setup
->>>>>>> main
+.PHONY: demo test chaos matrix soak bench lint audit setup
 
 demo: setup
 	@consul-redis-agent demo

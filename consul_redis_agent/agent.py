@@ -75,6 +75,7 @@ class Agent:
         self._kept: dict[str, tuple[str, bool]] = {}
         self.started = time.time()
         self.pulse = Pulse()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._notify = Notifier()
         self._ready = False
         self._warnings = in_clear.Warnings(self.config)
@@ -94,7 +95,7 @@ class Agent:
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, with the configuration read again at SIGHUP; returns the exit code."""
         stop, reload = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
@@ -345,7 +346,10 @@ class Agent:
             "version": __version__,
             "pid": os.getpid(),
             "started": self.started,
-            "process": {"tasks": len(asyncio.all_tasks()), "blocks": sys.getallocatedblocks()},  # a leak shows here first
+            "process": {  # where a leak shows first
+                "tasks": len(asyncio.all_tasks(self._loop)) if self._loop else 0,
+                "blocks": sys.getallocatedblocks(),
+            },
             "nodes": [snapshot(self.journals[node.name], self.tallies[node.name]) for node in self.nodes],
             "dns": [shown.as_json() for shown in self.dns],
             "consul": {
