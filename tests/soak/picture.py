@@ -18,8 +18,7 @@ from matplotlib.axes import Axes
 
 from tests.bench.page import BLUE, GREEN, GREY, GRID, ORANGE, PURPLE, RULES, SMALL, VERMILION, Page, save
 
-from .record import Record, problems, rows
-from .verdict import Trend
+from .record import Record, grown, problems, rows
 
 LEFT, WIDTH, GAP = 52.0, 640.0, 40.0
 """Pixels: where the panels begin, how wide they are, and between two."""
@@ -84,8 +83,7 @@ def _left_by_a_fault(page: Page, record: Record, panel: Panel, top: float, agent
 
 
 def _title(record: Record) -> str:
-    growing = [row for row in rows(record) if row["trend"] == Trend.GROWS.value]
-    outcome = f"{len(growing)} measures grow" if growing else "nothing is seen to grow"
+    outcome = f"{', '.join(growing)} grows" if (growing := [*grown(record)]) else "nothing is seen to grow"
     return f"{record['seconds'] / 60:.0f} minutes, {len(record['faults'])} faults, the same processes: {outcome}"
 
 
