@@ -31,6 +31,7 @@ from consul_redis_agent.publish.writer import BACKOFF
 from consul_redis_agent.supervise import defect, say, supervised
 from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
+from consul_redis_agent.tell.pages import DECIDED_WITHIN, Pages
 from consul_redis_agent.tell.server import Server
 from consul_redis_agent.tell.snapshot import snapshot
 from consul_redis_agent.watch.catalog import CatalogWatch
@@ -40,8 +41,6 @@ from consul_redis_agent.watch.token import TokenWatch
 
 log = logging.getLogger(__name__)
 
-DECIDED_WITHIN = 5.0
-"""Seconds since the last finished decision of every node, which is made once a second, for the process to count as healthy."""
 WRITTEN = 0.5
 """Seconds for which a reload waits for a write that is under way."""
 END = 10.0
@@ -81,6 +80,7 @@ class Agent:
         """This host's address towards the Consul agent."""
         self._ended: set[int] = set()
         """Places of the nodes whose work a defect has ended, until it is begun anew."""
+        self._pages = Pages(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self._history)
         self._defects: set[str] = set()
 
     async def run(self) -> int:
@@ -119,7 +119,7 @@ class Agent:
         self._warnings.begin()
         pages = self._server()
         if config.http.listen:
-            await self._listen(pages.listen_tcp(config.http.listen), "no metrics")
+            await self._listen(pages.listen_tcp(config.http.listen), "neither page nor metrics")
         new: Config | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -176,7 +176,7 @@ class Agent:
         return new
 
     def _server(self) -> Server:
-        return Server(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy)
+        return Server(self._pages)
 
     @staticmethod
     async def _listen(listening: Awaitable[None], otherwise: str) -> None:
@@ -325,6 +325,9 @@ class Agent:
         from consul_redis_agent.tell.metrics import renderer
 
         return renderer(self.snapshot)()
+
+    def _history(self) -> dict[str, Any]:
+        return {"version": __version__, "episodes": []}
 
     def snapshot(self) -> dict[str, Any]:
         """The whole process for ``status`` and the metrics."""
