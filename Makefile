@@ -2,13 +2,13 @@
 # Each takes another Consul than the one on PATH or the one that was set up: make test CONSUL=/path/to/consul
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.servers/bin:/usr/sbin:/sbin
 
-.PHONY: demo test chaos matrix bench lint setup
+.PHONY: demo test chaos matrix bench lint audit setup
 
 demo: setup
 	@consul-redis-agent demo
 
 test:
-	@tests/setup older
+	@tests/setup older audit deploy
 	@tests/run
 
 # Every fault on real servers, and random mixes of them: make chaos RUNS=3 SEED=7 FAULTS="host lost" JSON=figures.json
@@ -37,6 +37,11 @@ lint: setup
 	@ruff format --check
 	@mypy --strict consul_redis_agent tests
 	@lint-imports
+
+# Known holes in the packages that users get, as far as the package registry tells
+audit:
+	@tests/setup audit
+	@python -m tests.audit
 
 setup:
 	@tests/setup

@@ -33,7 +33,9 @@ from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
 from consul_redis_agent.tell.pages import DECIDED_WITHIN, Pages
 from consul_redis_agent.tell.server import Server
+from consul_redis_agent.tell.shown import Shown
 from consul_redis_agent.tell.snapshot import snapshot
+from consul_redis_agent.tell.tally import Tally
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.lookout import sentinel_link
@@ -65,6 +67,7 @@ class Agent:
         self.config = load()
         self.nodes: list[NodeAgent] = []
         self.journals: dict[str, Journal] = {}
+        self.tallies: dict[str, Tally] = {}
         self._state = state.state_directory(os.environ)
         self._id = state.agent_id(self._state, socket_path)
         self._kept: dict[str, tuple[str, bool]] = {}
@@ -82,6 +85,10 @@ class Agent:
         """Places of the nodes whose work a defect has ended, until it is begun anew."""
         self._pages = Pages(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self._history)
         self._defects: set[str] = set()
+        self.dns: tuple[Shown, ...] = ()
+        """What DNS shows under each service name, where it is asked."""
+        self._api: ConsulAPI | None = None
+        self._render: Callable[[], bytes] | None = None
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, with the configuration read again at SIGHUP; returns the exit code."""
@@ -114,7 +121,7 @@ class Agent:
     async def _run_until(self, stop: asyncio.Event, reload: asyncio.Event) -> Config | None:
         """Work with one configuration; returns the next one, or None for the end."""
         config = self.config
-        api = consul_api(config.consul)
+        self._api = api = consul_api(config.consul)
         self._warnings = in_clear.Warnings(config)
         self._warnings.begin()
         pages = self._server()
@@ -188,7 +195,7 @@ class Agent:
 
     async def _work(self, api: ConsulAPI) -> None:
         config = self.config
-        self._lines, self.nodes, self.journals = {}, [], {}
+        self._lines, self.nodes, self.journals, self.tallies = {}, [], {}, {}
         self._ended.clear()
         await self._find_address(config)
         async with asyncio.TaskGroup() as tasks:
@@ -241,6 +248,7 @@ class Agent:
     def _take_in(self, place: int, node: NodeAgent) -> NodeAgent:
         self.nodes[place : place + 1] = [node]
         self.journals[node.name] = Journal(node)
+        self.tallies[node.name] = Tally(node)
         return node
 
     async def _look_after(self, place: int, first: NodeAgent, make: Callable[[], NodeAgent]) -> None:
@@ -282,6 +290,7 @@ class Agent:
     def _decided(self, node: NodeAgent) -> None:
         """A node has finished a decision: tell people, and systemd, which ends a process that does not."""
         self.journals[node.name].decided()
+        self.tallies[node.name].decided()
         asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
         self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
         self._keep(node)
@@ -301,6 +310,7 @@ class Agent:
 
     def _written(self, node: NodeAgent, target: Target, seconds: float) -> None:
         self.journals[node.name].written(target, seconds)
+        self.tallies[node.name].written(target)
 
     def _keep(self, node: NodeAgent) -> None:
         """Keep what a restart needs, where that has changed; beside the loop, since a disk may be slow."""
@@ -322,9 +332,11 @@ class Agent:
         return (False, f"no decision lately for {', '.join(late)}") if late else (True, self._line())
 
     def _metrics(self) -> bytes:
-        from consul_redis_agent.tell.metrics import renderer
+        if self._render is None:
+            from consul_redis_agent.tell.metrics import renderer
 
-        return renderer(self.snapshot)()
+            self._render = renderer(self.snapshot)
+        return self._render()
 
     def _history(self) -> dict[str, Any]:
         return {"version": __version__, "episodes": []}
@@ -335,7 +347,12 @@ class Agent:
             "version": __version__,
             "pid": os.getpid(),
             "started": self.started,
-            "nodes": [snapshot(self.journals[node.name]) for node in self.nodes],
+            "nodes": [snapshot(self.journals[node.name], self.tallies[node.name]) for node in self.nodes],
+            "dns": [shown.as_json() for shown in self.dns],
+            "consul": {
+                "requests": self._api.latency.as_json() if self._api else None,
+                "errors": dict(self._api.failed) if self._api else {},
+            },
         }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -142,6 +143,9 @@ class Fence:
     def __init__(self, name: str, own: Asked, sentinel: Callable[[Address], Asked]) -> None:
         self.error = ""
         """What is missing, so that orders will not be carried out, or in part."""
+        self.done: Counter[Do] = Counter()
+        self.failed: Counter[Do] = Counter()
+        """Orders that were carried out, and that could not be."""
         self._name, self._own, self._sentinel = name, own, sentinel
         self._life = ""
         self._pauses = True
@@ -191,14 +195,17 @@ class Fence:
             async with self._turns:
                 answers = await self._own.ask(*commands)
         except Unanswered as error:
+            self.failed[order.do] += 1
             log.warning("%s: could not be told %r: %s", self._name, order.do.value, error)
             return
         done = answers[-1] if isinstance(answers[-1], list) else []
         if refused := next((a for a in (*answers, *done) if isinstance(a, Exception) and not _no_file(a)), None):
+            self.failed[order.do] += 1
             right = missing_rights(commands, answers)
             mend = f"; allow its login {' '.join(right)}" if right else ""
             log.warning("%s: refuses to be told %r: %s%s", self._name, order.do.value, plain(str(refused)), mend)
         else:
+            self.done[order.do] += 1
             log.info("%s: %s: %s", self._name, what, order.sentence)
 
     async def _ask_for_failover(self, order: Order, master_name: str) -> None:
@@ -212,12 +219,14 @@ class Fence:
         finally:
             await link.close()
         if isinstance(answer, Exception):
+            self.failed[order.do] += 1
             mend = "; allow its login +sentinel|failover" if isinstance(answer, NoPermissionError) else ""
             log.warning(
                 "%s: Sentinel at %s does not begin a failover (%s%s); it is left to Sentinel: %s",
                 self._name, order.to, plain(str(answer)), mend, order.sentence,
             )  # fmt: skip
         else:
+            self.done[order.do] += 1
             log.warning("%s: asked Sentinel at %s for a failover: %s", self._name, order.to, order.sentence)
 
     async def _rehearse(self) -> None:

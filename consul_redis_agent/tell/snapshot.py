@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.decide.claim import Claim
-from consul_redis_agent.decide.decision import Verdict
+from consul_redis_agent.decide.decision import Do, Verdict
 from consul_redis_agent.decide.facts import Address, Entry, Facts, Node, Role, Sentinel, Silence
 from consul_redis_agent.decide.group import told
 from consul_redis_agent.node import NodeAgent
 from consul_redis_agent.tell.journal import Journal
+from consul_redis_agent.tell.tally import Tally
 
 
-def snapshot(journal: Journal) -> dict[str, Any]:
+def snapshot(journal: Journal, tally: Tally) -> dict[str, Any]:
     """One Redis node."""
-    node = journal.node
+    node, now = journal.node, clock()
     facts, decision = node.facts, node.decision
     found = told(facts, node.memory) if facts else None
     ours = {e.key for e in found.ours} if found else set()
     seen = facts.node if facts else None
     replica = seen if isinstance(seen, Node) and seen.role is Role.REPLICA else None
+    missed = node.lookout.sentinels_missed()
     return {
         "decision": decision.verdict.value if decision else "none",
         "reason": decision.reason.value if decision else "starting",
+        "reason_name": decision.reason.name.lower() if decision else "",
         "sentence": decision.sentence if decision else "Nothing is decided yet.",
         "claim": _claim(decision.claim if decision else None),
         "group": node.memory.group,
@@ -42,8 +45,13 @@ def snapshot(journal: Journal) -> dict[str, Any]:
         "lag": round(replica.lag, 3) if replica and isfinite(replica.lag) else None,
         "master_name": node.lookout.master_name,
         "since": journal.since,
-        "decided_ago": round(clock() - node.decided, 3) if facts else None,
-        "sentinels": [_sentinel(s, facts) for s in facts.sentinels] if facts else [],
+        "decided_ago": round(now - node.decided, 3) if facts else None,
+        "confirmed_ago": {
+            "sentinels": _ago(now, tally.majority),
+            "servers": _ago(now, facts.confirmation.at if facts and facts.confirmation else -inf),
+        },
+        "ttl": node.naming.ttl,
+        "sentinels": [_sentinel(s, facts, missed.get(s.address, 0)) for s in facts.sentinels] if facts else [],
         "known_sentinels": len(node.memory.known) or (facts.watched if facts else 0),
         "peers": _peers(facts) if facts else [],
         "entries": [
@@ -72,6 +80,17 @@ def snapshot(journal: Journal) -> dict[str, Any]:
             "consul_errors": node.writer.errors,
             "redis_errors": node.lookout.missed,
             "stray_writes": journal.stray.total,
+            "transactions": {"done": node.writer.transactions, "refused": node.writer.refused},
+            "evictions": node.writer.evictions,
+            "early": {"published": tally.early, "taken_back": tally.taken_back},
+            "fences": {do.name.lower(): {"done": node.fence.done[do], "failed": node.fence.failed[do]} for do in Do}
+            if node.fence
+            else {},
+        },
+        "seconds": {
+            "promotion_to_consul": tally.to_consul.as_json(),
+            "promotion_to_dns": tally.to_dns.as_json(),
+            "info": node.lookout.latency.as_json(),
         },
     }
 
@@ -127,7 +146,11 @@ def _role(node: Node | Silence | None) -> str:
     return "loading" if node.loading else node.role.value
 
 
-def _sentinel(sentinel: Sentinel, facts: Facts) -> dict[str, Any]:
+def _ago(now: float, at: float) -> float | None:
+    return round(now - at, 3) if at > -inf else None
+
+
+def _sentinel(sentinel: Sentinel, facts: Facts, missed: int) -> dict[str, Any]:
     vote = "none"
     if sentinel.votes:
         vote = "names this node" if sentinel.master in facts.me else f"names {sentinel.master}"
@@ -142,4 +165,6 @@ def _sentinel(sentinel: Sentinel, facts: Facts) -> dict[str, Any]:
         "tilt": sentinel.tilt,
         "reachable": not sentinel.error,
         "error": sentinel.error,
+        "quorum": sentinel.quorum or None,
+        "missed": missed,
     }

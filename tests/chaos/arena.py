@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import redis
 
-from consul_redis_agent.commands import status
 from consul_redis_agent.decide.facts import Address
 from tests.fleet import (
     AgentNode,
@@ -565,7 +564,7 @@ class Arena:
     def wait_for_agents(self) -> None:
         """Wait until no agent still searches, or holds off from a Sentinel that was away: a fault meets a calm fleet."""
         for agent in self.fleet.agents:
-            self.until(partial(is_settled, agent, len(self.sentinels)), f"{agent.name} reaches everybody")
+            self.until(partial(agent.is_settled, len(self.sentinels)), f"{agent.name} reaches everybody")
 
     def _notice(self, master: RedisNode) -> None:
         """Take over what all Sentinels say, should the ear have missed a selection while one of them started."""
@@ -618,15 +617,6 @@ def made_to_follow(node: RedisNode, master: RedisNode) -> bool:
     if (info.get("master_host"), info.get("master_port")) != master.announced:
         node.ask("REPLICAOF", *map(str, master.announced))
     return node.follows(master)
-
-
-def is_settled(agent: AgentNode, sentinels: int) -> bool:
-    """Whether an agent reaches every Sentinel, and Consul holds what it wants."""
-    snapshot = status.ask(agent.socket)
-    return status.is_well(snapshot) and all(
-        node["entries"] and [s["reachable"] for s in node["sentinels"]] == [True] * sentinels
-        for node in snapshot["nodes"]
-    )
 
 
 def in_tilt(sentinel: SentinelNode) -> bool:
