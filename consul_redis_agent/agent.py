@@ -29,6 +29,7 @@ from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.publish.writer import BACKOFF
 from consul_redis_agent.supervise import defect, say, supervised
+from consul_redis_agent.tell.history import History
 from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
 from consul_redis_agent.tell.server import Server
@@ -72,6 +73,7 @@ class Agent:
         self._state = state.state_directory(os.environ)
         self._id = state.agent_id(self._state, socket_path)
         self._kept: dict[str, tuple[str, bool]] = {}
+        self.history = History(self._state)
         self.started = time.time()
         self.pulse = Pulse()
         self._notify = Notifier()
@@ -115,6 +117,7 @@ class Agent:
                 break
             self.config = new
         watchdog.cancel()
+        self._tell(self.history.close)
         await status.close()
         return 0
 
@@ -183,7 +186,7 @@ class Agent:
         return new
 
     def _server(self) -> Server:
-        return Server(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy)
+        return Server(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json)
 
     @staticmethod
     async def _listen(listening: Awaitable[None], otherwise: str) -> None:
@@ -224,8 +227,9 @@ class Agent:
         kept = state.load(self._state, named.kept_as)
         memory, master_name = self._remembered.pop(named.ids, (kept, ""))
         told = partial(self._tell, self._decided), partial(self._tell, self._written)
+        also = partial(self._tell, self.history.stepped), partial(self._tell, self.history.carried_out)
         made = NodeAgent(
-            config, redis, api, sentinels, catalogs, self._seen_from, self._id, self.pulse, memory, *told, phase
+            config, redis, api, sentinels, catalogs, self._seen_from, self._id, self.pulse, memory, *told, phase, *also
         )
         made.lookout.master_name = redis.master_name or master_name
         return made
@@ -289,8 +293,10 @@ class Agent:
 
     def _decided(self, node: NodeAgent) -> None:
         """A node has finished a decision: tell people, and systemd, which ends a process that does not."""
-        self.journals[node.name].decided()
+        journal = self.journals[node.name]
+        journal.decided()
         self.tallies[node.name].decided()
+        self._tell(self.history.decided, node, journal.stray.total)
         asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
         self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
         self._keep(node)
@@ -311,6 +317,7 @@ class Agent:
     def _written(self, node: NodeAgent, target: Target, seconds: float) -> None:
         self.journals[node.name].written(target, seconds)
         self.tallies[node.name].written(target)
+        self.history.written(node, target, seconds)
 
     def _keep(self, node: NodeAgent) -> None:
         """Keep what a restart needs, where that has changed; beside the loop, since a disk may be slow."""

@@ -41,7 +41,7 @@ Page = tuple[int, str, bytes]
 
 
 class Server:
-    """Serves ``/status`` (the snapshot as JSON), ``/metrics`` and ``/healthz``.
+    """Serves ``/status`` (the snapshot as JSON), ``/history`` (JSON), ``/metrics`` and ``/healthz``.
 
     ``metrics`` is called at most once in :data:`METRICS_LIFE`; ``healthy`` returns whether decisions are being
     finished, and a line about it.
@@ -53,7 +53,9 @@ class Server:
         snapshot: Callable[[], Mapping[str, object]],
         metrics: Callable[[], bytes],
         healthy: Callable[[], tuple[bool, str]],
+        history: Callable[[], bytes] = lambda: b"{}",
     ) -> None:
+        self._history = history
         self._snapshot, self._metrics, self._healthy = snapshot, metrics, healthy
         self._rendered: tuple[float, bytes] = (-METRICS_LIFE, b"")
         self._servers: list[asyncio.Server] = []
@@ -137,6 +139,8 @@ class Server:
             match target.partition("?")[0]:
                 case "/status":
                     return 200, JSON, json.dumps(self._snapshot(), default=str).encode()
+                case "/history":
+                    return 200, JSON, self._history()
                 case "/metrics":
                     return 200, METRICS, self._recent_metrics()
                 case "/healthz":
@@ -145,7 +149,7 @@ class Server:
         except Exception:  # a mistake in a page must not look like a mistake in a decision
             log.exception("the page for %s failed", plain(target))
             return 500, TEXT, b"this page failed; the agent's log says why\n"
-        return 404, TEXT, b"/status, /metrics or /healthz\n"
+        return 404, TEXT, b"/status, /history, /metrics or /healthz\n"
 
     def _recent_metrics(self) -> bytes:
         now = asyncio.get_running_loop().time()
