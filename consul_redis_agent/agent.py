@@ -32,6 +32,7 @@ from consul_redis_agent.supervise import defect, say, supervised
 from consul_redis_agent.tell.history import History
 from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
+from consul_redis_agent.tell.pages import DECIDED_WITHIN, Pages
 from consul_redis_agent.tell.server import Server
 from consul_redis_agent.tell.shown import Shown
 from consul_redis_agent.tell.snapshot import snapshot
@@ -43,8 +44,6 @@ from consul_redis_agent.watch.token import TokenWatch
 
 log = logging.getLogger(__name__)
 
-DECIDED_WITHIN = 5.0
-"""Seconds since the last finished decision of every node, which is made once a second, for the process to count as healthy."""
 WRITTEN = 0.5
 """Seconds for which a reload waits for a write that is under way."""
 END = 10.0
@@ -86,6 +85,7 @@ class Agent:
         """This host's address towards the Consul agent."""
         self._ended: set[int] = set()
         """Places of the nodes whose work a defect has ended, until it is begun anew."""
+        self._pages = Pages(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json)
         self._defects: set[str] = set()
         self.dns: tuple[Shown, ...] = ()
         """What DNS shows under each service name, where it is asked."""
@@ -129,7 +129,7 @@ class Agent:
         self._warnings.begin()
         pages = self._server()
         if config.http.listen:
-            await self._listen(pages.listen_tcp(config.http.listen), "no metrics")
+            await self._listen(pages.listen_tcp(config.http.listen), "neither page nor metrics")
         new: Config | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -186,7 +186,7 @@ class Agent:
         return new
 
     def _server(self) -> Server:
-        return Server(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json)
+        return Server(self._pages)
 
     @staticmethod
     async def _listen(listening: Awaitable[None], otherwise: str) -> None:
