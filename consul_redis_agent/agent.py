@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -75,6 +76,7 @@ class Agent:
         self.history = History(self._state)
         self.started = time.time()
         self.pulse = Pulse()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._notify = Notifier()
         self._ready = False
         self._warnings = in_clear.Warnings(self.config)
@@ -95,7 +97,7 @@ class Agent:
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, with the configuration read again at SIGHUP; returns the exit code."""
         stop, reload = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
@@ -351,6 +353,10 @@ class Agent:
             "version": __version__,
             "pid": os.getpid(),
             "started": self.started,
+            "process": {  # where a leak shows first
+                "tasks": len(asyncio.all_tasks(self._loop)) if self._loop else 0,
+                "blocks": sys.getallocatedblocks(),
+            },
             "nodes": [snapshot(self.journals[node.name], self.tallies[node.name]) for node in self.nodes],
             "dns": [shown.as_json() for shown in self.dns],
             "consul": {
