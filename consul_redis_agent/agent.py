@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -29,6 +30,7 @@ from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.publish.writer import BACKOFF
 from consul_redis_agent.supervise import defect, say, supervised
+from consul_redis_agent.tell.history import History
 from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
 from consul_redis_agent.tell.pages import DECIDED_WITHIN, Pages
@@ -71,8 +73,10 @@ class Agent:
         self._state = state.state_directory(os.environ)
         self._id = state.agent_id(self._state, socket_path)
         self._kept: dict[str, tuple[str, bool]] = {}
+        self.history = History(self._state)
         self.started = time.time()
         self.pulse = Pulse()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._notify = Notifier()
         self._ready = False
         self._warnings = in_clear.Warnings(self.config)
@@ -83,7 +87,7 @@ class Agent:
         """This host's address towards the Consul agent."""
         self._ended: set[int] = set()
         """Places of the nodes whose work a defect has ended, until it is begun anew."""
-        self._pages = Pages(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self._history)
+        self._pages = Pages(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json)
         self._defects: set[str] = set()
         self.dns: tuple[Shown, ...] = ()
         """What DNS shows under each service name, where it is asked."""
@@ -93,7 +97,7 @@ class Agent:
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, with the configuration read again at SIGHUP; returns the exit code."""
         stop, reload = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
@@ -115,6 +119,7 @@ class Agent:
                 break
             self.config = new
         watchdog.cancel()
+        self._tell(self.history.close)
         await status.close()
         return 0
 
@@ -224,8 +229,9 @@ class Agent:
         kept = state.load(self._state, named.kept_as)
         memory, master_name = self._remembered.pop(named.ids, (kept, ""))
         told = partial(self._tell, self._decided), partial(self._tell, self._written)
+        also = partial(self._tell, self.history.stepped), partial(self._tell, self.history.carried_out)
         made = NodeAgent(
-            config, redis, api, sentinels, catalogs, self._seen_from, self._id, self.pulse, memory, *told, phase
+            config, redis, api, sentinels, catalogs, self._seen_from, self._id, self.pulse, memory, *told, phase, *also
         )
         made.lookout.master_name = redis.master_name or master_name
         return made
@@ -289,8 +295,10 @@ class Agent:
 
     def _decided(self, node: NodeAgent) -> None:
         """A node has finished a decision: tell people, and systemd, which ends a process that does not."""
-        self.journals[node.name].decided()
+        journal = self.journals[node.name]
+        journal.decided()
         self.tallies[node.name].decided()
+        self._tell(self.history.decided, node, journal.stray.total)
         asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
         self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
         self._keep(node)
@@ -311,6 +319,7 @@ class Agent:
     def _written(self, node: NodeAgent, target: Target, seconds: float) -> None:
         self.journals[node.name].written(target, seconds)
         self.tallies[node.name].written(target)
+        self.history.written(node, target, seconds)
 
     def _keep(self, node: NodeAgent) -> None:
         """Keep what a restart needs, where that has changed; beside the loop, since a disk may be slow."""
@@ -338,15 +347,16 @@ class Agent:
             self._render = renderer(self.snapshot)
         return self._render()
 
-    def _history(self) -> dict[str, Any]:
-        return {"version": __version__, "episodes": []}
-
     def snapshot(self) -> dict[str, Any]:
         """The whole process for ``status`` and the metrics."""
         return {
             "version": __version__,
             "pid": os.getpid(),
             "started": self.started,
+            "process": {  # where a leak shows first
+                "tasks": len(asyncio.all_tasks(self._loop)) if self._loop else 0,
+                "blocks": sys.getallocatedblocks(),
+            },
             "nodes": [snapshot(self.journals[node.name], self.tallies[node.name]) for node in self.nodes],
             "dns": [shown.as_json() for shown in self.dns],
             "consul": {

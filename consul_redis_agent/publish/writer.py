@@ -72,7 +72,11 @@ class Watched(Protocol):
 
 
 class Writer:
-    """One Redis node's entries at Consul. ``done(target, seconds)`` is called when Consul holds a new target."""
+    """One Redis node's entries at Consul.
+
+    ``done(target, seconds)`` is called when Consul holds a new target, ``stepped(step, began, error)`` when it has answered a
+    write, or failed to; ``error`` is empty where it took it.
+    """
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class Writer:
         naming: Naming,
         catalogs: Iterable[Watched],
         done: Callable[[Target, float], None] = lambda target, seconds: None,
+        stepped: Callable[[Step, float, str], None] = lambda step, began, error: None,
     ) -> None:
         self.naming = naming
         self.error = ""
@@ -94,7 +99,8 @@ class Writer:
         """That node's address, where it is on the same host as the Redis node."""
         self.only_passing: bool | None = None
         """Whether Consul's DNS leaves out what has a check that warns; None: unknown."""
-        self._api, self._catalogs, self._done = api, tuple(catalogs), done
+        self._api, self._catalogs = api, tuple(catalogs)
+        self._done, self._stepped = done, stepped
         self._asked = False
         self._target: Target | None = None
         self._held: tuple[object, ...] | None = None
@@ -272,10 +278,16 @@ class Writer:
             self._held = None  # until it is done, also if it is interrupted: anything may be half written
             for id_ in _concerned(step):
                 self._stood.pop(id_, None)
+            began, error = clock(), "it was cut off"
             try:
                 await self._do(step)
+                error = ""
+            except ConsulError as refused:
+                error = str(refused)
+                raise
             finally:
                 self._written = clock()
+                self._stepped(step, began, error)
             self._known, self._seen = after(step, self._known), {}
         if not self._known.consul_node:
             await self.find_consul_node(needed=True)

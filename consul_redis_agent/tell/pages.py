@@ -71,7 +71,7 @@ def text(status: int, line: str) -> Answer:
 
 
 class Pages:
-    """The pages, by path; ``snapshot`` and ``history`` return what ``/status`` and ``/history`` show, as JSON has it.
+    """The pages, by path; ``snapshot`` returns what ``/status`` shows, ``history`` all of ``/history``.
 
     ``metrics`` is called at most once in :data:`METRICS_LIFE`; ``healthy`` returns whether decisions are being finished, and a
     line about it.
@@ -83,13 +83,13 @@ class Pages:
         snapshot: Callable[[], Json],
         metrics: Callable[[], bytes],
         healthy: Callable[[], tuple[bool, str]],
-        history: Callable[[], Json],
+        history: Callable[[], bytes],
     ) -> None:
         self._healthy = healthy
         self._snapshot = _Kept(STATUS_LIFE, snapshot)
         self._status = _Kept(STATUS_LIFE, lambda: _json(snapshot()))
         self._metrics = _Kept(METRICS_LIFE, metrics)
-        self._history = _Kept(METRICS_LIFE, lambda: _json(history()))
+        self._history = _Kept(METRICS_LIFE, history)
         self._page: Answer | None = None
         self._routes: dict[str, tuple[Callable[[Query], Awaitable[Answer]], tuple[str, ...]]] = {
             "/": (self._index, ()),

@@ -24,8 +24,8 @@ def snapshot(journal: Journal, tally: Tally) -> dict[str, Any]:
     found = told(facts, node.memory) if facts else None
     ours = {e.key for e in found.ours} if found else set()
     seen = facts.node if facts else None
-    replica = seen if isinstance(seen, Node) and seen.role is Role.REPLICA else None
     missed = node.lookout.sentinels_missed()
+    replica = seen if isinstance(seen, Node) and seen.role is Role.REPLICA else None
     return {
         "decision": decision.verdict.value if decision else "none",
         "reason": decision.reason.value if decision else "starting",

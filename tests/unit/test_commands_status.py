@@ -21,7 +21,7 @@ from consul_redis_agent.tell.server import Server
 
 def serving(snapshot: dict[str, Any]) -> Server:
     """An agent whose account this is."""
-    return Server(Pages(snapshot=lambda: snapshot, metrics=bytes, healthy=lambda: (True, ""), history=dict))
+    return Server(Pages(snapshot=lambda: snapshot, metrics=bytes, healthy=lambda: (True, ""), history=bytes))
 
 
 SNAPSHOT: dict[str, Any] = {

@@ -33,7 +33,7 @@ class Agent:
             snapshot=lambda: {"version": "1", "nodes": []},
             metrics=lambda: self.rendered,
             healthy=lambda: (self.well, "decided 0.1 s ago"),
-            history=lambda: {"version": "1", "episodes": []},
+            history=lambda: b'{"version": "1", "episodes": []}',
         )
 
 
