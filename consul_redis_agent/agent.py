@@ -282,8 +282,9 @@ class Agent:
     def _decided(self, node: NodeAgent) -> None:
         """A node has finished a decision: tell people, and systemd, which ends a process that does not."""
         self.journals[node.name].decided()
-        asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
-        self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
+        if self._warnings.may_grow:
+            asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
+            self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
         self._keep(node)
         if not self._ready and all(node.ready for node in self.nodes):
             self._ready = True
