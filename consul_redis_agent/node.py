@@ -15,9 +15,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from consul_redis_agent.clock import Pulse, clock, set_within, until_tick
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul.api import ConsulAPI
-from consul_redis_agent.consul.form import is_own, node_name
+from consul_redis_agent.consul.form import Step, is_own, node_name
 from consul_redis_agent.decide import identity
-from consul_redis_agent.decide.decision import Decision, FenceMode, Policy, Reason, SentinelMode, Verdict
+from consul_redis_agent.decide.decision import Decision, FenceMode, Order, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Address, Entry, Facts, Node, Role, Selection
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.rules import decide
@@ -50,7 +50,10 @@ LOOK_AGAIN = 4.0
 
 
 class NodeAgent:
-    """Looks after one Redis node until cancelled. ``finished`` is called after each decision, outside of its way."""
+    """Looks after one Redis node until cancelled. ``finished`` is called after each decision, outside of its way.
+
+    ``written`` and ``stepped`` are called as by :class:`Writer`, ``carried_out`` as by :class:`Fence`.
+    """
 
     def __init__(
         self,
@@ -66,6 +69,8 @@ class NodeAgent:
         finished: Callable[[NodeAgent], None],
         written: Callable[[NodeAgent, Target, float], None],
         phase: float,
+        stepped: Callable[[NodeAgent, Step, float, str], None] = lambda node, step, began, error: None,
+        carried_out: Callable[[NodeAgent, Order, float, str], None] = lambda node, order, began, error: None,
     ) -> None:
         self.redis = redis
         self.policy = Policy(
@@ -103,10 +108,8 @@ class NodeAgent:
         self.fence: Fence | None = None
         if self.policy.fence is FenceMode.ON:
             own = redis_link(replace(redis, timeout=redis.timeout + PAUSE_ALL))  # it may have to wait with all others
-            self.fence = Fence(self.name, own, partial(sentinel_link, config.sentinel))
-        self.writer = Writer(
-            api, self.naming, self.lookout.catalogs(), lambda target, seconds: written(self, target, seconds)
-        )
+            self.fence = Fence(self.name, own, partial(sentinel_link, config.sentinel), partial(carried_out, self))
+        self.writer = Writer(api, self.naming, self.lookout.catalogs(), partial(written, self), partial(stepped, self))
         self.facts: Facts | None = None
         self.decision: Decision | None = None
         """The last one that says what to do: KEEP leaves it as it was."""

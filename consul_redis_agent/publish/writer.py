@@ -72,7 +72,11 @@ class Watched(Protocol):
 
 
 class Writer:
-    """One Redis node's entries at Consul. ``done(target, seconds)`` is called when Consul holds a new target."""
+    """One Redis node's entries at Consul.
+
+    ``done(target, seconds)`` is called when Consul holds a new target, ``stepped(step, began, error)`` when it has answered a
+    write, or failed to; ``error`` is empty where it took it.
+    """
 
     def __init__(
         self,
@@ -80,18 +84,23 @@ class Writer:
         naming: Naming,
         catalogs: Iterable[Watched],
         done: Callable[[Target, float], None] = lambda target, seconds: None,
+        stepped: Callable[[Step, float, str], None] = lambda step, began, error: None,
     ) -> None:
         self.naming = naming
         self.error = ""
         """Why Consul rejects the entries; empty while it takes them."""
         self.errors = 0
+        """Attempts that failed, lost compares aside."""
+        self.transactions = self.refused = self.evictions = 0
+        """Transactions that Consul carried out, that it refused since somebody was quicker, and rivals evicted in them."""
         self.consul_node: str | None = None
         """The Consul node of the own entries; None as long as it is not known, empty where nothing is registered there."""
         self.address = ""
         """That node's address, where it is on the same host as the Redis node."""
         self.only_passing: bool | None = None
         """Whether Consul's DNS leaves out what has a check that warns; None: unknown."""
-        self._api, self._catalogs, self._done = api, tuple(catalogs), done
+        self._api, self._catalogs = api, tuple(catalogs)
+        self._done, self._stepped = done, stepped
         self._asked = False
         self._target: Target | None = None
         self._held: tuple[object, ...] | None = None
@@ -269,10 +278,16 @@ class Writer:
             self._held = None  # until it is done, also if it is interrupted: anything may be half written
             for id_ in _concerned(step):
                 self._stood.pop(id_, None)
+            began, error = clock(), "it was cut off"
             try:
                 await self._do(step)
+                error = ""
+            except ConsulError as refused:
+                error = str(refused)
+                raise
             finally:
                 self._written = clock()
+                self._stepped(step, began, error)
             self._known, self._seen = after(step, self._known), {}
         if not self._known.consul_node:
             await self.find_consul_node(needed=True)
@@ -285,6 +300,8 @@ class Writer:
                 try:
                     for operations in transactions(step, self.consul_node or ""):
                         await self._api.txn(operations)
+                    self.transactions += 1
+                    self.evictions += len(step.evict)
                 except ConsulBlocked:
                     raise  # it says what that means
                 except (ConsulDenied, ConsulUnknown) as error:
@@ -414,6 +431,7 @@ class Writer:
             return  # mends itself with the next decision
         self._refused = isinstance(error, ConsulConflict)
         if self._refused:
+            self.refused += 1
             self._look_again()
         else:
             self._doubt()
