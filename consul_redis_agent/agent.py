@@ -299,8 +299,9 @@ class Agent:
         journal.decided()
         self.tallies[node.name].decided()
         self._tell(self.history.decided, node, journal.stray.total)
-        asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
-        self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
+        if self._warnings.may_grow:
+            asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
+            self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
         self._keep(node)
         if not self._ready and all(node.ready for node in self.nodes):
             self._ready = True

@@ -41,7 +41,7 @@ AREAS = {
 
 _SET = "`CONFIG SET` and `CONFIG REWRITE`, as printed"
 _SENTINEL_SET = "`SENTINEL SET` on each Sentinel, as printed"
-_CONSUL = "the setting that is printed, in Consul's configuration"
+_CONSUL = "The setting that is printed, in Consul's configuration. Consul 1.8 tells the new one only after a restart."
 
 FINDINGS: Mapping[str, Kind] = {
     "configuration.read": Kind((OK,), "The file that was read, and the nodes that are looked after."),
