@@ -24,6 +24,7 @@ from consul_redis_agent.consul.form import Status, read_check, read_instance, re
 from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul, HTTPClient, Token, no_token
 from consul_redis_agent.consul.place import NOWHERE, Place
 from consul_redis_agent.errors import ConsulDenied, ConsulError, LocalError
+from consul_redis_agent.marked import event
 
 log = logging.getLogger(__name__)
 
@@ -359,7 +360,8 @@ class TokenSource:
         except LocalError as error:
             problem = str(error)
             if problem != self._problem and self._token is not None:
-                log.warning("%s; the token that was read before stays in use", problem)
+                mark = event("token_file_unreadable", error=problem)
+                log.warning("%s; the token that was read before stays in use", problem, extra=mark)
             self._problem, self._seen = problem, ()
 
 

@@ -22,6 +22,7 @@ import h11
 from consul_redis_agent import names
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import LocalError
+from consul_redis_agent.marked import event
 from consul_redis_agent.text import plain
 
 log = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ class Server:
                     well, line = self._healthy()
                     return 200 if well else 503, TEXT, f"{line}\n".encode()
         except Exception:  # a mistake in a page must not look like a mistake in a decision
-            log.exception("the page for %s failed", plain(target))
+            log.exception("the page for %s failed", plain(target), extra=event("page_failed", path=plain(target)))
             return 500, TEXT, b"this page failed; the agent's log says why\n"
         return 404, TEXT, b"/status, /history, /metrics or /healthz\n"
 
