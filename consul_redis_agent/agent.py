@@ -26,6 +26,7 @@ from consul_redis_agent.consul.api import ConsulAPI, consul_api
 from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.decide.memory import Memory, over_a_reload
 from consul_redis_agent.errors import ConfigError, LocalError
+from consul_redis_agent.marked import event
 from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.publish.writer import BACKOFF
@@ -101,11 +102,13 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
-        log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in self.config.redis))
+        nodes = ", ".join(r.url for r in self.config.redis)
+        log.info("consul-redis-agent %s starts for %s", __version__, nodes, extra=event("started", version=__version__))
         if self.config.sentinel.secured and not self.config.sentinel.hosts:
             log.warning(
                 "the Sentinels have a password and sentinel.hosts is not set: whoever says hello on Redis as a Sentinel gets "
-                "that password; set sentinel.hosts"
+                "that password; set sentinel.hosts",
+                extra=event("sentinel_password_at_risk"),
             )
         gc.freeze()  # what was imported stays: no full collection goes through it in the middle of a failover
         self.pulse.beat()
@@ -152,9 +155,13 @@ class Agent:
                     await _each(clock() + WRITTEN, [node.writer.finished() for node in self.nodes])
                 work.cancel()
             if stop.is_set():
-                log.info("stops; on_stop = %r", config.service.on_stop)
+                on_stop = config.service.on_stop
+                log.info("stops; on_stop = %r", on_stop, extra=event("stopping", on_stop=on_stop))
                 if late := await _each(end, [node.leave() for node in self.nodes]):
-                    log.warning("%d nodes were not done within %.0f s: their entries are left to their TTL", late, END)
+                    log.warning(
+                        "%d nodes were not done within %.0f s: their entries are left to their TTL", late, END,
+                        extra=event("left_to_ttl", count=late),
+                    )  # fmt: skip
                 return None
             if new:
                 # The old entry leaves before one of another name or id can pass; what stays is adopted.
@@ -180,10 +187,12 @@ class Agent:
             new = await FILES.ask(self._load, timeout=FILE_TIMEOUT, what="the configuration")
         except LocalError as error:
             for problem in error.problems if isinstance(error, ConfigError) else (str(error),):
-                log.warning("the configuration stays as it was: %s", problem)
+                log.warning(
+                    "the configuration stays as it was: %s", problem, extra=event("reload_refused", error=problem)
+                )
             self._notify.ready(self._line())
             return None
-        log.info("the configuration was read again")
+        log.info("the configuration was read again", extra=event("reloaded"))
         self._ready = False
         return new
 
@@ -196,7 +205,7 @@ class Agent:
         try:
             await listening
         except LocalError as error:
-            log.warning("%s: %s", otherwise, error)
+            log.warning("%s: %s", otherwise, error, extra=event("not_listening", error=str(error)))
 
     async def _work(self, api: ConsulAPI) -> None:
         config = self.config
@@ -248,8 +257,9 @@ class Agent:
         if state.attempt_number == 1:
             error = state.outcome.exception() if state.outcome else None
             log.warning(
-                "Consul at %s cannot be found, so nothing is published yet; retrying: %s", self.config.consul.url, error
-            )
+                "Consul at %s cannot be found, so nothing is published yet; retrying: %s", self.config.consul.url, error,
+                extra=event("consul_not_found", error=str(error)),
+            )  # fmt: skip
 
     def _take_in(self, place: int, node: NodeAgent) -> NodeAgent:
         self.nodes[place : place + 1] = [node]
@@ -369,7 +379,7 @@ class Agent:
 
 def _say(saving: asyncio.Future[None]) -> None:
     if not saving.cancelled() and (error := saving.exception()):
-        log.warning("%s", error)
+        log.warning("%s", error, extra=event("state_not_kept", error=str(error)))
 
 
 async def _each(end: float, work: list[Coroutine[Any, Any, None]]) -> int:
