@@ -27,8 +27,8 @@ ATTEMPTS = 3
 Tell = Callable[[str], None]
 
 
-def soak(arena: Arena, plan: Plan, seed: int, seconds: float, tell: Tell, stories: Path) -> Record:
-    """Do random faults for so long, and end what has begun; Ctrl-C ends it at once, with what there is.
+def soak(arena: Arena, plan: Plan, seed: int, seconds: float, tell: Tell, stories: Path, most: float = inf) -> Record:
+    """Do random faults for so long, ``most`` of them, and end what has begun; Ctrl-C ends it at once, with what there is.
 
     ``stories`` is a folder for that of each fault after which a promise was broken.
     """
@@ -49,7 +49,7 @@ def soak(arena: Arena, plan: Plan, seed: int, seconds: float, tell: Tell, storie
     try:
         with sampler.sampling():
             _rest(arena, sampler, 0)
-            while time.monotonic() < began + seconds and not arena.broken:
+            while time.monotonic() < began + seconds and len(record["faults"]) < most and not arena.broken:
                 number = len(record["faults"]) + 1
                 fault = plan.next([arena.master, *arena.replicas()].index(spared))
                 arena.random.seed(f"{seed} {number} {fault.name}")
