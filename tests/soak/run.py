@@ -27,7 +27,7 @@ ATTEMPTS = 3
 Tell = Callable[[str], None]
 
 
-def soak(arena: Arena, plan: Plan, seed: int, seconds: float, tell: Tell, stories: Path, most: float = inf) -> Record:
+def soak(arena: Arena, plan: Plan, seed: int, seconds: float, tell: Tell, path: Path, most: float = inf) -> Record:
     """Do random faults for so long, ``most`` of them, and end what has begun; Ctrl-C ends it at once, with what there is.
 
     ``path`` is of the JSON, which is written after each fault; beside it goes the story of one that broke a promise.
