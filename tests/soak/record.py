@@ -109,7 +109,6 @@ def problems(record: Record) -> list[str]:
 
 def save(record: Record, path: Path) -> None:
     """Write it down, with the verdicts."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     written: dict[str, Any] = {**record, "rows": [*rows(record)], "problems": problems(record)}
     path.write_text(json.dumps(written, separators=(",", ":")) + "\n")
 
