@@ -102,6 +102,6 @@ def test_the_picture_is_small_and_says_what_was_seen(tmp_path: Path) -> None:
     assert one.read_bytes() == other.read_bytes()
     assert one.stat().st_size < 200_000
     words = "".join(ET.parse(one).getroot().itertext())
-    assert "uss of agent2 grows" in words
+    assert "grows: memory" in words
     assert "agent1: 0.00" in words
     assert "agent2: 1.00" in words
