@@ -111,7 +111,6 @@ class Agent:
                 extra=event("sentinel_password_at_risk"),
             )
         gc.freeze()  # what was imported stays: no full collection goes through it in the middle of a failover
-        gc.collect()  # of the rest: Python counts that now, and lets garbage of cycles wait only until it is a quarter of it
         self.pulse.beat()
         watchdog = asyncio.create_task(self._feed_watchdog())
         status = self._server()
