@@ -21,11 +21,12 @@ from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
 from consul_redis_agent.commands.check_sentinel import sentinel_findings
 from consul_redis_agent.commands.domain import with_domain
 from consul_redis_agent.commands.lookup import DnsError, srv
-from consul_redis_agent.commands.resolve import judge_answers, name_of
+from consul_redis_agent.commands.resolve import judge_answers
 from consul_redis_agent.commands.screen import Finding, Level, show
 from consul_redis_agent.commands.silence import why_silent
 from consul_redis_agent.commands.survey import Survey, survey
 from consul_redis_agent.config import Config, RedisConfig, read_secret
+from consul_redis_agent.consul.domain import name_of
 from consul_redis_agent.consul.form import is_own
 from consul_redis_agent.decide.facts import Role
 from consul_redis_agent.errors import LocalError
