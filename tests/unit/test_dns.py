@@ -22,6 +22,7 @@ from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Sent
 from consul_redis_agent.errors import ConsulDenied, ConsulUnreachable
 from consul_redis_agent.tell import dns as module
 from consul_redis_agent.tell.dns import Asker, DnsWatch
+from consul_redis_agent.tell.shown import Shown
 from consul_redis_agent.tell.unseen import LATE, Unseen
 
 A, B, NAMED = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379), Address("redis-a.example.org", 6380)
@@ -193,7 +194,7 @@ class Case:
         self.entry = Entry("host", "redis-6379", "redis", A, says_master=True, passing=True)
         self.lookout = Mock(entries=lambda: iter([self.entry]))
         naming, writer = SimpleNamespace(master_id="redis-6379"), SimpleNamespace(consul_node="host", only_passing=None)
-        self.shown = module.Shown("redis")
+        self.shown = Shown("redis")
         self.missing = AsyncMock(side_effect=[missing] if not isinstance(missing, list) else None, return_value=missing)
         node: Any = SimpleNamespace(lookout=self.lookout, naming=naming, writer=writer)
         self.unseen = Unseen(node, self.shown, self.missing)
