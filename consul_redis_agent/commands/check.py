@@ -30,12 +30,13 @@ from consul_redis_agent.commands.doctor.redis import redis_findings
 from consul_redis_agent.commands.doctor.report import Report
 from consul_redis_agent.commands.doctor.sentinel import group_findings
 from consul_redis_agent.commands.lookup import Answer, DnsError, srv
-from consul_redis_agent.commands.resolve import judge_answers, name_of
+from consul_redis_agent.commands.resolve import judge_answers
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.silence import why_silent
 from consul_redis_agent.commands.status import TIMEOUT, ask
 from consul_redis_agent.commands.survey import Survey, survey
 from consul_redis_agent.config import Config, RedisConfig, read_secret
+from consul_redis_agent.consul.domain import name_of
 from consul_redis_agent.consul.form import is_own
 from consul_redis_agent.decide.facts import Role
 from consul_redis_agent.errors import LocalError
