@@ -29,6 +29,15 @@ def own_findings(
         yield mismatch or _own(topic, entry, only_passing=only_passing)
 
 
+def ahead_findings(found: Survey, entries: Iterable[Entry]) -> Iterator[Finding]:
+    """Claims of an epoch that no majority of the Sentinels has reached: an early one, or a false one, which is not believed."""
+    for entry in entries:
+        if found.master and entry.passing and entry.claim and entry.claim.epoch > found.epoch:
+            what = f"{entry.id} on {entry.node} ({entry.address}) claims epoch {entry.claim.epoch}, and the Sentinels are at {found.epoch}"
+            mend = "wait 5 s, for a failover may be under way; else consul-redis-agent deregister on that host"
+            yield Finding(Level.WARN, "catalog", what, mend, id="catalog.claim_ahead")
+
+
 def others_findings(service: str, replica: str, whose: Belonging) -> Iterator[Finding]:
     """What is not this group's under the name of the master or of the replicas, and is not changed (rule 9)."""
     for entry in whose.masters.foreign:

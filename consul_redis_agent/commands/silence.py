@@ -10,6 +10,10 @@ from consul_redis_agent.consul.form import read_entry
 from consul_redis_agent.consul.http import Consul, HTTPClient, no_token
 from consul_redis_agent.errors import ConsulDenied, ConsulError, LocalError
 
+NODE_READ = "node:read"
+WHOSE = "acl.tokens.dns of the Consul agent where it has one, else acl.tokens.default, else the anonymous token"
+"""With which token DNS asks."""
+
 
 async def why_silent(config: Config, service: str) -> tuple[str, str] | None:
     """What is wrong, and how to mend it; None where the catalog shows nobody either, or could not be read.
@@ -24,25 +28,24 @@ async def why_silent(config: Config, service: str) -> tuple[str, str] | None:
             shown = next((e for e in entries if e.visible and e.says_master and not e.hidden_by()), None)
             if shown is None:
                 return None
-            missing = await _missing(config, service)
+            missing = await missing_rights(config, service)
         finally:
             await api.close()
     except (ConsulError, LocalError):
         return None
     holds = f"Consul's catalog holds {shown.address} as passing, but DNS does not show it"
-    whose = "acl.tokens.dns of the Consul agent where it has one, else acl.tokens.default, else the anonymous token"
     if missing:
         rights = " and ".join(missing)
-        return f"{holds}: its token lacks {rights}", f"give {rights} to the token that DNS uses: {whose}"
+        return f"{holds}: its token lacks {rights}", f"give {rights} to the token that DNS uses: {WHOSE}"
     mend = (
-        f"is consul.dns the DNS port of this very Consul, and may the token that DNS uses ({whose}) read the service and "
+        f"is consul.dns the DNS port of this very Consul, and may the token that DNS uses ({WHOSE}) read the service and "
         "all nodes?"
     )
     return holds, mend
 
 
-async def _missing(config: Config, service: str) -> list[str]:
-    """The rights that a request without a token lacks."""
+async def missing_rights(config: Config, service: str) -> list[str]:
+    """The rights that a request without a token lacks, to a service that is there. Raises ConsulError."""
     nobody = Consul(HTTPClient(config.consul.url, timeout=config.consul.timeout, token=no_token, **way(config.consul)))
     nodes: object = None
     services: object = None
@@ -54,4 +57,4 @@ async def _missing(config: Config, service: str) -> list[str]:
     finally:
         await nobody.http.close()
     listed = isinstance(services, dict) and service in services
-    return [*([] if listed else [f"service:read on {service}"]), *([] if nodes else ["node:read"])]
+    return [*([] if listed else [f"service:read on {service}"]), *([] if nodes else [NODE_READ])]

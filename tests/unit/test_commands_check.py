@@ -10,7 +10,7 @@ import pytest
 
 from consul_redis_agent.cli import _complain
 from consul_redis_agent.commands.belonging import Belonging
-from consul_redis_agent.commands.check_entries import others_findings, own_findings
+from consul_redis_agent.commands.check_entries import ahead_findings, others_findings, own_findings
 from consul_redis_agent.commands.check_redis import explain_login
 from consul_redis_agent.commands.screen import Finding, Level, say, show
 from consul_redis_agent.commands.survey import Survey
@@ -236,3 +236,16 @@ def test_the_own_entry_is_held_against_the_node_and_the_sentinels() -> None:
 def test_a_refused_login_is_explained(reason: str, what: str, mend: str) -> None:
     """What the server said, what it means, and which key mends it."""
     assert explain_login(reason, "app", "redis") == (what, mend)
+
+
+def test_a_claim_that_no_majority_of_the_sentinels_has_reached_is_worth_a_look() -> None:
+    """An early one for a moment, a false one for longer; what does not pass misleads nobody."""
+    one = Sentinel(0, "s1", Address("10.0.1.1", 26379), master=OTHER, epoch=7, run_ids={OTHER: "run"})
+    named = Survey("mymaster", (one,))
+    claims = [
+        entry("redis-6379", OTHER, marked=True, says_master=True, claim=Claim(epoch, 0, "run")) for epoch in (7, 8)
+    ]
+    (finding,) = ahead_findings(named, claims)
+    assert (finding.id, "claims epoch 8, and the Sentinels are at 7" in finding.what) == ("catalog.claim_ahead", True)
+    hidden = entry("redis-6379", OTHER, marked=True, says_master=True, claim=Claim(8, 0, "run"), passing=False)
+    assert [*ahead_findings(named, [hidden]), *ahead_findings(Survey(), claims)] == []
