@@ -17,7 +17,7 @@ from consul_redis_agent.commands import load_config, socket_path
 from consul_redis_agent.commands.belonging import belonging
 from consul_redis_agent.commands.check_address import address_findings
 from consul_redis_agent.commands.check_consul import ConsulView, look_at_consul
-from consul_redis_agent.commands.check_entries import ahead_findings, others_findings, own_findings
+from consul_redis_agent.commands.check_entries import claim_findings, others_findings, own_findings
 from consul_redis_agent.commands.check_failover import failover_findings
 from consul_redis_agent.commands.check_fence import fence_findings, fence_trial
 from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
@@ -188,7 +188,7 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
     kept = state.load(state.on_this_host(os.environ), naming.kept_as)
     whose = belonging(entries, naming, consul.consul_node, found, view.node, kept)
     yield from others_findings(naming.service, naming.replica, whose)
-    yield from ahead_findings(found, whose.masters.ours)
+    yield from claim_findings(found, whose.masters.ours)
 
 
 async def _dns(

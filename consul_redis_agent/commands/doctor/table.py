@@ -365,6 +365,9 @@ FINDINGS: Mapping[str, Kind] = {
         "An entry of this tool says master, and its claim is not readable: another version or mode.",
         "Give all agents the same, or deregister it.",
     ),
+    "catalog.other_version": Kind(
+        (WARN,), "An entry of this group is of an agent of another version.", "Give all hosts the same version."
+    ),
     "catalog.claim_ahead": Kind(
         (WARN,),
         "A claim is of an epoch that no majority of the Sentinels has reached: a failover is under way, or it is false, and not "
