@@ -47,6 +47,7 @@ from consul_redis_agent.errors import (
     ConsulUnknown,
     StaleDecision,
 )
+from consul_redis_agent.marked import event
 from consul_redis_agent.publish.entries import Naming
 from consul_redis_agent.publish.steps import Known, Target, after, check, next_step, settled, shown
 
@@ -72,7 +73,11 @@ class Watched(Protocol):
 
 
 class Writer:
-    """One Redis node's entries at Consul. ``done(target, seconds)`` is called when Consul holds a new target."""
+    """One Redis node's entries at Consul.
+
+    ``done(target, seconds)`` is called when Consul holds a new target, ``stepped(step, began, error)`` when it has answered a
+    write, or failed to; ``error`` is empty where it took it. ``name`` is the Redis node's in events.
+    """
 
     def __init__(
         self,
@@ -80,6 +85,8 @@ class Writer:
         naming: Naming,
         catalogs: Iterable[Watched],
         done: Callable[[Target, float], None] = lambda target, seconds: None,
+        stepped: Callable[[Step, float, str], None] = lambda step, began, error: None,
+        name: str = "",
     ) -> None:
         self.naming = naming
         self.error = ""
@@ -94,7 +101,8 @@ class Writer:
         """That node's address, where it is on the same host as the Redis node."""
         self.only_passing: bool | None = None
         """Whether Consul's DNS leaves out what has a check that warns; None: unknown."""
-        self._api, self._catalogs, self._done = api, tuple(catalogs), done
+        self._api, self._catalogs = api, tuple(catalogs)
+        self._done, self._stepped, self._name = done, stepped, name or naming.node
         self._asked = False
         self._target: Target | None = None
         self._held: tuple[object, ...] | None = None
@@ -253,7 +261,9 @@ class Writer:
             self._held, self._rests = target.key, None
             self._done(target, clock() - self._wanted_since)
         if self.error:
-            log.info("%s: Consul takes the entries again", self.naming.node)
+            log.info(
+                "%s: Consul takes the entries again", self.naming.node, extra=event("consul_accepts", node=self._name)
+            )
             self.error = ""
 
     async def _take_one(self) -> bool:
@@ -272,10 +282,16 @@ class Writer:
             self._held = None  # until it is done, also if it is interrupted: anything may be half written
             for id_ in _concerned(step):
                 self._stood.pop(id_, None)
+            began, error = clock(), "something else was decided meanwhile, and the answer not awaited"
             try:
                 await self._do(step)
+                error = ""
+            except ConsulError as refused:
+                error = str(refused)
+                raise
             finally:
                 self._written = clock()
+                self._stepped(step, began, error)
             self._known, self._seen = after(step, self._known), {}
         if not self._known.consul_node:
             await self.find_consul_node(needed=True)
@@ -431,7 +447,8 @@ class Writer:
             self.errors += 1
         if str(error) != self.error:
             self.error = str(error)
-            log.warning("%s: Consul rejects the entries, retrying: %s", self.naming.node, error)
+            mark = event("consul_rejects", node=self._name, error=self.error)
+            log.warning("%s: Consul rejects the entries, retrying: %s", self.naming.node, error, extra=mark)
 
     async def _pause(self, seconds: float) -> None:
         """Before the next attempt; where the catalog has changed, only until the next decision."""

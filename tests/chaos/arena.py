@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -21,6 +22,7 @@ from tests.fleet import (
     Process,
     RedisNode,
     SentinelNode,
+    Witness,
     until,
 )
 from tests.fleet.hosts import Host
@@ -99,9 +101,16 @@ class Arena:
             fleet.agent(node, more=self.settings)
         self.guests: list[Process] = []
         """What a fault has had beside the fleet, for the story."""
-        self.first = fleet.nodes[0]
-        self._first_sentinels = [*fleet.sentinels]
         self._left: list[SentinelNode] = []
+        self._begin(fleet.nodes[0], fleet.witness(service=MODES[self.mode]))
+        self.witness.wait_for(self.first, within=10)
+        self.wait_for_agents()
+
+    def _begin(self, first: RedisNode, witness: Witness) -> None:
+        """Begin to write down what happens, with this node as the master."""
+        fleet = self.fleet
+        self.first, self.witness = first, witness
+        self._first_sentinels = [*fleet.sentinels]
         self.marks: list[tuple[float, str]] = []
         self.well_since: float | None = None
         """Since when all servers were found well, with nothing done since."""
@@ -112,11 +121,28 @@ class Arena:
         self._named: list[Named] = []
         self.reach = Reach(fleet.sentinels, fleet.nodes)
         self.ear = Ear(fleet.sentinels, fleet.certificates.client.context() if fleet.certificates else None)
-        self.witness = fleet.witness(service=MODES[self.mode])
         self.pressure = Pressure()
         self.started = time.monotonic()
-        self.witness.wait_for(self.first, within=10)
-        self.wait_for_agents()
+
+    def begin_anew(self) -> History:
+        """Forget what has happened, in a clean state, so that a long life fits into memory and on disk.
+
+        Returns it, until a moment when the next witness has begun.
+        """
+        witness = self.fleet.witness(service=MODES[self.mode])
+        before, former = self.history(), self.witness
+        for thread in (self.ear, self.pressure):
+            thread.close()
+        former.kill()
+        self.fleet.processes.remove(former)
+        self._left.clear()
+        self._begin(self.master, witness)
+        for process in self.fleet.processes:
+            if process is not witness:
+                os.truncate(process.log_path, 0)  # each is written at its end, wherever that is
+        for gone in (former.log_path, *self.fleet.folder.glob("application*")):
+            gone.unlink()
+        return before
 
     def __enter__(self) -> Self:
         return self

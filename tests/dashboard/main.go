@@ -2,6 +2,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -26,8 +27,9 @@ func main() {
 
 	text, err := os.ReadFile(os.Args[1])
 	refuse(err)
-	read := dashboard.Dashboard{}
-	refuse(read.UnmarshalJSONStrict(text))
+	strict, read := dashboard.Dashboard{}, dashboard.Dashboard{}
+	refuse(strict.UnmarshalJSONStrict(text)) // keeps no panel
+	refuse(json.Unmarshal(text, &read))
 	refuse(read.Validate())
 	for _, panel := range read.Panels {
 		if _, known := panel.Panel.Options.(map[string]any); known || len(panel.Panel.Targets) == 0 {
