@@ -312,6 +312,7 @@ class Agent:
         for node in self.nodes:
             if node.redis.service == service:
                 self.tallies[node.name].shown(masters, at)
+        self.history.dns(service, masters, at)
 
     def _wake_of_service(self, name: str) -> None:
         for node in self.nodes:
@@ -336,9 +337,9 @@ class Agent:
         journal = self.journals[node.name]
         journal.decided()
         self.tallies[node.name].decided()
-        self._tell(self.history.decided, node, journal.stray.total)
         if watch := self._dns.get(node.redis.service):
             watch.decided(node)
+        self._tell(self.history.decided, node, journal.stray.total)
         if self._warnings.may_grow:
             asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
             self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from consul_redis_agent.tell.metrics import FAMILIES, PREFIX, PROCESS, REASONS, 
 
 ROOT = Path(__file__).parent.parent
 ALERTS = ROOT / "config" / "prometheus" / "alerts.yml"
+DASHBOARD = ROOT / "config" / "grafana" / "dashboard.json"
 SCRAPED = {"job", "instance"}
 """The labels that Prometheus itself gives to everything that it scrapes."""
 VALUES = {
@@ -75,3 +77,16 @@ def selectors(expression: str) -> Iterator[tuple[str, dict[str, str]]]:
     """The metrics of an expression, each with the labels that are asked for."""
     for name, matchers in _SELECTOR.findall(expression):
         yield name, {label: value for label, operator, value in _MATCHER.findall(matchers) if operator == "="}
+
+
+def questions(job: str = "consul-redis-agent", seconds: int = 60) -> list[tuple[str, str]]:
+    """What each panel of the dashboard asks, with its title; the variables as Grafana fills them in."""
+    filled = {"$job": job, "$__rate_interval": f"{seconds}s", "$__range": f"{seconds}s"}
+    asked = []
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"]
+            for variable, value in filled.items():
+                expression = expression.replace(variable, value)
+            asked.append((panel["title"], expression))
+    return asked
