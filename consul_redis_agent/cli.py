@@ -243,10 +243,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    """One or more. Raises ValueError."""
-    if (number := int(text)) < 1:
-        raise ValueError(text)
-    return number
+    """One or more. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _add_socket(parser: argparse.ArgumentParser) -> None:

@@ -83,7 +83,7 @@ def _kept(why: LocalError) -> tuple[list[Episode], str]:
     if not path.parent.is_dir():
         raise LocalError(f"{why}; nor is there what one has kept ({path})") from None
     try:
-        return [*shelf.read(path)], f"{why}\nThis is what one has kept in {path}."
+        return [*shelf.read(path)], f"{why}; this is what one has kept in {path}"
     except OSError as error:
         raise LocalError(f"{why}; and {path} cannot be read: {error.strerror}") from None
     except ValueError as error:
