@@ -2,13 +2,13 @@
 # Each takes another Consul than the one on PATH or the one that was set up: make test CONSUL=/path/to/consul
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.servers/bin:/usr/sbin:/sbin
 
-.PHONY: demo test chaos matrix bench lint setup
+.PHONY: demo test chaos matrix soak bench lint audit setup
 
 demo: setup
 	@consul-redis-agent demo
 
 test:
-	@tests/setup older
+	@tests/setup older audit deploy
 	@tests/run
 
 # Every fault on real servers, and random mixes of them: make chaos RUNS=3 SEED=7 FAULTS="host lost" JSON=figures.json
@@ -25,6 +25,13 @@ matrix:
 	@tests/setup matrix
 	@MATRIX="$(or $(ROWS),all)" SERVER="$(SERVER)" MATRIX_JSON=$(or $(JSON),build/matrix.json) pytest tests/matrix
 
+# One fleet for a long time, random faults one after another; what leaks shows, as a table, JSON and a picture:
+# make soak MINUTES=60 SEED=7 FAULTS="host lost" MODE=tags FENCE=on SERVER=valkey-9.1.2 PICTURE=docs/pictures/soak.svg
+soak:
+	@tests/setup bench
+	@python -m tests.soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) --faults "$(FAULTS)" --mode $(or $(MODE),services) \
+		$(if $(filter on,$(FENCE)),--fence) --server $(or $(SERVER),redis) --json $(or $(JSON),build/soak.json) --picture $(or $(PICTURE),build/soak.svg)
+
 # Publishers side by side, as tables, JSON and pictures: make bench ROUNDS=5 ONLY=failovers,writes,cost,start PICTURES=docs/pictures
 bench: ONLY ?= failovers,writes,cost,start
 bench:
@@ -37,6 +44,11 @@ lint: setup
 	@ruff format --check
 	@mypy --strict consul_redis_agent tests
 	@lint-imports
+
+# Known holes in the packages that users get, as far as the package registry tells
+audit:
+	@tests/setup audit
+	@python -m tests.audit
 
 setup:
 	@tests/setup

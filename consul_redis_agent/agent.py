@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -33,8 +34,11 @@ from consul_redis_agent.supervise import defect, say, supervised
 from consul_redis_agent.tell.history import History
 from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
+from consul_redis_agent.tell.pages import DECIDED_WITHIN, Pages
 from consul_redis_agent.tell.server import Server
+from consul_redis_agent.tell.shown import Shown
 from consul_redis_agent.tell.snapshot import snapshot
+from consul_redis_agent.tell.tally import Tally
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.lookout import sentinel_link
@@ -42,8 +46,6 @@ from consul_redis_agent.watch.token import TokenWatch
 
 log = logging.getLogger(__name__)
 
-DECIDED_WITHIN = 5.0
-"""Seconds since the last finished decision of every node, which is made once a second, for the process to count as healthy."""
 WRITTEN = 0.5
 """Seconds for which a reload waits for a write that is under way."""
 END = 10.0
@@ -68,12 +70,14 @@ class Agent:
         self.config = load()
         self.nodes: list[NodeAgent] = []
         self.journals: dict[str, Journal] = {}
+        self.tallies: dict[str, Tally] = {}
         self._state = state.state_directory(os.environ)
         self._id = state.agent_id(self._state, socket_path)
         self._kept: dict[str, tuple[str, bool]] = {}
         self.history = History(self._state)
         self.started = time.time()
         self.pulse = Pulse()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._notify = Notifier()
         self._ready = False
         self._warnings = in_clear.Warnings(self.config)
@@ -84,12 +88,17 @@ class Agent:
         """This host's address towards the Consul agent."""
         self._ended: set[int] = set()
         """Places of the nodes whose work a defect has ended, until it is begun anew."""
+        self._pages = Pages(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json)
         self._defects: set[str] = set()
+        self.dns: tuple[Shown, ...] = ()
+        """What DNS shows under each service name, where it is asked."""
+        self._api: ConsulAPI | None = None
+        self._render: Callable[[], bytes] | None = None
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, with the configuration read again at SIGHUP; returns the exit code."""
         stop, reload = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
@@ -120,12 +129,12 @@ class Agent:
     async def _run_until(self, stop: asyncio.Event, reload: asyncio.Event) -> Config | None:
         """Work with one configuration; returns the next one, or None for the end."""
         config = self.config
-        api = consul_api(config.consul)
+        self._api = api = consul_api(config.consul)
         self._warnings = in_clear.Warnings(config)
         self._warnings.begin()
         pages = self._server()
         if config.http.listen:
-            await self._listen(pages.listen_tcp(config.http.listen), "no metrics")
+            await self._listen(pages.listen_tcp(config.http.listen), "neither page nor metrics")
         new: Config | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -188,7 +197,7 @@ class Agent:
         return new
 
     def _server(self) -> Server:
-        return Server(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json)
+        return Server(self._pages)
 
     @staticmethod
     async def _listen(listening: Awaitable[None], otherwise: str) -> None:
@@ -200,7 +209,7 @@ class Agent:
 
     async def _work(self, api: ConsulAPI) -> None:
         config = self.config
-        self._lines, self.nodes, self.journals = {}, [], {}
+        self._lines, self.nodes, self.journals, self.tallies = {}, [], {}, {}
         self._ended.clear()
         await self._find_address(config)
         async with asyncio.TaskGroup() as tasks:
@@ -255,6 +264,7 @@ class Agent:
     def _take_in(self, place: int, node: NodeAgent) -> NodeAgent:
         self.nodes[place : place + 1] = [node]
         self.journals[node.name] = Journal(node)
+        self.tallies[node.name] = Tally(node)
         return node
 
     async def _look_after(self, place: int, first: NodeAgent, make: Callable[[], NodeAgent]) -> None:
@@ -297,9 +307,11 @@ class Agent:
         """A node has finished a decision: tell people, and systemd, which ends a process that does not."""
         journal = self.journals[node.name]
         journal.decided()
+        self.tallies[node.name].decided()
         self._tell(self.history.decided, node, journal.stray.total)
-        asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
-        self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
+        if self._warnings.may_grow:
+            asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
+            self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
         self._keep(node)
         if not self._ready and all(node.ready for node in self.nodes):
             self._ready = True
@@ -317,6 +329,7 @@ class Agent:
 
     def _written(self, node: NodeAgent, target: Target, seconds: float) -> None:
         self.journals[node.name].written(target, seconds)
+        self.tallies[node.name].written(target)
         self.history.written(node, target, seconds)
 
     def _keep(self, node: NodeAgent) -> None:
@@ -339,9 +352,11 @@ class Agent:
         return (False, f"no decision lately for {', '.join(late)}") if late else (True, self._line())
 
     def _metrics(self) -> bytes:
-        from consul_redis_agent.tell.metrics import renderer
+        if self._render is None:
+            from consul_redis_agent.tell.metrics import renderer
 
-        return renderer(self.snapshot)()
+            self._render = renderer(self.snapshot)
+        return self._render()
 
     def snapshot(self) -> dict[str, Any]:
         """The whole process for ``status`` and the metrics."""
@@ -349,7 +364,16 @@ class Agent:
             "version": __version__,
             "pid": os.getpid(),
             "started": self.started,
-            "nodes": [snapshot(self.journals[node.name]) for node in self.nodes],
+            "process": {  # where a leak shows first
+                "tasks": len(asyncio.all_tasks(self._loop)) if self._loop else 0,
+                "blocks": sys.getallocatedblocks(),
+            },
+            "nodes": [snapshot(self.journals[node.name], self.tallies[node.name]) for node in self.nodes],
+            "dns": [shown.as_json() for shown in self.dns],
+            "consul": {
+                "requests": self._api.latency.as_json() if self._api else None,
+                "errors": dict(self._api.failed) if self._api else {},
+            },
         }
 
 

@@ -90,7 +90,8 @@ class Warnings:
     def __init__(self, config: Config) -> None:
         self._config, self._said = config, set[str]()
         servers: list[RedisConfig | SentinelConfig] = [config.sentinel, *config.redis]
-        self._concerned = any(not one.tls and (one.password or one.password_file) for one in servers)
+        self.may_grow = any(not one.tls and (one.password or one.password_file) for one in servers)
+        """Whether anybody who is learned could add something: else :meth:`learned` has nothing to say."""
 
     def begin(self) -> None:
         """Say what the configuration shows by itself."""
@@ -98,8 +99,7 @@ class Warnings:
 
     def learned(self, sentinels: Collection[Address], peers: Collection[Address]) -> None:
         """Say what they add: Sentinels that were heard of, and other Redis nodes that are asked."""
-        if self._concerned:
-            self._say(exposed(self._config, sentinels, peers))
+        self._say(exposed(self._config, sentinels, peers))
 
     def _say(self, found: Iterable[Exposed]) -> None:
         for one in found:

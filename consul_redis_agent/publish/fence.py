@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -151,7 +152,10 @@ class Fence:
     ) -> None:
         self.error = ""
         """What is missing, so that orders will not be carried out, or in part."""
-        self._name, self._own, self._sentinel, self._done = name, own, sentinel, done
+        self.done: Counter[Do] = Counter()
+        self.failed: Counter[Do] = Counter()
+        """Orders that were carried out, and that could not be."""
+        self._name, self._own, self._sentinel, self._told = name, own, sentinel, done
         self._life = ""
         self._pauses = True
         self._tasks: set[asyncio.Task[None]] = set()
@@ -201,20 +205,20 @@ class Fence:
             async with self._turns:
                 answers = await self._own.ask(*commands)
         except Unanswered as error:
-            self._done(order, began, str(error))
+            self._over(order, began, str(error))
             mark = self._event("fence_failed", order, error=str(error))
             log.warning("%s: could not be told %r: %s", self._name, order.do.value, error, extra=mark)
             return
         done = answers[-1] if isinstance(answers[-1], list) else []
         if refused := next((a for a in (*answers, *done) if isinstance(a, Exception) and not _no_file(a)), None):
-            self._done(order, began, plain(str(refused)))
+            self._over(order, began, plain(str(refused)))
             right = missing_rights(commands, answers)
             mend = f"; allow its login {' '.join(right)}" if right else ""
             said = plain(str(refused))
             failed = self._event("fence_failed", order, error=said)
             log.warning("%s: refuses to be told %r: %s%s", self._name, order.do.value, said, mend, extra=failed)
         else:
-            self._done(order, began, "")
+            self._over(order, began, "")
             log.info("%s: %s: %s", self._name, what, order.sentence, extra=self._event("fence_done", order))
 
     async def _ask_for_failover(self, order: Order, master_name: str) -> None:
@@ -227,7 +231,7 @@ class Fence:
             answer = error
         finally:
             await link.close()
-        self._done(order, began, plain(str(answer)) if isinstance(answer, Exception) else "")
+        self._over(order, began, plain(str(answer)) if isinstance(answer, Exception) else "")
         if isinstance(answer, Exception):
             mend = "; allow its login +sentinel|failover" if isinstance(answer, NoPermissionError) else ""
             log.warning(
@@ -240,6 +244,11 @@ class Fence:
             log.warning(
                 "%s: asked Sentinel at %s for a failover: %s", self._name, order.to, order.sentence, extra=asked
             )
+
+    def _over(self, order: Order, began: float, error: str) -> None:
+        """An order was carried out; ``error`` says why it was not."""
+        (self.failed if error else self.done)[order.do] += 1
+        self._told(order, began, error)
 
     async def _rehearse(self) -> None:
         try:

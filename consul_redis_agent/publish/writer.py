@@ -92,6 +92,9 @@ class Writer:
         self.error = ""
         """Why Consul rejects the entries; empty while it takes them."""
         self.errors = 0
+        """Attempts that failed, lost compares aside."""
+        self.transactions = self.refused = self.evictions = 0
+        """Transactions that Consul carried out, that it refused since somebody was quicker, and rivals evicted in them."""
         self.consul_node: str | None = None
         """The Consul node of the own entries; None as long as it is not known, empty where nothing is registered there."""
         self.address = ""
@@ -301,6 +304,8 @@ class Writer:
                 try:
                     for operations in transactions(step, self.consul_node or ""):
                         await self._api.txn(operations)
+                    self.transactions += 1
+                    self.evictions += len(step.evict)
                 except ConsulBlocked:
                     raise  # it says what that means
                 except (ConsulDenied, ConsulUnknown) as error:
@@ -430,6 +435,7 @@ class Writer:
             return  # mends itself with the next decision
         self._refused = isinstance(error, ConsulConflict)
         if self._refused:
+            self.refused += 1
             self._look_again()
         else:
             self._doubt()

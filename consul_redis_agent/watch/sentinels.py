@@ -83,6 +83,8 @@ class SentinelWatch(Looks):
         self.find_names = False
         self.error = ""
         """Why it did not answer the last time that it did not."""
+        self.missed = 0
+        """How many looks have failed since the watch began."""
         self.deaf = ""
         """Why its events cannot be heard."""
         self._commands = link(self.look_again)
@@ -292,6 +294,7 @@ class SentinelWatch(Looks):
 
     def _missed(self, error: Unanswered) -> None:
         now, self.error = clock(), str(error)
+        self.missed += 1
         for name in self.facts:
             self.facts[name] = Sentinel(now, self.id, self.address, self.process, error=str(error), gone=error.gone)
         self._full = True
