@@ -2,13 +2,14 @@
 # Each takes another Consul than the one on PATH or the one that was set up: make test CONSUL=/path/to/consul
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.servers/bin:/usr/sbin:/sbin
 
-.PHONY: demo test chaos matrix bench lint setup
+.PHONY: demo test chaos matrix bench lint setup deb image
 
 demo: setup
 	@consul-redis-agent demo
 
 test:
 	@tests/setup older
+	@tests/setup packages
 	@tests/run
 
 # Every fault on real servers, and random mixes of them: make chaos RUNS=3 SEED=7 FAULTS="host lost" JSON=figures.json
@@ -37,6 +38,13 @@ lint: setup
 	@ruff format --check
 	@mypy --strict consul_redis_agent tests
 	@lint-imports
+
+# The Debian package for this machine's release and architecture, in build/deb; and the image, with Docker or what takes its place.
+deb: setup
+	@config/debian/build
+
+image:
+	@$(or $(ENGINE),docker) build -t consul-redis-agent .
 
 setup:
 	@tests/setup
