@@ -308,6 +308,7 @@ class Agent:
 
     def _shown(self, service: str, masters: Masters | None, at: float) -> None:
         """DNS answers something else."""
+        self.history.dns(service, masters, at)
         for node in self.nodes:
             if node.redis.service == service:
                 self.tallies[node.name].shown(masters, at)

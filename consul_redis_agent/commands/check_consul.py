@@ -135,6 +135,7 @@ async def _settings(config: Config, token: TokenSource, told: Mapping[str, Any] 
         tuple(one for one in members if isinstance(one, dict)) if isinstance(members, list) else (),
         len(peers) if isinstance(peers, list) else 0,
         config.service.ttl,
+        config.consul.domain or "",
     )
 
 
