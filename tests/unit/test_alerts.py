@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.prometheus import ALERTS, SCRAPED, assert_of_the_table, promtool
+from tests.prometheus import ALERTS, ROOT, SCRAPED, assert_of_the_table, promtool
 
 JOB = 'job="consul-redis-agent", instance="10.0.0.1:9618"'
 NODE = f'{JOB}, node="10.0.0.1:6379"'
@@ -194,6 +194,7 @@ def test_an_alert_asks_for_what_agents_have(name: str) -> None:
     assert_of_the_table(rule.expr)
     assert {*re.findall(r"\$labels\.(\w+)", rule.summary + rule.command)} <= CASES[name][1].keys() | SCRAPED
     assert rule.severity in ("critical", "warning")
+    assert name in (ROOT / "docs" / "monitoring.md").read_text()
 
 
 @pytest.mark.parametrize(
