@@ -13,10 +13,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from consul_redis_agent.tell.episode import SIGNS
-from consul_redis_agent.tell.shelf import is_episode
+from consul_redis_agent.tell.server import fetch
+from tests.documented import assert_documented
 from tests.fleet import SCALE, AgentNode, Fleet, RedisNode, until
 
-from .support import start_agents
+from .support import start_agents, wait_for_word
 
 SLACK = 0.5
 """Seconds by which two hosts may see the same thing at different times: a poll, and a busy machine."""
@@ -36,18 +37,17 @@ def asked(agent: AgentNode, *flags: str) -> str:
 
 
 def told(agent: AgentNode, kind: str) -> Mapping[str, Any]:
-    """The last episode of that kind, once it has ended; it and all others have the documented shape."""
-    found: dict[str, Any] = {}
+    """The one episode of that kind, once it has ended, as the command tells it; all are as they are documented."""
 
-    def there() -> bool:
-        answer = json.loads(asked(agent, "--json"))
-        assert answer.keys() == {"version", "episodes"}
-        assert all(map(is_episode, answer["episodes"]))
-        found.update(next((e for e in reversed(answer["episodes"]) if e["kind"] == kind and e["ended"]), {}))
-        return bool(found)
+    def there() -> Mapping[str, Any] | None:
+        episodes: list[dict[str, Any]] = json.loads(fetch(agent.socket, "/history", 5.0))["episodes"]
+        return next((e for e in reversed(episodes) if e["kind"] == kind and e["ended"]), None)
 
-    until(there, within=90, what=f"{agent.name} tells of a {kind}")
-    return found
+    until(there, within=90, what=f"{agent.name} tells of a {kind}", every=0.2)
+    answer = json.loads(asked(agent, "--json"))
+    assert_documented("history", answer)
+    (found,) = [episode for episode in answer["episodes"] if episode["kind"] == kind]
+    return dict(found)
 
 
 def first(episode: Mapping[str, Any], name: str, **fields: object) -> float:
@@ -104,4 +104,6 @@ def _outlives_a_restart(agent: AgentNode, episode: Mapping[str, Any]) -> None:
     agent.stop()
     assert episode in json.loads(asked(agent, "--json"))["episodes"]
     agent.launch()
-    until(lambda: episode in json.loads(asked(agent, "--json"))["episodes"], within=10, what="it remembers")
+    wait_for_word(agent, "starts for", times=2)
+    until(agent.socket.exists, within=10, what="the agent listens again")
+    assert episode in json.loads(asked(agent, "--json"))["episodes"]
