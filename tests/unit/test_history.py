@@ -20,6 +20,7 @@ from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.tell import history, shelf
 from consul_redis_agent.tell.episode import FIRST, LAST, SIGNS
 from consul_redis_agent.tell.history import LONGEST, LOOK_BACK, RING, SETTLED, UNSETTLED, History
+from tests.documented import assert_documented
 from tests.doubles.facts import NOW, WHERE, facts, master, replica, sentinels
 
 FIXTURE = json.loads((Path(__file__).parents[1] / "doubles" / "history.json").read_text())
@@ -249,9 +250,10 @@ def test_old_signs_are_no_cause(story: Story) -> None:
 def test_every_event_has_the_fields_that_the_table_names(story: Story) -> None:
     """In a story of ours, and in the example that pages are drawn from."""
     story.is_promoted()
+    assert_documented("history", json.loads(story.history.json()))
+    assert_documented("history", FIXTURE)
     for episode in (*story.episodes, *FIXTURE["episodes"]):
         assert shelf.is_episode(episode)
-        assert episode.keys() == FIXTURE["episodes"][0].keys()
         for event in episode["events"]:
             lane, _, fields = SIGNS[event["name"]]
             assert (event["lane"], event.keys()) == (lane, {"at", "lane", "name", "text", *fields})
