@@ -7,6 +7,7 @@ from typing import Any
 
 from consul_redis_agent.cli import BAD_CONFIG, INTERRUPTED
 from consul_redis_agent.consul import form
+from consul_redis_agent.tell.episode import SIGNS
 from consul_redis_agent.tell.metrics import FAMILIES, PREFIX, Family
 from tests.documented import SCHEMA
 
@@ -61,6 +62,10 @@ _HTTP = """
   may open, serves the same to any `Host`.
 """
 
+_SIGNS = (
+    "What `events` in `/history` holds, with the lane of each, and its fields beside `at`, `lane`, `name` and `text`."
+)
+
 META = {
     form.MARKER: f"this tool's mark; the version of this format, now {form.FORMAT}",
     form.SOURCE: f"`{form.OURS}`, unless `service.meta` says something else",
@@ -82,11 +87,13 @@ META = {
 DOCUMENTS = {
     "status": "The JSON of `/status` and `status --json`",
     "history": "The JSON of `/history` and `history --json`",
+    "check": "The JSON of `check --json`",
     "failover": "The JSON of `failover --json`",
 }
 PARTS = {
     "status": ("node", "sentinel", "peer", "entry", "claim", "histogram"),
     "history": ("episode",),
+    "check": (),
     "failover": (),
 }
 """What else of the schema each document has a table of."""
@@ -100,6 +107,11 @@ def page() -> str:
             *_exit_codes(),
             *_endpoints(),
             *(line for name in DOCUMENTS for line in _document(name)),
+            *named(
+                "Events of an episode",
+                _SIGNS,
+                {name: (f"{lane}: {doc}", fields) for name, (lane, doc, fields) in SIGNS.items()},
+            ),
             *metrics(FAMILIES),
             *_meta(),
         ]
