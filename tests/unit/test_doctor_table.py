@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from consul_redis_agent.commands.doctor.report import SHAPE, Report
+from consul_redis_agent.commands.doctor.report import CLEAR, SHAPE, Report
 from consul_redis_agent.commands.doctor.table import AREAS, FINDINGS
 from consul_redis_agent.commands.screen import Finding, Level
 from tests.doctor_page import page
@@ -108,3 +110,20 @@ def test_text_says_each_finding_once(capsys: pytest.CaptureFixture[str]) -> None
     report.tell([one])
     assert report.end() == 0
     assert capsys.readouterr().out == "warn dns: slow; wait\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_somebody_at_a_terminal_is_told_what_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while, on standard error, and it is wiped away before a finding is shown; nobody else sees it."""
+    monkeypatch.setattr("consul_redis_agent.commands.doctor.report.QUIET", 0.001)
+    report = Report(as_json=False)
+    for stream, told in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        asked = iter((["Consul"], ["Consul"], []))
+        await report.progress(lambda: next(asked, []))  # noqa: B023 - it ends within the turn
+        assert ("still looking at Consul …" in stream.getvalue()) is told
+        assert stream.getvalue().endswith(CLEAR if told else "")

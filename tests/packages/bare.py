@@ -1,0 +1,52 @@
+"""A bare Debian (tests/setup packages) of which each test changes a copy of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.fleet import SCALE
+
+ROOT = Path(__file__).parents[2]
+DEBIAN = (ROOT / ".servers" / "bare").resolve()
+
+_ENTER = """\
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
+mount -t proc proc "$2/root/proc"
+exec chroot "$2/root" sh -euc "$3"
+"""
+
+
+class Bare:
+    """What is installed or changed there stays until the test's end; the disk under it is only read.
+
+    Programs run in namespaces of their own, without any network.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("upper", "work", "root"):
+            (folder / name).mkdir(parents=True)
+
+    def put(self, source: Path, path: str) -> None:
+        """A file or a folder from outside, at a path in there."""
+        target = self.folder / "upper" / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+
+    def run(self, script: str, *, code: int = 0) -> str:
+        """What a shell script prints there; fails the test if it ends with another exit code."""
+        unshare = ["unshare", "--mount", "--pid", "--fork", "--net", "--kill-child", "sh", "-euc", _ENTER, "sh"]
+        argv = [*unshare, str(DEBIAN), str(self.folder), script]
+        env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60 * SCALE, env=env)
+        assert done.returncode == code, f"{script}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def files(self) -> set[str]:
+        """Every path there, but for logs and what dpkg itself writes down."""
+        found = self.run(
+            r"find / -xdev -not -path '/proc*' -not -path '/var/log/*' -not -path '/var/lib/dpkg/*' -not -path '/var/cache/*'"
+        )
+        return set(found.splitlines())
