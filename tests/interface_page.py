@@ -8,6 +8,7 @@ from typing import Any
 from consul_redis_agent.cli import BAD_CONFIG, INTERRUPTED
 from consul_redis_agent.consul import form
 from consul_redis_agent.tell.episode import SIGNS
+from consul_redis_agent.tell.events import EVENTS
 from consul_redis_agent.tell.metrics import FAMILIES, PREFIX, Family
 from tests.documented import SCHEMA
 
@@ -66,6 +67,10 @@ _SIGNS = (
     "What `events` in `/history` holds, with the lane of each, and its fields beside `at`, `lane`, `name` and `text`."
 )
 
+_EVENTS = """\
+A line of the log that somebody may count has `event`, one of these names, and its fields beside `time`, `level`, `logger` and `message`, in JSON
+(`log.format = "json"`). `reason` is the name of a row in [the table of the rules](table.md). `message` is for people."""
+
 META = {
     form.MARKER: f"this tool's mark; the version of this format, now {form.FORMAT}",
     form.SOURCE: f"`{form.OURS}`, unless `service.meta` says something else",
@@ -112,6 +117,7 @@ def page() -> str:
                 _SIGNS,
                 {name: (f"{lane}: {doc}", fields) for name, (lane, doc, fields) in SIGNS.items()},
             ),
+            *named("Events of the log", _EVENTS, EVENTS),
             *metrics(FAMILIES),
             *_meta(),
         ]

@@ -141,6 +141,9 @@ def episode(sentence: str, began: float = 1.7e9) -> dict[str, Any]:
         "began": began,
         "ended": began + 9,
         "sentence": sentence,
+        "from": "replica",
+        "to": "master",
+        "answers": None,
         "events": [{"at": at, "lane": lane, "name": lane, "text": f"{lane} changed"} for at, lane in seen],
         "seconds": {
             "promotion_to_decision": 0.001,
