@@ -2,7 +2,7 @@
 # Each takes another Consul than the one on PATH or the one that was set up: make test CONSUL=/path/to/consul
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.servers/bin:/usr/sbin:/sbin
 
-.PHONY: demo test chaos matrix bench lint audit setup
+.PHONY: demo test chaos matrix bench lint audit lowest setup
 
 demo: setup
 	@consul-redis-agent demo
@@ -42,6 +42,10 @@ lint: setup
 audit:
 	@tests/setup audit
 	@python -m tests.audit
+
+# The unit tests on the oldest versions of our dependencies, two minutes
+lowest: setup
+	@tests/lowest
 
 setup:
 	@tests/setup
