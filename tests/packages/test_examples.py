@@ -196,10 +196,10 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Config,
 @pytest.mark.timeout(300)
 def test_the_role_installs_once_and_then_changes_nothing(played: tuple[list[str], Config, str]) -> None:
     """Check mode says what would change, and changes nothing; a second run finds all as it should be."""
-    (checked, first, second, *_), *_ = played
+    (checked, first, second, *_), _, log = played
     assert int(checked) > 0
     assert int(first) > 0
-    assert second == "0"
+    assert second == "0", log
 
 
 @pytest.mark.timeout(300)
@@ -216,5 +216,5 @@ def test_the_role_gives_the_agent_its_configuration_and_secrets(played: tuple[li
     ]
     assert said[-1].startswith("consul-redis-agent ")
     assert dict(config.service.meta) == {"team": "shop"}
-    assert config.redis[0].password is not None
+    assert config.redis[0].password_file == Path("/etc/consul-redis-agent/redis.password")
     assert "of the vault" not in log
