@@ -2,7 +2,7 @@
 # Each takes another Consul than the one on PATH or the one that was set up: make test CONSUL=/path/to/consul
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.servers/bin:/usr/sbin:/sbin
 
-.PHONY: demo test chaos matrix bench lint audit lowest setup
+.PHONY: demo test chaos matrix bench lint audit lowest soak setup
 
 demo: setup
 	@consul-redis-agent demo
@@ -24,6 +24,13 @@ chaos: setup
 matrix:
 	@tests/setup matrix
 	@MATRIX="$(or $(ROWS),all)" SERVER="$(SERVER)" MATRIX_JSON=$(or $(JSON),build/matrix.json) pytest tests/matrix
+
+# One fleet for a long time, random faults one after another; what leaks shows, as a table, JSON and a picture:
+# make soak MINUTES=60 SEED=7 FAULTS="host lost" MODE=tags FENCE=on SERVER=valkey-9.1.2 PICTURE=docs/pictures/soak.svg
+soak:
+	@tests/setup bench
+	@python -m tests.soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) --faults "$(FAULTS)" --mode $(or $(MODE),services) \
+		$(if $(filter on,$(FENCE)),--fence) --server $(or $(SERVER),redis) --json $(or $(JSON),build/soak.json) --picture $(or $(PICTURE),build/soak.svg)
 
 # Publishers side by side, as tables, JSON and pictures: make bench ROUNDS=5 ONLY=failovers,writes,cost,start PICTURES=docs/pictures
 bench: ONLY ?= failovers,writes,cost,start

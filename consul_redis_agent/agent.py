@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -25,14 +26,19 @@ from consul_redis_agent.consul.api import ConsulAPI, consul_api
 from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.decide.memory import Memory, over_a_reload
 from consul_redis_agent.errors import ConfigError, LocalError
+from consul_redis_agent.marked import event
 from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.publish.writer import BACKOFF
 from consul_redis_agent.supervise import defect, say, supervised
+from consul_redis_agent.tell.history import History
 from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
+from consul_redis_agent.tell.pages import DECIDED_WITHIN, Pages
 from consul_redis_agent.tell.server import Server
+from consul_redis_agent.tell.shown import Shown
 from consul_redis_agent.tell.snapshot import snapshot
+from consul_redis_agent.tell.tally import Tally
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.lookout import sentinel_link
@@ -40,8 +46,6 @@ from consul_redis_agent.watch.token import TokenWatch
 
 log = logging.getLogger(__name__)
 
-DECIDED_WITHIN = 5.0
-"""Seconds since the last finished decision of every node, which is made once a second, for the process to count as healthy."""
 WRITTEN = 0.5
 """Seconds for which a reload waits for a write that is under way."""
 END = 10.0
@@ -66,11 +70,14 @@ class Agent:
         self.config = load()
         self.nodes: list[NodeAgent] = []
         self.journals: dict[str, Journal] = {}
+        self.tallies: dict[str, Tally] = {}
         self._state = state.state_directory(os.environ)
         self._id = state.agent_id(self._state, socket_path)
         self._kept: dict[str, tuple[str, bool]] = {}
+        self.history = History(self._state)
         self.started = time.time()
         self.pulse = Pulse()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._notify = Notifier()
         self._ready = False
         self._warnings = in_clear.Warnings(self.config)
@@ -81,20 +88,27 @@ class Agent:
         """This host's address towards the Consul agent."""
         self._ended: set[int] = set()
         """Places of the nodes whose work a defect has ended, until it is begun anew."""
+        self._pages = Pages(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json)
         self._defects: set[str] = set()
+        self.dns: tuple[Shown, ...] = ()
+        """What DNS shows under each service name, where it is asked."""
+        self._api: ConsulAPI | None = None
+        self._render: Callable[[], bytes] | None = None
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, with the configuration read again at SIGHUP; returns the exit code."""
         stop, reload = asyncio.Event(), asyncio.Event()
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
-        log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in self.config.redis))
+        nodes = ", ".join(r.url for r in self.config.redis)
+        log.info("consul-redis-agent %s starts for %s", __version__, nodes, extra=event("started", version=__version__))
         if self.config.sentinel.secured and not self.config.sentinel.hosts:
             log.warning(
                 "the Sentinels have a password and sentinel.hosts is not set: whoever says hello on Redis as a Sentinel gets "
-                "that password; set sentinel.hosts"
+                "that password; set sentinel.hosts",
+                extra=event("sentinel_password_at_risk"),
             )
         gc.freeze()  # what was imported stays: no full collection goes through it in the middle of a failover
         self.pulse.beat()
@@ -108,18 +122,19 @@ class Agent:
                 break
             self.config = new
         watchdog.cancel()
+        self._tell(self.history.close)
         await status.close()
         return 0
 
     async def _run_until(self, stop: asyncio.Event, reload: asyncio.Event) -> Config | None:
         """Work with one configuration; returns the next one, or None for the end."""
         config = self.config
-        api = consul_api(config.consul)
+        self._api = api = consul_api(config.consul)
         self._warnings = in_clear.Warnings(config)
         self._warnings.begin()
         pages = self._server()
         if config.http.listen:
-            await self._listen(pages.listen_tcp(config.http.listen), "no metrics")
+            await self._listen(pages.listen_tcp(config.http.listen), "neither page nor metrics")
         new: Config | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -140,9 +155,13 @@ class Agent:
                     await _each(clock() + WRITTEN, [node.writer.finished() for node in self.nodes])
                 work.cancel()
             if stop.is_set():
-                log.info("stops; on_stop = %r", config.service.on_stop)
+                on_stop = config.service.on_stop
+                log.info("stops; on_stop = %r", on_stop, extra=event("stopping", on_stop=on_stop))
                 if late := await _each(end, [node.leave() for node in self.nodes]):
-                    log.warning("%d nodes were not done within %.0f s: their entries are left to their TTL", late, END)
+                    log.warning(
+                        "%d nodes were not done within %.0f s: their entries are left to their TTL", late, END,
+                        extra=event("left_to_ttl", count=late),
+                    )  # fmt: skip
                 return None
             if new:
                 # The old entry leaves before one of another name or id can pass; what stays is adopted.
@@ -168,15 +187,17 @@ class Agent:
             new = await FILES.ask(self._load, timeout=FILE_TIMEOUT, what="the configuration")
         except LocalError as error:
             for problem in error.problems if isinstance(error, ConfigError) else (str(error),):
-                log.warning("the configuration stays as it was: %s", problem)
+                log.warning(
+                    "the configuration stays as it was: %s", problem, extra=event("reload_refused", error=problem)
+                )
             self._notify.ready(self._line())
             return None
-        log.info("the configuration was read again")
+        log.info("the configuration was read again", extra=event("reloaded"))
         self._ready = False
         return new
 
     def _server(self) -> Server:
-        return Server(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy)
+        return Server(self._pages)
 
     @staticmethod
     async def _listen(listening: Awaitable[None], otherwise: str) -> None:
@@ -184,11 +205,11 @@ class Agent:
         try:
             await listening
         except LocalError as error:
-            log.warning("%s: %s", otherwise, error)
+            log.warning("%s: %s", otherwise, error, extra=event("not_listening", error=str(error)))
 
     async def _work(self, api: ConsulAPI) -> None:
         config = self.config
-        self._lines, self.nodes, self.journals = {}, [], {}
+        self._lines, self.nodes, self.journals, self.tallies = {}, [], {}, {}
         self._ended.clear()
         await self._find_address(config)
         async with asyncio.TaskGroup() as tasks:
@@ -217,8 +238,9 @@ class Agent:
         kept = state.load(self._state, named.kept_as)
         memory, master_name = self._remembered.pop(named.ids, (kept, ""))
         told = partial(self._tell, self._decided), partial(self._tell, self._written)
+        also = partial(self._tell, self.history.stepped), partial(self._tell, self.history.carried_out)
         made = NodeAgent(
-            config, redis, api, sentinels, catalogs, self._seen_from, self._id, self.pulse, memory, *told, phase
+            config, redis, api, sentinels, catalogs, self._seen_from, self._id, self.pulse, memory, *told, phase, *also
         )
         made.lookout.master_name = redis.master_name or master_name
         return made
@@ -235,12 +257,14 @@ class Agent:
         if state.attempt_number == 1:
             error = state.outcome.exception() if state.outcome else None
             log.warning(
-                "Consul at %s cannot be found, so nothing is published yet; retrying: %s", self.config.consul.url, error
-            )
+                "Consul at %s cannot be found, so nothing is published yet; retrying: %s", self.config.consul.url, error,
+                extra=event("consul_not_found", error=str(error)),
+            )  # fmt: skip
 
     def _take_in(self, place: int, node: NodeAgent) -> NodeAgent:
         self.nodes[place : place + 1] = [node]
         self.journals[node.name] = Journal(node)
+        self.tallies[node.name] = Tally(node)
         return node
 
     async def _look_after(self, place: int, first: NodeAgent, make: Callable[[], NodeAgent]) -> None:
@@ -281,9 +305,13 @@ class Agent:
 
     def _decided(self, node: NodeAgent) -> None:
         """A node has finished a decision: tell people, and systemd, which ends a process that does not."""
-        self.journals[node.name].decided()
-        asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
-        self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
+        journal = self.journals[node.name]
+        journal.decided()
+        self.tallies[node.name].decided()
+        self._tell(self.history.decided, node, journal.stray.total)
+        if self._warnings.may_grow:
+            asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
+            self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
         self._keep(node)
         if not self._ready and all(node.ready for node in self.nodes):
             self._ready = True
@@ -301,6 +329,8 @@ class Agent:
 
     def _written(self, node: NodeAgent, target: Target, seconds: float) -> None:
         self.journals[node.name].written(target, seconds)
+        self.tallies[node.name].written(target)
+        self.history.written(node, target, seconds)
 
     def _keep(self, node: NodeAgent) -> None:
         """Keep what a restart needs, where that has changed; beside the loop, since a disk may be slow."""
@@ -322,9 +352,11 @@ class Agent:
         return (False, f"no decision lately for {', '.join(late)}") if late else (True, self._line())
 
     def _metrics(self) -> bytes:
-        from consul_redis_agent.tell.metrics import renderer
+        if self._render is None:
+            from consul_redis_agent.tell.metrics import renderer
 
-        return renderer(self.snapshot)()
+            self._render = renderer(self.snapshot)
+        return self._render()
 
     def snapshot(self) -> dict[str, Any]:
         """The whole process for ``status`` and the metrics."""
@@ -332,13 +364,22 @@ class Agent:
             "version": __version__,
             "pid": os.getpid(),
             "started": self.started,
-            "nodes": [snapshot(self.journals[node.name]) for node in self.nodes],
+            "process": {  # where a leak shows first
+                "tasks": len(asyncio.all_tasks(self._loop)) if self._loop else 0,
+                "blocks": sys.getallocatedblocks(),
+            },
+            "nodes": [snapshot(self.journals[node.name], self.tallies[node.name]) for node in self.nodes],
+            "dns": [shown.as_json() for shown in self.dns],
+            "consul": {
+                "requests": self._api.latency.as_json() if self._api else None,
+                "errors": dict(self._api.failed) if self._api else {},
+            },
         }
 
 
 def _say(saving: asyncio.Future[None]) -> None:
     if not saving.cancelled() and (error := saving.exception()):
-        log.warning("%s", error)
+        log.warning("%s", error, extra=event("state_not_kept", error=str(error)))
 
 
 async def _each(end: float, work: list[Coroutine[Any, Any, None]]) -> int:

@@ -50,7 +50,8 @@ Of Consul's and Redis' own tools these names are read, too, and beaten by CRA_..
 
 CHECK_EPILOG = """\
 A line for each thing that was looked at: ok, warn (worth a look) or FAIL (wrong), what
-was seen, and how to mend it. The exit code is 1 if there is any FAIL. Nothing is changed."""
+was seen, and how to mend it. The exit code is 1 if there is any FAIL. Nothing is changed.
+docs/doctor.md lists every finding, with the ids that --json gives."""
 
 STATUS_EPILOG = """\
 The exit code is 0 if the agent answers, every node is published as the master or replica
@@ -169,11 +170,13 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     _add_socket(command("run", "Run the agent in the foreground."))
-    command(
+    check = command(
         "check",
         "Check configuration, Redis, Sentinels, Consul and DNS, and say how to mend what is wrong.",
         more=CHECK_EPILOG,
     )
+    _add_socket(check)
+    check.add_argument("--json", action="store_true", help="as JSON, for programs: each finding with its id")
     status = command("status", "Show what the running agent knows, decided, and why.", config=False, more=STATUS_EPILOG)
     _add_socket(status)
     status.add_argument("--json", action="store_true", help="as JSON, for programs; also where output is no terminal")

@@ -61,30 +61,62 @@ class Denied(Unanswered):
 class ConsulError(RemoteError):
     """Consul did not do what was asked."""
 
+    kind = "other"
+    """A short name for it, as metrics have it."""
+
 
 class ConsulDenied(ConsulError):
     """The token lacks a right."""
+
+    kind = "denied"
 
 
 class ConsulBlocked(ConsulDenied):
     """The Consul agent's own configuration refuses the request (``block_endpoints``, ``allow_write_http_from``)."""
 
+    kind = "blocked"
+
 
 class TokenUnknown(ConsulDenied):
     """Consul does not know the token: it was deleted, or has not reached it yet."""
+
+    kind = "token_unknown"
 
 
 class ConsulMisused(ConsulError):
     """Consul does not take what this program has written: the program's own mistake, never a sign of an old Consul."""
 
+    kind = "misused"
+
 
 class ConsulUnknown(ConsulError):
     """Consul does not know this service or check (any more)."""
+
+    kind = "unknown"
 
 
 class ConsulConflict(ConsulError):
     """A compare-and-set was refused: somebody was quicker."""
 
+    kind = "conflict"
+
 
 class ConsulUnreachable(ConsulError):
     """No connection to Consul, or no answer in time, or an answer that is not HTTP."""
+
+    kind = "unreachable"
+
+
+CONSUL_ERRORS = tuple(
+    error.kind
+    for error in (
+        ConsulUnreachable,
+        ConsulDenied,
+        ConsulBlocked,
+        TokenUnknown,
+        ConsulUnknown,
+        ConsulMisused,
+        ConsulError,
+    )
+)
+"""The short names of all but a lost compare, which is nobody's fault."""

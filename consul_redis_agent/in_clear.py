@@ -11,6 +11,7 @@ from consul_redis_agent import names
 from consul_redis_agent.config import Config, RedisConfig, SentinelConfig
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.decide.identity import is_loopback
+from consul_redis_agent.marked import event
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ class Warnings:
     def __init__(self, config: Config) -> None:
         self._config, self._said = config, set[str]()
         servers: list[RedisConfig | SentinelConfig] = [config.sentinel, *config.redis]
-        self._concerned = any(not one.tls and (one.password or one.password_file) for one in servers)
+        self.may_grow = any(not one.tls and (one.password or one.password_file) for one in servers)
+        """Whether anybody who is learned could add something: else :meth:`learned` has nothing to say."""
 
     def begin(self) -> None:
         """Say what the configuration shows by itself."""
@@ -97,8 +99,7 @@ class Warnings:
 
     def learned(self, sentinels: Collection[Address], peers: Collection[Address]) -> None:
         """Say what they add: Sentinels that were heard of, and other Redis nodes that are asked."""
-        if self._concerned:
-            self._say(exposed(self._config, sentinels, peers))
+        self._say(exposed(self._config, sentinels, peers))
 
     def _say(self, found: Iterable[Exposed]) -> None:
         for one in found:
@@ -106,4 +107,4 @@ class Warnings:
             kind = one.what.partition(", as to ")[0].partition(" in clear text to the group")[0]
             if kind not in self._said:
                 self._said.add(kind)
-                log.warning("%s", one)
+                log.warning("%s", one, extra=event("in_clear", what=str(one)))

@@ -15,15 +15,16 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from consul_redis_agent.clock import Pulse, clock, set_within, until_tick
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul.api import ConsulAPI
-from consul_redis_agent.consul.form import is_own, node_name
+from consul_redis_agent.consul.form import Step, is_own, node_name
 from consul_redis_agent.decide import identity
-from consul_redis_agent.decide.decision import Decision, FenceMode, Policy, Reason, SentinelMode, Verdict
+from consul_redis_agent.decide.decision import Decision, FenceMode, Order, Policy, Reason, SentinelMode, Verdict
 from consul_redis_agent.decide.facts import Address, Entry, Facts, Node, Role, Selection
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.rules import decide
 from consul_redis_agent.decide.sentinels import leader
 from consul_redis_agent.decide.turn import RELIEF
 from consul_redis_agent.errors import ConsulError, StaleDecision
+from consul_redis_agent.marked import event
 from consul_redis_agent.publish.entries import Mode, Naming, wanted
 from consul_redis_agent.publish.fence import PAUSE_ALL, Fence
 from consul_redis_agent.publish.steps import Target
@@ -50,7 +51,10 @@ LOOK_AGAIN = 4.0
 
 
 class NodeAgent:
-    """Looks after one Redis node until cancelled. ``finished`` is called after each decision, outside of its way."""
+    """Looks after one Redis node until cancelled. ``finished`` is called after each decision, outside of its way.
+
+    ``written`` and ``stepped`` are called as by :class:`Writer`, ``carried_out`` as by :class:`Fence`.
+    """
 
     def __init__(
         self,
@@ -66,6 +70,8 @@ class NodeAgent:
         finished: Callable[[NodeAgent], None],
         written: Callable[[NodeAgent, Target, float], None],
         phase: float,
+        stepped: Callable[[NodeAgent, Step, float, str], None] = lambda node, step, began, error: None,
+        carried_out: Callable[[NodeAgent, Order, float, str], None] = lambda node, order, began, error: None,
     ) -> None:
         self.redis = redis
         self.policy = Policy(
@@ -103,9 +109,9 @@ class NodeAgent:
         self.fence: Fence | None = None
         if self.policy.fence is FenceMode.ON:
             own = redis_link(replace(redis, timeout=redis.timeout + PAUSE_ALL))  # it may have to wait with all others
-            self.fence = Fence(self.name, own, partial(sentinel_link, config.sentinel))
+            self.fence = Fence(self.name, own, partial(sentinel_link, config.sentinel), partial(carried_out, self))
         self.writer = Writer(
-            api, self.naming, self.lookout.catalogs(), lambda target, seconds: written(self, target, seconds)
+            api, self.naming, self.lookout.catalogs(), partial(written, self), partial(stepped, self), self.name
         )
         self.facts: Facts | None = None
         self.decision: Decision | None = None
@@ -163,7 +169,8 @@ class NodeAgent:
             try:  # what KEEP leaves alone is beaten once more, no more
                 await self.writer.finish(self._target(self.decision), beat_only=self._keeps)
             except (ConsulError, StaleDecision) as error:
-                log.warning("%s: stopped without a last word to Consul: %s", self.name, error)
+                mark = event("stopped_unwritten", node=self.name, error=str(error))
+                log.warning("%s: stopped without a last word to Consul: %s", self.name, error, extra=mark)
 
     async def remove(self) -> None:
         """Take the entries out, whatever was decided, if they are this agent's."""
@@ -172,7 +179,8 @@ class NodeAgent:
         try:
             await self.writer.leave()
         except (ConsulError, StaleDecision) as error:
-            log.warning("%s: the old entries may stay until their TTL ends: %s", self.name, error)
+            mark = event("entries_left", node=self.name, error=str(error))
+            log.warning("%s: the old entries may stay until their TTL ends: %s", self.name, error, extra=mark)
 
     async def _loop(self) -> None:
         try:
@@ -184,7 +192,10 @@ class NodeAgent:
                 self._changed.clear()
                 if (stops := self._pulse.stops()) != self._stops:
                     self._stops = stops
-                    log.warning("%s: this process was stopped for a while; looking again first", self.name)
+                    log.warning(
+                        "%s: this process was stopped for a while; looking again first", self.name,
+                        extra=event("process_stopped", node=self.name),
+                    )  # fmt: skip
                     self.writer.stop()
                     with suppress(TimeoutError):  # then the facts are old, and the rules know it
                         async with asyncio.timeout(LOOK_AGAIN):

@@ -41,7 +41,7 @@ def address_findings(redis: RedisConfig, view: RedisView, found: Survey, consul_
         here = Address(consul_address, redis.port) if consul_address and redis.port else None
         what = "neither Sentinel nor the configuration says where others reach this node"
         taken = f"Consul's own address is taken{f': {here}' if here else ''}"
-        yield Finding(Level.WARN, topic, f"{what}; {taken}", set_)
+        yield Finding(Level.WARN, topic, f"{what}; {taken}", set_, id="address.of_consul")
     elif why := only_here(address.host):
         level = Level.WARN if alone and is_loopback(address.host) else Level.FAIL
         yield Finding(
@@ -49,11 +49,14 @@ def address_findings(redis: RedisConfig, view: RedisView, found: Survey, consul_
             topic,
             f"{address}, {source}, {why}",
             set_ if source == "from redis.announce" else f"{set_}, or {BY_SENTINEL}",
+            id="address.only_here",
         )
     elif at_sentinel and not is_for_others(at_sentinel.host):
         what = f"{address}, {source}; Sentinel knows it as {at_sentinel}, {only_here(at_sentinel.host)}"
-        yield Finding(Level.WARN, topic, what, BY_SENTINEL)
+        yield Finding(Level.WARN, topic, what, BY_SENTINEL, id="address.sentinel_only_here")
     elif at_sentinel and at_sentinel != address:
-        yield Finding(Level.OK, topic, f"{address}, {source}; Sentinel and the replicas use {at_sentinel}")
+        yield Finding(
+            Level.OK, topic, f"{address}, {source}; Sentinel and the replicas use {at_sentinel}", id="address.published"
+        )
     else:
-        yield Finding(Level.OK, topic, f"{address}, {source}")
+        yield Finding(Level.OK, topic, f"{address}, {source}", id="address.published")

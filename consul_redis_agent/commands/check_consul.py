@@ -6,9 +6,12 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from consul_redis_agent import state
 from consul_redis_agent.agent import address_towards
+from consul_redis_agent.commands.doctor.consul import ConsulFacts, consul_findings
+from consul_redis_agent.commands.domain import domain_in
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.config import Config
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource, consul_api, way
@@ -25,7 +28,7 @@ from consul_redis_agent.errors import (
 )
 from consul_redis_agent.node import naming
 from consul_redis_agent.publish.entries import Naming
-from consul_redis_agent.publish.writer import Writer
+from consul_redis_agent.publish.writer import only_passing_in
 from consul_redis_agent.tls import TOLD
 
 RESTRICTED = "allow_write_http_from"
@@ -47,6 +50,8 @@ class ConsulView:
     entries: tuple[Entry, ...] | None = None
     only_passing: bool | None = None
     """Whether Consul's DNS leaves out what has a check that warns; None: unknown."""
+    domain: str = ""
+    """Of Consul's DNS; "" where the token may not ask."""
 
 
 async def look_at_consul(config: Config) -> ConsulView:
@@ -60,36 +65,77 @@ async def look_at_consul(config: Config) -> ConsulView:
     try:
         token = TokenSource(config.consul)
     except LocalError as error:
-        return ConsulView((Finding(Level.FAIL, topic, str(error), "correct consul.token_file"),), names)
+        return ConsulView(
+            (Finding(Level.FAIL, topic, str(error), "correct consul.token_file", id="token.unreadable"),), names
+        )
     api = consul_api(config.consul, token)
     findings: list[Finding] = []
     try:
         leader = await api.leader()
         if not leader:
             mend = "bring a majority of Consul's servers back; see consul operator raft list-peers"
-            return ConsulView((Finding(Level.FAIL, topic, "reached, but its servers have no leader", mend),), names)
-        findings.append(Finding(Level.OK, topic, f"reached; the servers' leader is {leader}"))
-        writer = Writer(api, next(iter(names.values())), ())
+            return ConsulView(
+                (Finding(Level.FAIL, topic, "reached, but its servers have no leader", mend, id="consul.no_leader"),),
+                names,
+            )
+        findings.append(Finding(Level.OK, topic, f"reached; the servers' leader is {leader}", id="consul.reached"))
         services = list(dict.fromkeys(name for n in names.values() for name in (n.service, n.replica) if name))
         with_token = await token() is not None
         may_write = [await _may_write(api, service, with_token=with_token) for service in services]
         refused = [finding async for finding in _refusals(api)]
         findings += [*refused, *(finding for finding in may_write if finding)]
         findings += await _may_read(config, token)
-        await writer.find_consul_node()
+        told, consul_node = await _itself(api)
+        facts = await _settings(config, token, told)
         answers = [await api.health(service) for service in services]
         entries = tuple(read_entry(one) for _, answer in answers for one in answer)
         return ConsulView(
-            tuple(findings), names, writer.consul_node or "", writer.address, entries, writer.only_passing
+            (*findings, *consul_findings(facts)),
+            names,
+            consul_node,
+            str(((told or {}).get("Member") or {}).get("Addr") or ""),
+            entries,
+            only_passing_in(told),
+            domain_in(told),
         )
     except ConsulUnreachable as error:
         mend = "" if TOLD in str(error) else "start the Consul agent, or correct consul.url"
-        findings.append(Finding(Level.FAIL, topic, str(error), mend))
+        findings.append(Finding(Level.FAIL, topic, str(error), mend, id="consul.unreachable"))
     except ConsulError as error:
-        findings.append(Finding(Level.FAIL, topic, str(error)))
+        findings.append(Finding(Level.FAIL, topic, str(error), id="consul.error"))
     finally:
         await api.close()
     return ConsulView(tuple(findings), names)
+
+
+async def _itself(api: ConsulAPI) -> tuple[Mapping[str, Any] | None, str]:
+    """What the own Consul agent tells of itself, None where the token may not ask; and the name of its Consul node."""
+    try:
+        told = await api.agent_self()
+    except ConsulDenied:
+        checks = (await api.checks()).values()
+        return None, next((str(c["Node"]) for c in checks if c.get("Node")), "")
+    return told, str(told["Config"]["NodeName"])
+
+
+async def _settings(config: Config, token: TokenSource, told: Mapping[str, Any] | None) -> ConsulFacts:
+    """What the rules need; what the token may not ask, or has no usable answer, is not known."""
+    consul = Consul(HTTPClient(config.consul.url, timeout=config.consul.timeout, token=token, **way(config.consul)))
+    members: object = ()
+    peers: object = ()
+    try:
+        with suppress(ConsulError):
+            members = await consul.agent.members()
+        with suppress(ConsulError):
+            peers = await consul.status.peers()
+    finally:
+        await consul.http.close()
+    return ConsulFacts(
+        told,
+        tuple(one for one in members if isinstance(one, dict)) if isinstance(members, list) else (),
+        len(peers) if isinstance(peers, list) else 0,
+        config.service.ttl,
+    )
 
 
 async def _may_write(api: ConsulAPI, service: str, *, with_token: bool) -> Finding | None:
@@ -98,17 +144,19 @@ async def _may_write(api: ConsulAPI, service: str, *, with_token: bool) -> Findi
     try:
         await api.txn([{"Service": {"Verb": "delete-cas", "Node": PROBE, "Service": probe}}])
     except ConsulConflict:
-        return Finding(Level.OK, "token", f"may write the service {service!r}")
+        return Finding(Level.OK, "token", f"may write the service {service!r}", id="token.may_write")
     except ConsulBlocked:
         return None  # that is looked at for all requests together
     except ConsulDenied as error:
         if "ACL not found" in str(error):
-            return Finding(Level.FAIL, "token", str(error), "put a token that exists into consul.token_file")
+            return Finding(
+                Level.FAIL, "token", str(error), "put a token that exists into consul.token_file", id="token.unknown"
+            )
         who = "the token may not" if with_token else "no token is configured, and without one nobody may"
         rule = f'service "{service}" {{ policy = "write" }}'
         mend = f"give it a policy with {rule}" if with_token else f"set consul.token_file to a token with {rule}"
-        return Finding(Level.FAIL, "token", f"{who} write the service {service!r}", mend)
-    return Finding(Level.OK, "token", f"may write the service {service!r}")
+        return Finding(Level.FAIL, "token", f"{who} write the service {service!r}", mend, id="token.may_not_write")
+    return Finding(Level.OK, "token", f"may write the service {service!r}", id="token.may_write")
 
 
 async def _refusals(api: ConsulAPI) -> AsyncIterator[Finding]:
@@ -134,7 +182,13 @@ async def _refusals(api: ConsulAPI) -> AsyncIterator[Finding]:
         except ConsulBlocked as error:
             if RESTRICTED not in str(error) or RESTRICTED not in said:
                 said.add(RESTRICTED if RESTRICTED in str(error) else "")
-                yield Finding(Level.FAIL, "consul agent", str(error), "change it there, and restart that Consul agent")
+                yield Finding(
+                    Level.FAIL,
+                    "consul agent",
+                    str(error),
+                    "change it there, and restart that Consul agent",
+                    id="consul.blocked",
+                )
         except ConsulUnreachable:
             raise
         except ConsulError:
@@ -156,4 +210,4 @@ async def _may_read(config: Config, token: TokenSource) -> list[Finding]:
     what = (
         "the token may not read Consul's nodes, so the claims of other agents cannot be seen, and nothing is published"
     )
-    return [Finding(Level.FAIL, "token", what, f"give it a policy with {rule}")]
+    return [Finding(Level.FAIL, "token", what, f"give it a policy with {rule}", id="token.may_not_read")]

@@ -43,6 +43,7 @@ def others_findings(service: str, replica: str, whose: Belonging) -> Iterator[Fi
             "catalog",
             f"too few Sentinels answer to tell whether these are this group's: {_places(whose.masters.untold)}",
             "mend the Sentinels, and check again",
+            id="catalog.untold",
         )
     if len(whose.names) > 1:
         yield Finding(
@@ -50,6 +51,7 @@ def others_findings(service: str, replica: str, whose: Belonging) -> Iterator[Fi
             "master name",
             f"this group is known under several: {', '.join(whose.names)}",
             "have all its Sentinels monitor it under one name (SENTINEL REMOVE, SENTINEL MONITOR)",
+            id="catalog.several_names",
         )
 
 
@@ -62,6 +64,7 @@ def _strangers(name: str, key: str, entries: tuple[Entry, ...], what: str) -> It
         f"it uses the name {name!r} as well: {_places(entries)}; {what}",
         f"give one of the groups another {key}, or take its entries out: consul-redis-agent deregister on its hosts "
         f"(--dead for hosts that are gone)",
+        id="catalog.another_group",
     )
 
 
@@ -79,11 +82,17 @@ def _foreign(entry: Entry) -> Iterator[Finding]:
     if not entry.marked:
         level = Level.FAIL if entry.visible else Level.WARN
         mend = f"on {entry.node}: consul services deregister -id={entry.id}"
-        yield Finding(level, "catalog", f"{what} and was not made by this tool: {shows}", mend)
+        yield Finding(level, "catalog", f"{what} and was not made by this tool: {shows}", mend, id="catalog.foreign")
     elif entry.passing or EPOCH in entry.meta:  # in mode `check` a replica has a critical one without any claim
         level = Level.FAIL if entry.passing else Level.WARN
         mend = f"if its agent is of another version or mode, give all the same; else deregister it on {entry.node}"
-        yield Finding(level, "catalog", f"{what} and says master, but its claim is not readable: {shows}", mend)
+        yield Finding(
+            level,
+            "catalog",
+            f"{what} and says master, but its claim is not readable: {shows}",
+            mend,
+            id="catalog.unreadable_claim",
+        )
 
 
 def _mismatch(topic: str, node: Node, found: Survey, entry: Entry) -> Finding | None:
@@ -92,10 +101,10 @@ def _mismatch(topic: str, node: Node, found: Survey, entry: Entry) -> Finding | 
     named = node.role is Role.MASTER and found.names(entry.address, node.run_id)
     if entry.says_master and entry.visible and node.role is Role.REPLICA:
         what = f"DNS gives this node out as the master, but it is a replica ({entry.id})"
-        return Finding(Level.FAIL, topic, what, mend)
+        return Finding(Level.FAIL, topic, what, mend, id="entry.false")
     if entry.says_master and named and not (entry.passing or entry.maintenance):
         what = f"Sentinel names this node, but its entry is critical ({entry.id})"
-        return Finding(Level.FAIL, topic, what, mend)
+        return Finding(Level.FAIL, topic, what, mend, id="entry.critical")
     return None
 
 
@@ -103,13 +112,16 @@ def _own(topic: str, entry: Entry, *, only_passing: bool | None) -> Finding:
     what = f"{entry.name} at {entry.address} ({entry.id} on {entry.node})"
     if entry.maintenance:
         mend = f"end it with: consul maint -disable -service={entry.id} (without -service for the whole node)"
-        return Finding(Level.WARN, topic, f"{what} is in maintenance, so DNS leaves it out", mend)
+        return Finding(
+            Level.WARN, topic, f"{what} is in maintenance, so DNS leaves it out", mend, id="entry.maintenance"
+        )
     if not entry.node_alive:
         return Finding(
             Level.FAIL,
             topic,
             f"{what}: Consul's gossip holds {entry.node} for dead, so DNS leaves it out",
             "let the Consul agents reach each other on their serf port (8301, TCP and UDP)",
+            id="entry.host_dead",
         )
     if entry.visible and (hidden := entry.hidden_by(only_passing=only_passing)):
         why = " (dns_config.only_passing is set)" if not entry.critical else ""
@@ -118,6 +130,7 @@ def _own(topic: str, entry: Entry, *, only_passing: bool | None) -> Finding:
             topic,
             f"{what} passes, but DNS leaves it out because of the check {', '.join(hidden)}{why}",
             "mend what that check tests, or take it off: it is not this tool's",
+            id="entry.hidden",
         )
     if entry.visible and entry.warning and only_passing is None:
         return Finding(
@@ -125,8 +138,9 @@ def _own(topic: str, entry: Entry, *, only_passing: bool | None) -> Finding:
             topic,
             f"{what} is in DNS, unless dns_config.only_passing is set: a check warns, {', '.join(entry.warning)}",
             "mend what that check tests",
+            id="entry.may_be_hidden",
         )
     if entry.visible:
-        return Finding(Level.OK, topic, f"{what} is in DNS")
+        return Finding(Level.OK, topic, f"{what} is in DNS", id="entry.shown")
     keeps = "; it keeps the last claim for the next master to compare with" if entry.says_master and entry.claim else ""
-    return Finding(Level.OK, topic, f"{what} is critical, so not in DNS{keeps}")
+    return Finding(Level.OK, topic, f"{what} is critical, so not in DNS{keeps}", id="entry.not_shown")

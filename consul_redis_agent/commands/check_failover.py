@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 from redis.exceptions import NoPermissionError
 
-from consul_redis_agent.commands.check_fence import Trial
 from consul_redis_agent.commands.check_redis import RedisView
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import Config, RedisConfig
-from consul_redis_agent.decide.facts import Address, Role, Sentinel, whole
+from consul_redis_agent.decide.facts import Address, Sentinel, whole
 from consul_redis_agent.decide.fence import SHORTEST
 from consul_redis_agent.decide.identity import address_at_sentinel
 from consul_redis_agent.errors import Unanswered
@@ -42,10 +41,8 @@ class _Answer:
     said: str = ""
 
 
-async def failover_findings(
-    config: Config, redis: RedisConfig, view: RedisView, found: Survey, trial: Trial | None
-) -> list[Finding]:
-    """Look at each Sentinel, and at what a restart would leave of the node's data."""
+async def failover_findings(config: Config, redis: RedisConfig, view: RedisView, found: Survey) -> list[Finding]:
+    """Look at each Sentinel."""
     asks = [name for name in ("on_death", "on_empty") if getattr(config.failover, name) == "ask"]
     findings: list[Finding] = []
     if asks:
@@ -53,7 +50,7 @@ async def failover_findings(
         answers = await asyncio.gather(*(_ask(config, s, found) for s in reached))
         findings = [finding for answer in answers for finding in _one(config, found, answer)]
         findings += _together(redis, view, found, asks, answers)
-    return [*findings, *_data(config, redis, view, trial)]
+    return findings
 
 
 async def _ask(config: Config, sentinel: Sentinel, found: Survey) -> _Answer:
@@ -74,13 +71,20 @@ def _one(config: Config, found: Survey, answer: _Answer) -> Iterator[Finding]:
     address, topic = answer.sentinel.address, f"sentinel {answer.sentinel.address}"
     if answer.may is False:
         mend = f"redis-cli -p {address.port} ACL SETUSER {config.sentinel.username or 'default'} {shlex.quote(RIGHT)}"
-        yield Finding(Level.FAIL, topic, "the login may not ask it for a failover", mend)
+        yield Finding(Level.FAIL, topic, "the login may not ask it for a failover", mend, id="failover.right")
     elif answer.may is None:
-        yield Finding(Level.WARN, topic, f"whether it may be asked for a failover is not known: {answer.said}")
+        yield Finding(
+            Level.WARN,
+            topic,
+            f"whether it may be asked for a failover is not known: {answer.said}",
+            id="failover.right_unknown",
+        )
     if answer.down_after is not None and answer.down_after < LEAST_DOWN_AFTER:
         what = f"down-after-milliseconds of {found.master_name!r} is {answer.down_after}: below {LEAST_DOWN_AFTER} no failover is asked for"
         set_ = f"SENTINEL SET {found.master_name} down-after-milliseconds {LEAST_DOWN_AFTER}"
-        yield Finding(Level.WARN, topic, what, f"redis-cli -p {address.port} {set_}, on each Sentinel")
+        yield Finding(
+            Level.WARN, topic, what, f"redis-cli -p {address.port} {set_}, on each Sentinel", id="failover.down_after"
+        )
 
 
 def _together(
@@ -95,23 +99,7 @@ def _together(
     usable = [a for a in elsewhere if a.may and (a.down_after or 0) >= LEAST_DOWN_AFTER]
     if not elsewhere:
         what = "every Sentinel in reach is on the node's own host, and none of those is asked for a failover"
-        yield Finding(Level.WARN, topic, what, "run Sentinels on other hosts")
+        yield Finding(Level.WARN, topic, what, "run Sentinels on other hosts", id="failover.same_host")
     elif usable:
         many = f"{len(usable)} of {len(answers)} Sentinels in reach can be asked"
-        yield Finding(Level.OK, topic, f"{' and '.join(asks)}: {many}")
-
-
-def _data(config: Config, redis: RedisConfig, view: RedisView, trial: Trial | None) -> Iterator[Finding]:
-    """What a restart leaves of a master's data. Known only where the login may read settings."""
-    if not (trial and trial.settings and view.node and view.node.role is Role.MASTER):
-        return
-    topic, asks = f"failover {where(redis)}", config.failover.on_empty == "ask"
-    nothing = "it keeps nothing on disk (save and appendonly are off): after a restart it is empty"
-    if trial.settings.persists and asks:
-        what = "it keeps its data on disk: on_empty acts only where they are missing after a restart"
-        yield Finding(Level.OK, topic, what)
-    elif asks:
-        yield Finding(Level.OK, topic, f"{nothing}, and on_empty has a replica promoted before that one is empty, too")
-    elif not trial.settings.persists:
-        mend = 'set failover.on_empty = "ask", or have Redis keep its data (save, appendonly)'
-        yield Finding(Level.WARN, topic, f"{nothing}, and its replicas copy that", mend)
+        yield Finding(Level.OK, topic, f"{' and '.join(asks)}: {many}", id="failover.ready")

@@ -25,7 +25,7 @@ from consul_redis_agent.watch import reply
 from consul_redis_agent.watch.lookout import redis_link, where
 from consul_redis_agent.watch.redis_node import is_about_the_state, parse_version
 
-NAMES = ("masterauth", "tls-replication", "port", "tls-port", "save", "appendonly")
+NAMES = ("masterauth", "tls-replication", "port", "tls-port")
 MODES = {
     "off": "off: what a master that has lost its authority does is neither stopped nor counted",
     "watch": "watch: the writes that a master without authority still takes are counted, not stopped",
@@ -42,8 +42,6 @@ class Settings:
     tls_only: bool
     """It listens on ``tls-port`` alone."""
     tls_port: int
-    persists: bool
-    """It has its data on disk: by ``save`` or ``appendonly``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,6 @@ def _settings(answers: list[object]) -> Settings:
         tls_replication=values["tls-replication"] == "yes",
         tls_only=values["port"] == "0" and values["tls-port"] not in ("", "0"),
         tls_port=whole(values["tls-port"], reply.PORT_LIMIT) or 0,
-        persists=values["save"] != "" or values["appendonly"] == "yes",
     )
 
 
@@ -123,12 +120,15 @@ def fence_findings(
 ) -> Iterator[Finding]:
     """What the fence needs of the node, and what it does not do."""
     if config.fence.mode != "on":
-        yield Finding(Level.OK, "fence", MODES[config.fence.mode])
+        yield Finding(Level.OK, "fence", MODES[config.fence.mode], id="fence.mode")
     elif trial:
         topic = f"fence {where(redis)}"
         bad = [*_rights(topic, redis, trial), *_following(topic, view, found, trial), *_limits(topic, view)]
-        yield from bad or [Finding(Level.OK, topic, "on: the login may make this node a replica, and it could follow")]
-    yield from _cut_off(redis, view, found)
+        yield from bad or [
+            Finding(
+                Level.OK, topic, "on: the login may make this node a replica, and it could follow", id="fence.ready"
+            )
+        ]
 
 
 def _rights(topic: str, redis: RedisConfig, trial: Trial) -> Iterator[Finding]:
@@ -136,12 +136,16 @@ def _rights(topic: str, redis: RedisConfig, trial: Trial) -> Iterator[Finding]:
         user = redis.username or "default"
         mend = f"redis-cli ACL SETUSER {user} {shlex.join(trial.missing)}"
         lost = "the login lacks rights, so a master that has lost its authority could not be made a replica"
-        yield Finding(Level.FAIL, topic, lost, mend)
+        yield Finding(Level.FAIL, topic, lost, mend, id="fence.rights")
     if trial.passing:
-        yield Finding(Level.WARN, topic, f"could not be tried just now: {trial.refused}", "check again later")
+        yield Finding(
+            Level.WARN, topic, f"could not be tried just now: {trial.refused}", "check again later", id="fence.untried"
+        )
     elif trial.refused:
         mend = "a rename-command in redis.conf hides it? take that out"
-        yield Finding(Level.FAIL, topic, f"the node refuses what the fence sends: {trial.refused}", mend)
+        yield Finding(
+            Level.FAIL, topic, f"the node refuses what the fence sends: {trial.refused}", mend, id="fence.refused"
+        )
 
 
 def _following(topic: str, view: RedisView, found: Survey, trial: Trial) -> Iterator[Finding]:
@@ -151,41 +155,25 @@ def _following(topic: str, view: RedisView, found: Survey, trial: Trial) -> Iter
         return
     if trial.wants_login and not settings.sends_login:
         what = "it asks for a password, and would send none as a replica (masterauth is not set): it could not follow"
-        yield Finding(Level.FAIL, topic, what, "set masterauth, and masteruser, as on the replicas")
+        yield Finding(
+            Level.FAIL, topic, what, "set masterauth, and masteruser, as on the replicas", id="fence.no_login"
+        )
     known = address_at_sentinel(node.run_id, found.sentinels)
     by_tls = settings.tls_only or (known is not None and known.port == settings.tls_port)
     if by_tls and not settings.tls_replication:
         what = f"the nodes reach each other by TLS (port {settings.tls_port}), and as a replica it would not: it could not follow"
-        yield Finding(Level.FAIL, topic, what, "CONFIG SET tls-replication yes, and in redis.conf")
+        yield Finding(Level.FAIL, topic, what, "CONFIG SET tls-replication yes, and in redis.conf", id="fence.no_tls")
 
 
 def _limits(topic: str, view: RedisView) -> Iterator[Finding]:
     if not _can_pause(view):
         what = "before Redis 6.2 writes cannot wait: those between the selection of a new master and its promotion are lost"
-        yield Finding(Level.WARN, topic, f"{what}; all else is done", "Redis 6.2 or later")
+        yield Finding(Level.WARN, topic, f"{what}; all else is done", "Redis 6.2 or later", id="fence.no_pause")
     if not view.info.get("config_file"):
         what = "it was started without a configuration file: after a restart it would be a master again"
-        yield Finding(Level.WARN, topic, what, "start redis-server with a file that it may write")
+        yield Finding(Level.WARN, topic, what, "start redis-server with a file that it may write", id="fence.no_file")
 
 
 def _can_pause(view: RedisView) -> bool:
     """Whether writes alone can be paused: since Redis 6.2."""
     return parse_version(view.info) >= PAUSES
-
-
-def _cut_off(redis: RedisConfig, view: RedisView, found: Survey) -> Iterator[Finding]:
-    """What no agent can end: nobody is told of a new master there. INFO has that line only where the limit is set."""
-    alone = view.info.get("connected_slaves", "0") == "0" and all(len(s.run_ids) < 2 for s in found.sentinels)
-    if view.node is None or view.node.role is not Role.MASTER or alone:
-        return
-    topic = f"writes {where(redis)}"
-    if "min_slaves_good_slaves" in view.info:
-        what = "cut off from all replicas, it refuses writes (min-replicas-to-write is set)"
-        yield Finding(Level.OK, topic, what)
-    else:
-        what = "cut off from everybody, this master goes on taking writes, which are lost: min-replicas-to-write is 0"
-        mend = (
-            "CONFIG SET min-replicas-to-write 1 and min-replicas-max-lag 10 on each node, and in redis.conf, if it may refuse "
-            "writes while no replica is in reach"
-        )
-        yield Finding(Level.WARN, topic, what, mend)

@@ -52,25 +52,33 @@ async def look_at_redis(redis: RedisConfig, *, discovery: bool) -> RedisView:
                 missing += ["+subscribe", f"&{HELLO}"]
     except Unanswered as error:
         what, mend = explain_login(str(error), user, "redis")
-        return RedisView((Finding(Level.FAIL, topic, what, mend),))
+        return RedisView((Finding(Level.FAIL, topic, what, mend, id="redis.unreachable"),))
     finally:
         await link.close()
     denied: tuple[Finding, ...] = ()
     if missing:
-        denied = (Finding(Level.FAIL, topic, _lost(missing), f"redis-cli ACL SETUSER {user} {' '.join(missing)}"),)
+        denied = (
+            Finding(
+                Level.FAIL,
+                topic,
+                _lost(missing),
+                f"redis-cli ACL SETUSER {user} {' '.join(missing)}",
+                id="redis.rights",
+            ),
+        )
     if isinstance(info, NoPermissionError):
         return RedisView(denied)
     if isinstance(info, Exception):
         what, mend = explain_login(str(refused(info)), user, "redis")
-        return RedisView((Finding(Level.FAIL, topic, what, mend),))
+        return RedisView((Finding(Level.FAIL, topic, what, mend, id="redis.unreachable"),))
     try:
         fields = parse_info(info)
         seen, (published, port) = node(fields, began), parse_announce(announced, fields)
     except Unanswered as error:
         what, mend = cause(str(error), user, "redis") or (str(error), "correct redis.url")
-        return RedisView((Finding(Level.FAIL, topic, what, mend),))
+        return RedisView((Finding(Level.FAIL, topic, what, mend, id="redis.unreadable"),))
     if parse_mode(fields) == "cluster":
-        denied = (*denied, Finding(Level.FAIL, topic, IS_CLUSTER, MEND_CLUSTER))
+        denied = (*denied, Finding(Level.FAIL, topic, IS_CLUSTER, MEND_CLUSTER, id="redis.cluster"))
     version = plain(fields.get("valkey_version") or fields.get("redis_version") or "of unknown version", 40)
     program = "Valkey" if "valkey_version" in fields else "Redis"
     reached = f"{program} {version}, login as {user!r}"
@@ -89,14 +97,25 @@ def _lost(missing: list[str]) -> str:
 
 def _role(topic: str, reached: str, seen: Node) -> Iterator[Finding]:
     if seen.loading:
-        yield Finding(Level.WARN, topic, f"{reached}; it is still loading its data and is not published until then")
+        yield Finding(
+            Level.WARN,
+            topic,
+            f"{reached}; it is still loading its data and is not published until then",
+            id="redis.loading",
+        )
     elif seen.role is Role.REPLICA and not seen.link_up:
         mend = f"look at its log; is {seen.follows} up, and is masterauth right?"
-        yield Finding(Level.WARN, topic, f"{reached}; replica of {seen.follows}, link down: not published", mend)
+        yield Finding(
+            Level.WARN,
+            topic,
+            f"{reached}; replica of {seen.follows}, link down: not published",
+            mend,
+            id="redis.link_down",
+        )
     elif seen.role is Role.REPLICA:
-        yield Finding(Level.OK, topic, f"{reached}; replica of {seen.follows}, link up")
+        yield Finding(Level.OK, topic, f"{reached}; replica of {seen.follows}, link up", id="redis.role")
     else:
-        yield Finding(Level.OK, topic, f"{reached}; says master")
+        yield Finding(Level.OK, topic, f"{reached}; says master", id="redis.role")
 
 
 def explain_login(reason: str, user: str, table: Table) -> tuple[str, str]:

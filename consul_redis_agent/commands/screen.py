@@ -5,10 +5,12 @@ Much of it was said by others: what could steer a terminal is escaped here, wher
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from consul_redis_agent.tell.logs import escape
 
@@ -34,6 +36,13 @@ class Finding:
     topic: str
     what: str
     mend: str = ""
+    id: str = ""
+    """Short and stable, for programs; those of ``check`` stand in :data:`~consul_redis_agent.commands.doctor.table.FINDINGS`."""
+
+    def as_json(self) -> dict[str, str]:
+        """The same for programs; ``id`` only where it has one."""
+        told = {"level": self.level.lower(), "topic": self.topic, "what": self.what, "mend": self.mend}
+        return {"id": self.id, **told} if self.id else told
 
     def __str__(self) -> str:
         return f"{self.level:<4} {self.topic}: {self.what}" + (f"; {self.mend}" if self.mend else "")
@@ -48,6 +57,12 @@ def say(*columns: str) -> None:
     """Write one line, at once; between columns stands a tab."""
     sys.stdout.write("\t".join(map(escape, columns)) + "\n")
     sys.stdout.flush()
+
+
+def say_json(told: Any) -> None:
+    """Write it as JSON over several lines, with nothing in it that steers a terminal."""
+    for line in json.dumps(told, indent=2).replace("\x7f", "\\u007f").split("\n"):
+        say(line)
 
 
 def show(findings: Iterable[Finding]) -> None:

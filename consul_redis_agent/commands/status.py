@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from consul_redis_agent.commands import socket_path
-from consul_redis_agent.commands.screen import is_terminal, say
+from consul_redis_agent.commands.screen import is_terminal, say, say_json
 from consul_redis_agent.errors import LocalError
 
 TIMEOUT = 2.0
@@ -26,14 +26,12 @@ def main(args: argparse.Namespace) -> int:
     snapshot = ask(socket)
     try:
         well = is_well(snapshot)
-        if args.json or not is_terminal():
-            # JSON escapes every other control character by itself
-            shown = json.dumps(snapshot, indent=2).replace("\x7f", "\\u007f").split("\n")
-        else:
-            shown = [*lines(snapshot, time.time())]
+        shown = None if args.json or not is_terminal() else [*lines(snapshot, time.time())]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise LocalError(f"what listens at {socket} is not consul-redis-agent of this version") from None
-    for line in shown:
+    if shown is None:
+        say_json(snapshot)
+    for line in shown or ():
         say(line)
     return 0 if well else 1
 

@@ -24,6 +24,8 @@ from consul_redis_agent.consul.form import Status, read_check, read_instance, re
 from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul, HTTPClient, Token, no_token
 from consul_redis_agent.consul.place import NOWHERE, Place
 from consul_redis_agent.errors import ConsulDenied, ConsulError, LocalError
+from consul_redis_agent.histogram import Histogram
+from consul_redis_agent.marked import event
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +86,16 @@ class ConsulAPI:
         What was registered under another number is synced with a token that may be gone.
         """
         return self._source.number + self._times_healed if self._source else 0
+
+    @property
+    def latency(self) -> Histogram:
+        """How long Consul took to answer, blocking queries aside."""
+        return self._http.latency
+
+    @property
+    def failed(self) -> Mapping[str, int]:
+        """How many requests have failed, by :attr:`ConsulError.kind`; lost compares aside."""
+        return self._http.errors
 
     def token_healed(self) -> None:
         """The token that was refused is known again, or another one is in use."""
@@ -359,7 +371,8 @@ class TokenSource:
         except LocalError as error:
             problem = str(error)
             if problem != self._problem and self._token is not None:
-                log.warning("%s; the token that was read before stays in use", problem)
+                mark = event("token_file_unreadable", error=problem)
+                log.warning("%s; the token that was read before stays in use", problem, extra=mark)
             self._problem, self._seen = problem, ()
 
 

@@ -20,6 +20,7 @@ import socket
 import sys
 import warnings
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import h11
 
 from consul_redis_agent import names
+from consul_redis_agent.clock import clock
 from consul_redis_agent.config import TlsConfig
 from consul_redis_agent.consul.causes import NO_SUCH_TOKEN, Refused, explain
 from consul_redis_agent.consul.place import NOWHERE, Place
@@ -41,6 +43,7 @@ from consul_redis_agent.errors import (
     ConsulUnreachable,
     LocalError,
 )
+from consul_redis_agent.histogram import REQUEST, Histogram
 from consul_redis_agent.text import plain
 from consul_redis_agent.tls import HANDSHAKE, Tls
 
@@ -138,6 +141,10 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         self._under_way: set[asyncio.Timeout] = set()
         self._ended = asyncio.Event()
         self._closed = False
+        self.latency = Histogram(REQUEST)
+        """How long answers took, but for those of blocking queries."""
+        self.errors: Counter[str] = Counter()
+        """Requests that failed, by :attr:`ConsulError.kind`; a compare that was lost is none."""
 
     def __str__(self) -> str:
         return f"Consul at {self._address}"
@@ -179,13 +186,25 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]  # the library is untyp
         """
         if timeout is None:
             timeout = self.timeout
+        try:
+            return await self._send(call, timeout, repeatable, in_turn)
+        except ConsulConflict:
+            raise
+        except ConsulError as error:
+            self.errors[error.kind] += 1
+            raise
+
+    async def _send(self, call: Call, timeout: float, repeatable: bool | None, in_turn: bool) -> Any:
         if repeatable is None:
             repeatable = call.method == "GET"
         try:
             queue = self._reads if call.method == "GET" and in_turn else nullcontext()
             async with queue, asyncio.timeout(timeout) as deadline:
+                began = clock()
                 with self._counted(deadline):
                     response = await self._deliver(call, repeatable)
+                if timeout <= self.timeout:  # a blocking query has longer, and takes as long as nothing changes
+                    self.latency.add(clock() - began)
         except TimeoutError:
             self._refuse_if_closed()
             raise ConsulUnreachable(f"{self} did not answer {call} within {timeout:g} s") from None

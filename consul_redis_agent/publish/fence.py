@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from redis.exceptions import ExecAbortError, NoPermissionError, ResponseError
 
+from consul_redis_agent.clock import clock
 from consul_redis_agent.decide.decision import Do, Order
 from consul_redis_agent.decide.facts import Address, Node
 from consul_redis_agent.decide.fence import PAUSES
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.marked import event
 from consul_redis_agent.supervise import say
 from consul_redis_agent.text import plain
 
@@ -137,12 +140,22 @@ class Fence:
     """Carries out orders, each beside everything else; says what was done, and what could not be.
 
     ``own`` is a connection to the Redis node for this alone; ``sentinel`` makes one to a Sentinel, logged in as configured.
+    ``done(order, began, error)`` is called when an order was carried out, or could not be.
     """
 
-    def __init__(self, name: str, own: Asked, sentinel: Callable[[Address], Asked]) -> None:
+    def __init__(
+        self,
+        name: str,
+        own: Asked,
+        sentinel: Callable[[Address], Asked],
+        done: Callable[[Order, float, str], None] = lambda order, began, error: None,
+    ) -> None:
         self.error = ""
         """What is missing, so that orders will not be carried out, or in part."""
-        self._name, self._own, self._sentinel = name, own, sentinel
+        self.done: Counter[Do] = Counter()
+        self.failed: Counter[Do] = Counter()
+        """Orders that were carried out, and that could not be."""
+        self._name, self._own, self._sentinel, self._told = name, own, sentinel, done
         self._life = ""
         self._pauses = True
         self._tasks: set[asyncio.Task[None]] = set()
@@ -187,38 +200,55 @@ class Fence:
                 commands, what = (pause(PAUSE_ALL, all_commands=True),), f"everything waits, {PAUSE_ALL:g} s at most"
             case _:
                 commands, what = (pause(PAUSE_WRITES),), f"its writes wait, {PAUSE_WRITES:g} s at most"
+        began = clock()
         try:
             async with self._turns:
                 answers = await self._own.ask(*commands)
         except Unanswered as error:
-            log.warning("%s: could not be told %r: %s", self._name, order.do.value, error)
+            self._over(order, began, str(error))
+            mark = self._event("fence_failed", order, error=str(error))
+            log.warning("%s: could not be told %r: %s", self._name, order.do.value, error, extra=mark)
             return
         done = answers[-1] if isinstance(answers[-1], list) else []
         if refused := next((a for a in (*answers, *done) if isinstance(a, Exception) and not _no_file(a)), None):
+            self._over(order, began, plain(str(refused)))
             right = missing_rights(commands, answers)
             mend = f"; allow its login {' '.join(right)}" if right else ""
-            log.warning("%s: refuses to be told %r: %s%s", self._name, order.do.value, plain(str(refused)), mend)
+            said = plain(str(refused))
+            failed = self._event("fence_failed", order, error=said)
+            log.warning("%s: refuses to be told %r: %s%s", self._name, order.do.value, said, mend, extra=failed)
         else:
-            log.info("%s: %s: %s", self._name, what, order.sentence)
+            self._over(order, began, "")
+            log.info("%s: %s: %s", self._name, what, order.sentence, extra=self._event("fence_done", order))
 
     async def _ask_for_failover(self, order: Order, master_name: str) -> None:
         if order.to is None:
             return
-        link = self._sentinel(order.to)
+        link, began = self._sentinel(order.to), clock()
         try:
             (answer,) = await link.ask(("SENTINEL", "FAILOVER", master_name))
         except Unanswered as error:
             answer = error
         finally:
             await link.close()
+        self._over(order, began, plain(str(answer)) if isinstance(answer, Exception) else "")
         if isinstance(answer, Exception):
             mend = "; allow its login +sentinel|failover" if isinstance(answer, NoPermissionError) else ""
             log.warning(
                 "%s: Sentinel at %s does not begin a failover (%s%s); it is left to Sentinel: %s",
                 self._name, order.to, plain(str(answer)), mend, order.sentence,
+                extra=self._event("fence_failed", order, error=plain(str(answer))),
             )  # fmt: skip
         else:
-            log.warning("%s: asked Sentinel at %s for a failover: %s", self._name, order.to, order.sentence)
+            asked = self._event("fence_done", order)
+            log.warning(
+                "%s: asked Sentinel at %s for a failover: %s", self._name, order.to, order.sentence, extra=asked
+            )
+
+    def _over(self, order: Order, began: float, error: str) -> None:
+        """An order was carried out; ``error`` says why it was not."""
+        (self.failed if error else self.done)[order.do] += 1
+        self._told(order, began, error)
 
     async def _rehearse(self) -> None:
         try:
@@ -245,7 +275,12 @@ class Fence:
             log.warning(
                 "%s: Redis before 6.2 cannot let writes alone wait: those of a failover's last moment may be lost",
                 self._name,
+                extra=event("no_write_pause", node=self._name),
             )
+
+    def _event(self, name: str, order: Order, **more: str) -> dict[str, Any]:
+        to = str(order.to) if order.to else ""
+        return event(name, node=self._name, order=order.do.name.lower(), to=to, **more)
 
 
 def _no_file(error: Exception) -> bool:

@@ -47,6 +47,7 @@ from consul_redis_agent.errors import (
     ConsulUnknown,
     StaleDecision,
 )
+from consul_redis_agent.marked import event
 from consul_redis_agent.publish.entries import Naming
 from consul_redis_agent.publish.steps import Known, Target, after, check, next_step, settled, shown
 
@@ -72,7 +73,11 @@ class Watched(Protocol):
 
 
 class Writer:
-    """One Redis node's entries at Consul. ``done(target, seconds)`` is called when Consul holds a new target."""
+    """One Redis node's entries at Consul.
+
+    ``done(target, seconds)`` is called when Consul holds a new target, ``stepped(step, began, error)`` when it has answered a
+    write, or failed to; ``error`` is empty where it took it. ``name`` is the Redis node's in events.
+    """
 
     def __init__(
         self,
@@ -80,18 +85,24 @@ class Writer:
         naming: Naming,
         catalogs: Iterable[Watched],
         done: Callable[[Target, float], None] = lambda target, seconds: None,
+        stepped: Callable[[Step, float, str], None] = lambda step, began, error: None,
+        name: str = "",
     ) -> None:
         self.naming = naming
         self.error = ""
         """Why Consul rejects the entries; empty while it takes them."""
         self.errors = 0
+        """Attempts that failed, lost compares aside."""
+        self.transactions = self.refused = self.evictions = 0
+        """Transactions that Consul carried out, that it refused since somebody was quicker, and rivals evicted in them."""
         self.consul_node: str | None = None
         """The Consul node of the own entries; None as long as it is not known, empty where nothing is registered there."""
         self.address = ""
         """That node's address, where it is on the same host as the Redis node."""
         self.only_passing: bool | None = None
         """Whether Consul's DNS leaves out what has a check that warns; None: unknown."""
-        self._api, self._catalogs, self._done = api, tuple(catalogs), done
+        self._api, self._catalogs = api, tuple(catalogs)
+        self._done, self._stepped, self._name = done, stepped, name or naming.node
         self._asked = False
         self._target: Target | None = None
         self._held: tuple[object, ...] | None = None
@@ -250,7 +261,9 @@ class Writer:
             self._held, self._rests = target.key, None
             self._done(target, clock() - self._wanted_since)
         if self.error:
-            log.info("%s: Consul takes the entries again", self.naming.node)
+            log.info(
+                "%s: Consul takes the entries again", self.naming.node, extra=event("consul_accepts", node=self._name)
+            )
             self.error = ""
 
     async def _take_one(self) -> bool:
@@ -269,10 +282,16 @@ class Writer:
             self._held = None  # until it is done, also if it is interrupted: anything may be half written
             for id_ in _concerned(step):
                 self._stood.pop(id_, None)
+            began, error = clock(), "something else was decided meanwhile, and the answer not awaited"
             try:
                 await self._do(step)
+                error = ""
+            except ConsulError as refused:
+                error = str(refused)
+                raise
             finally:
                 self._written = clock()
+                self._stepped(step, began, error)
             self._known, self._seen = after(step, self._known), {}
         if not self._known.consul_node:
             await self.find_consul_node(needed=True)
@@ -285,6 +304,8 @@ class Writer:
                 try:
                     for operations in transactions(step, self.consul_node or ""):
                         await self._api.txn(operations)
+                    self.transactions += 1
+                    self.evictions += len(step.evict)
                 except ConsulBlocked:
                     raise  # it says what that means
                 except (ConsulDenied, ConsulUnknown) as error:
@@ -414,6 +435,7 @@ class Writer:
             return  # mends itself with the next decision
         self._refused = isinstance(error, ConsulConflict)
         if self._refused:
+            self.refused += 1
             self._look_again()
         else:
             self._doubt()
@@ -425,7 +447,8 @@ class Writer:
             self.errors += 1
         if str(error) != self.error:
             self.error = str(error)
-            log.warning("%s: Consul rejects the entries, retrying: %s", self.naming.node, error)
+            mark = event("consul_rejects", node=self._name, error=self.error)
+            log.warning("%s: Consul rejects the entries, retrying: %s", self.naming.node, error, extra=mark)
 
     async def _pause(self, seconds: float) -> None:
         """Before the next attempt; where the catalog has changed, only until the next decision."""

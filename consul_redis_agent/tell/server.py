@@ -1,7 +1,7 @@
 """What the agent tells whoever asks: a small HTTP/1.1 server on a unix socket (``status``) and, if wanted, on TCP.
 
-GET only, one request a connection, few connections at once, each with one deadline: a client that is slow or hostile
-is cut off, and never waited for.
+One request a connection, few connections at once, each with one deadline: a client that is slow or hostile is cut off, and
+never waited for. What there is to tell is in :mod:`consul_redis_agent.tell.pages`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import http.client
-import json
 import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import h11
@@ -22,6 +21,8 @@ import h11
 from consul_redis_agent import names
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import LocalError
+from consul_redis_agent.tell.hosts import Hosts
+from consul_redis_agent.tell.pages import Answer, Pages, text
 from consul_redis_agent.text import plain
 
 log = logging.getLogger(__name__)
@@ -30,32 +31,19 @@ MAX_CONNECTIONS = 16  # more than a few scrapers and a person need
 MAX_HEAD = 8 * 1024  # bytes, as most servers
 DEADLINE = 5.0  # seconds for one connection, from accept to close
 LOOK_UP_WITHIN = 2.0  # seconds for all of finding out where to listen
-METRICS_LIFE = 1.0  # seconds for which rendered metrics are given again
 
-JSON = "application/json"
-TEXT = "text/plain; charset=utf-8"
 ELSEWHERE = "give --socket another place"
-METRICS = "text/plain; version=0.0.4; charset=utf-8"
-
-Page = tuple[int, str, bytes]
+NOT_HERE = (
+    "this agent is not asked by that name, since a page of somebody else could use it to read what is here: ask by an IP address, "
+    "by this host's own name, or by the name in http.listen"
+)
 
 
 class Server:
-    """Serves ``/status`` (the snapshot as JSON), ``/metrics`` and ``/healthz``.
+    """Serves ``pages``."""
 
-    ``metrics`` is called at most once in :data:`METRICS_LIFE`; ``healthy`` returns whether decisions are being
-    finished, and a line about it.
-    """
-
-    def __init__(
-        self,
-        *,
-        snapshot: Callable[[], Mapping[str, object]],
-        metrics: Callable[[], bytes],
-        healthy: Callable[[], tuple[bool, str]],
-    ) -> None:
-        self._snapshot, self._metrics, self._healthy = snapshot, metrics, healthy
-        self._rendered: tuple[float, bytes] = (-METRICS_LIFE, b"")
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
         self._servers: list[asyncio.Server] = []
         self._clients: set[asyncio.Task[None]] = set()
         self._files: list[tuple[Path, int]] = []
@@ -67,13 +55,16 @@ class Server:
         """
         listener, inode = _bind_unix(path)
         self._files.append((path, inode))
-        self._servers.append(await asyncio.start_unix_server(self._accept, sock=listener, limit=MAX_HEAD))
+        self._servers.append(
+            await asyncio.start_unix_server(partial(self._accept, None), sock=listener, limit=MAX_HEAD)
+        )
 
     async def listen_tcp(self, address: Address) -> None:
-        """Serve on a TCP address. Raises LocalError if it cannot be listened on."""
+        """Serve on a TCP address, to who asks by a name of this host. Raises LocalError if it cannot be listened on."""
+        accept = partial(self._accept, Hosts(address.host))
         try:
             for listener in _bind_tcp(await names.addresses(*address, LOOK_UP_WITHIN)):
-                self._servers.append(await asyncio.start_server(self._accept, sock=listener, limit=MAX_HEAD))
+                self._servers.append(await asyncio.start_server(accept, sock=listener, limit=MAX_HEAD))
         except OSError as error:
             reason = (
                 os.strerror(error.errno) if error.errno and error.errno > 0 else plain(error.strerror or str(error))
@@ -94,7 +85,7 @@ class Server:
             except OSError as error:
                 log.debug("%s was not removed: %s", path, error)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(self, hosts: Hosts | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None or len(self._clients) >= MAX_CONNECTIONS:
             writer.transport.abort()
@@ -102,56 +93,42 @@ class Server:
         self._clients.add(task)
         try:
             async with asyncio.timeout(DEADLINE):
-                await self._serve(reader, writer)
+                await self._serve(hosts, reader, writer)
         except (OSError, h11.ProtocolError, asyncio.CancelledError) as error:  # TimeoutError is an OSError
             log.debug("a client was cut off: %s %s", type(error).__name__, plain(str(error)))
         finally:
             self._clients.discard(task)
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, hosts: Hosts | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(0)  # drain() then waits until the kernel has everything
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        bare = False
         try:
             while (event := connection.next_event()) is h11.NEED_DATA:
                 connection.receive_data(await reader.read(MAX_HEAD))
             if not isinstance(event, h11.Request):
                 return
-            status, kind, body = self._answer(event.method.decode(), event.target.decode())
+            bare = event.method == b"HEAD"
+            answer = await self._answer(hosts, event)
         except h11.RemoteProtocolError as error:
-            status, kind, body = error.error_status_hint, TEXT, b"this is not HTTP\n"
-        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Connection", "close")]
-        if status == http.HTTPStatus.METHOD_NOT_ALLOWED:
-            headers.append(("Allow", "GET"))
-        response = h11.Response(status_code=status, headers=headers, reason=http.HTTPStatus(status).phrase.encode())
-        for part in (response, h11.Data(data=body), h11.EndOfMessage()):
+            answer = text(error.error_status_hint, "this is not HTTP")
+        headers = [*answer.every_header, ("Content-Length", str(len(answer.body))), ("Connection", "close")]
+        reason = http.HTTPStatus(answer.status).phrase.encode()
+        response = h11.Response(status_code=answer.status, headers=headers, reason=reason)
+        for part in (response, h11.Data(data=b"" if bare else answer.body), h11.EndOfMessage()):
             writer.write(connection.send(part) or b"")
         await writer.drain()
         writer.close()
         await writer.wait_closed()
 
-    def _answer(self, method: str, target: str) -> Page:
-        if method != "GET":
-            return 405, TEXT, b""  # the answer to HEAD may have no body
-        try:
-            match target.partition("?")[0]:
-                case "/status":
-                    return 200, JSON, json.dumps(self._snapshot(), default=str).encode()
-                case "/metrics":
-                    return 200, METRICS, self._recent_metrics()
-                case "/healthz":
-                    well, line = self._healthy()
-                    return 200 if well else 503, TEXT, f"{line}\n".encode()
-        except Exception:  # a mistake in a page must not look like a mistake in a decision
-            log.exception("the page for %s failed", plain(target))
-            return 500, TEXT, b"this page failed; the agent's log says why\n"
-        return 404, TEXT, b"/status, /metrics or /healthz\n"
-
-    def _recent_metrics(self) -> bytes:
-        now = asyncio.get_running_loop().time()
-        if now - self._rendered[0] >= METRICS_LIFE:
-            self._rendered = now, self._metrics()
-        return self._rendered[1]
+    async def _answer(self, hosts: Hosts | None, request: h11.Request) -> Answer:
+        """Whoever opens the unix socket, or names no host as HTTP/1.0 may, is no page in a browser."""
+        if hosts and not all(
+            [await hosts.allows(value.decode()) for name, value in request.headers if name == b"host"]
+        ):
+            return text(421, NOT_HERE)
+        return await self._pages.answer(request.method.decode(), request.target.decode())
 
 
 def _bind_tcp(places: list[names.Place]) -> list[socket.socket]:

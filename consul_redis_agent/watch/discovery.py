@@ -108,6 +108,11 @@ class Sentinels:
         known = [replace(s, id=listed.get(s.address, s.id)) if s.id == str(s.address) else s for s in facts]
         return tuple(known) if len({s.id for s in known}) == len(known) else tuple(_told_apart(known))
 
+    def missed(self, group: Group) -> dict[Address, int]:
+        """How many looks at each of its Sentinels have failed, since each is watched."""
+        watches = (self._watches.get(where) for where in group.spoken.items())  # none where its work has ended
+        return {watch.address: watch.missed for watch in watches if watch}
+
     def find_name(self, group: Group, node: Node) -> str | None:
         """The master name under which its Sentinels know this node, or the master that it follows."""
         for watch in self._of(group):

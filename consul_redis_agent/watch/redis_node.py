@@ -21,6 +21,7 @@ from consul_redis_agent import names
 from consul_redis_agent.clock import clock
 from consul_redis_agent.decide.facts import Address, Node, Peer, Role, Sentinel, Silence, whole
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.histogram import REQUEST, Histogram
 from consul_redis_agent.text import plain
 from consul_redis_agent.watch import reply
 from consul_redis_agent.watch.causes import IS_SENTINEL
@@ -80,6 +81,8 @@ class RedisWatch(Looks):
         """``replica-announce-port``, where it is set."""
         self.missed = 0
         """How many looks have failed since the start."""
+        self.latency = Histogram(REQUEST)
+        """How long INFO took, connecting included."""
         self._attentive = False
         self._turn_awaited = inf
         """Since when it may turn at any moment; infinite while it may not."""
@@ -174,6 +177,7 @@ class RedisWatch(Looks):
                     raise Unanswered(f"{error}, but something listens at {published}") from error
                 self._refused = there is False
             raise
+        self.latency.add(clock() - began)
         if isinstance(answer, ResponseError) and sections and not is_about_the_state(answer):
             self._command = ("INFO",)
             (answer,) = await self._link.ask(self._command)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from consul_redis_agent.decide.facts import Address
-from tests.chaos.arena import HASTE, USUAL, in_tilt, is_settled, made_to_follow
+from tests.chaos.arena import HASTE, USUAL, in_tilt, made_to_follow
 from tests.chaos.ear import Ear
 from tests.fleet import SCALE, Fleet, RedisNode, Witness, may_build_networks, until
 
@@ -131,7 +131,7 @@ class Stage:
             pass  # a failover was still going on
         self._pace(USUAL)
         for agent in self.fleet.agents:
-            self.until(partial(is_settled, agent, len(self.fleet.sentinels)), f"{agent.name} reaches everybody")
+            self.until(partial(agent.is_settled, len(self.fleet.sentinels)), f"{agent.name} reaches everybody")
         self.settle(master)
         self.witness.watch(random.uniform(*CALM))
         return master

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -12,7 +13,6 @@ from typing import Any, Self
 
 import redis
 
-from consul_redis_agent.commands import status
 from consul_redis_agent.decide.facts import Address
 from tests.fleet import (
     AgentNode,
@@ -22,6 +22,7 @@ from tests.fleet import (
     Process,
     RedisNode,
     SentinelNode,
+    Witness,
     until,
 )
 from tests.fleet.hosts import Host
@@ -100,9 +101,16 @@ class Arena:
             fleet.agent(node, more=self.settings)
         self.guests: list[Process] = []
         """What a fault has had beside the fleet, for the story."""
-        self.first = fleet.nodes[0]
-        self._first_sentinels = [*fleet.sentinels]
         self._left: list[SentinelNode] = []
+        self._begin(fleet.nodes[0], fleet.witness(service=MODES[self.mode]))
+        self.witness.wait_for(self.first, within=10)
+        self.wait_for_agents()
+
+    def _begin(self, first: RedisNode, witness: Witness) -> None:
+        """Begin to write down what happens, with this node as the master."""
+        fleet = self.fleet
+        self.first, self.witness = first, witness
+        self._first_sentinels = [*fleet.sentinels]
         self.marks: list[tuple[float, str]] = []
         self.well_since: float | None = None
         """Since when all servers were found well, with nothing done since."""
@@ -113,11 +121,28 @@ class Arena:
         self._named: list[Named] = []
         self.reach = Reach(fleet.sentinels, fleet.nodes)
         self.ear = Ear(fleet.sentinels, fleet.certificates.client.context() if fleet.certificates else None)
-        self.witness = fleet.witness(service=MODES[self.mode])
         self.pressure = Pressure()
         self.started = time.monotonic()
-        self.witness.wait_for(self.first, within=10)
-        self.wait_for_agents()
+
+    def begin_anew(self) -> History:
+        """Forget what has happened, in a clean state, so that a long life fits into memory and on disk.
+
+        Returns it, until a moment when the next witness has begun.
+        """
+        witness = self.fleet.witness(service=MODES[self.mode])
+        before, former = self.history(), self.witness
+        for thread in (self.ear, self.pressure):
+            thread.close()
+        former.kill()
+        self.fleet.processes.remove(former)
+        self._left.clear()
+        self._begin(self.master, witness)
+        for process in self.fleet.processes:
+            if process is not witness:
+                os.truncate(process.log_path, 0)  # each is written at its end, wherever that is
+        for gone in (former.log_path, *self.fleet.folder.glob("application*")):
+            gone.unlink()
+        return before
 
     def __enter__(self) -> Self:
         return self
@@ -565,7 +590,7 @@ class Arena:
     def wait_for_agents(self) -> None:
         """Wait until no agent still searches, or holds off from a Sentinel that was away: a fault meets a calm fleet."""
         for agent in self.fleet.agents:
-            self.until(partial(is_settled, agent, len(self.sentinels)), f"{agent.name} reaches everybody")
+            self.until(partial(agent.is_settled, len(self.sentinels)), f"{agent.name} reaches everybody")
 
     def _notice(self, master: RedisNode) -> None:
         """Take over what all Sentinels say, should the ear have missed a selection while one of them started."""
@@ -618,15 +643,6 @@ def made_to_follow(node: RedisNode, master: RedisNode) -> bool:
     if (info.get("master_host"), info.get("master_port")) != master.announced:
         node.ask("REPLICAOF", *map(str, master.announced))
     return node.follows(master)
-
-
-def is_settled(agent: AgentNode, sentinels: int) -> bool:
-    """Whether an agent reaches every Sentinel, and Consul holds what it wants."""
-    snapshot = status.ask(agent.socket)
-    return status.is_well(snapshot) and all(
-        node["entries"] and [s["reachable"] for s in node["sentinels"]] == [True] * sentinels
-        for node in snapshot["nodes"]
-    )
 
 
 def in_tilt(sentinel: SentinelNode) -> bool:

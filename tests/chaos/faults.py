@@ -24,7 +24,7 @@ from tests.fleet import AgentNode, ConsulNode, Process, RedisNode, SentinelNode
 from tests.fleet.former import former_version
 from tests.fleet.hosts import Host
 
-from .arena import HASTE, USUAL, Arena, is_settled, made_to_follow, set_periods, set_priority
+from .arena import HASTE, USUAL, Arena, made_to_follow, set_periods, set_priority
 from .authority import LIMIT, SILENCE, Loss
 from .guests import WallClock, agent_for, consul_client, second_group, with_hosts_file
 from .judge import FALL, Empty, Expectation, Promise
@@ -678,7 +678,7 @@ def _all_count(arena: Arena) -> bool:
     number = len(arena.sentinels)
     snapshots = [status.ask(agent.socket) for agent in arena.fleet.agents]
     counted = [node["known_sentinels"] for snapshot in snapshots for node in snapshot["nodes"]]
-    return set(counted) == {number} and all(is_settled(agent, number) for agent in arena.fleet.agents)
+    return set(counted) == {number} and all(agent.is_settled(number) for agent in arena.fleet.agents)
 
 
 def _master_is_stayed_with(arena: Arena, master: RedisNode) -> None:
@@ -1401,7 +1401,7 @@ def upgrade_host_by_host(arena: Arena) -> None:
                 agent.env.pop("PYTHONPATH", None)
                 agent.env |= {"PYTHONPATH": path} if path else {}
                 agent.restart()
-            arena.until(partial(is_settled, agent, len(arena.sentinels)), f"{agent.name} is settled")
+            arena.until(partial(agent.is_settled, len(arena.sentinels)), f"{agent.name} is settled")
             if number < len(arena.nodes) - 1:
                 old = arena.master
                 planned(arena)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from consul_redis_agent.commands import status
+
 from .hosts import Host
 from .process import Process
 
@@ -31,3 +33,13 @@ class AgentNode(Process):
         run = ["run", "--config", str(self.config_path), "--socket", str(self.socket), *arguments]
         argv = [sys.executable, "-m", "consul_redis_agent", *run]
         super().__init__(name, argv, host=host, folder=folder, env={"STATE_DIRECTORY": str(state), **(env or {})})
+
+    def reaches(self, sentinels: int) -> bool:
+        """Whether each of its nodes has found so many Sentinels and reaches them all, so that no selection is missed."""
+        nodes = status.ask(self.socket)["nodes"]
+        return bool(nodes) and all([s["reachable"] for s in node["sentinels"]] == [True] * sentinels for node in nodes)
+
+    def is_settled(self, sentinels: int) -> bool:
+        """The same, and Consul holds what it wants."""
+        snapshot = status.ask(self.socket)
+        return self.reaches(sentinels) and status.is_well(snapshot) and all(n["entries"] for n in snapshot["nodes"])

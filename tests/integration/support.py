@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from consul_redis_agent.decide.facts import Address
@@ -70,13 +71,23 @@ def service_id(consul: ConsulNode, node: RedisNode, service: str = "redis") -> s
 
 
 def start_agents(fleet: Fleet, *, more: str = "") -> Witness:
-    """Start an agent for each node and a witness, and wait until DNS names the first node, and its agent is done."""
+    """Start an agent for each node and a witness, and wait until DNS names the first node, and every agent is done.
+
+    Done: no agent still searches for Sentinels, so none misses the selection of a failover that comes next.
+    """
     for node in fleet.nodes:
         fleet.agent(node, more=more)
     witness = fleet.witness()
     witness.wait_for(fleet.nodes[0], within=10)
     wait_for_word(fleet.agents[0], "Consul holds")
+    wait_for_sentinels(fleet, 0 if 'mode = "off"' in more else len(fleet.sentinels))
     return witness
+
+
+def wait_for_sentinels(fleet: Fleet, number: int) -> None:
+    """Wait until each agent has found so many Sentinels, and reaches them."""
+    for agent in fleet.agents:
+        until(partial(agent.reaches, number), within=15, what=f"{agent.name} reaches {number} Sentinels")
 
 
 def wait_for_word(agent: AgentNode, text: str, *, times: int = 1, within: float = 10) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from consul_redis_agent.commands.check import _outside
+from consul_redis_agent.commands.doctor.report import Report
 from consul_redis_agent.commands.screen import Finding
 from consul_redis_agent.config import load
 from tests.fleet import (
@@ -153,8 +154,9 @@ def failures(fleet: Fleet, node: RedisNode, **keys: str) -> list[Finding]:
     path = fleet.folder / "check.toml"
     path.write_text(fleet.agent_config(node, consul=fleet.consuls[0], more=CHANGING))
     config = load(path, {}, {name.replace("__", "."): value for name, value in keys.items()})
-    found = asyncio.run(_outside(config))
-    return [one for one in found if one.level.name == "FAIL" or "ACL SETUSER" in one.mend]
+    report = Report(as_json=True)
+    asyncio.run(_outside(config, report))
+    return [one for one in report.findings if one.level.name == "FAIL" or "ACL SETUSER" in one.mend]
 
 
 def each_without(fleet: Fleet, servers: list[RedisServer], rights: str, password: str, key: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from consul_redis_agent.commands.check import _outside
+from consul_redis_agent.commands.doctor.report import Report
 from consul_redis_agent.commands.status import ask as ask_status
 from consul_redis_agent.config import load
 from consul_redis_agent.decide.facts import Address
@@ -82,8 +83,9 @@ def fleet(request: pytest.FixtureRequest) -> Iterator[Fleet]:
 
 def check(path: Path) -> str:
     """What `check` finds wrong."""
-    found = asyncio.run(_outside(load(path, {}, {})))
-    return "\n".join(str(one) for one in found if one.level.name == "FAIL")
+    report = Report(as_json=True)
+    asyncio.run(_outside(load(path, {}, {}), report))
+    return "\n".join(str(one) for one in report.findings if one.level.name == "FAIL")
 
 
 def errors(agent: AgentNode) -> list[dict[str, str]]:

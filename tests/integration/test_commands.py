@@ -49,7 +49,7 @@ def config_of(fleet: Fleet, *, more: str = "", node: RedisNode | None = None) ->
 
 def check(fleet: Fleet, *flags: object, more: str = "") -> tuple[int, str]:
     """The exit code of `check` and what it says."""
-    done = run("check", "--config", config_of(fleet, more=more), *flags)
+    done = run("check", "--config", config_of(fleet, more=more), "--socket", fleet.folder / "none.sock", *flags)
     assert done.stderr == ""
     return done.returncode, done.stdout
 
@@ -92,12 +92,17 @@ def test_check_before_the_first_run_finds_nothing_wrong(fleet: Fleet) -> None:
         *["ok   sentinel 127.0.0.1"] * 3,
         *["ok   sentinels"] * 2,
         "ok   fence",
+        *["warn sentinels"] * 2,
+        "warn failover 127.0.0.1",
         "warn writes 127.0.0.1",
         "warn address 127.0.0.1",
         "ok   entry 127.0.0.1",
         "ok   consul http",
         *["ok   token"] * 2,
         "warn dns",
+        "warn consul",
+        "warn dns",
+        "warn agent",
     ]
     assert "3 of 3 have a vote, 2 are needed" in said
     assert fleet.consuls[0].get("/v1/catalog/services") == index
@@ -155,6 +160,10 @@ def test_check_while_everything_is_down(small: Fleet) -> None:
             "Connection refused; start the Consul agent, or correct consul.url"
         ),
         f"FAIL dns: DNS at {consul.dns}: nothing listens there; start Consul, or correct consul.dns",
+        (
+            f"warn agent: no agent answers at {small.folder / 'none.sock'}: is it running? (--socket names another place); without it nothing is "
+            "published; start it: consul-redis-agent run"
+        ),
     ]
 
 

@@ -271,7 +271,7 @@ def test_a_closed_dns_port_is_none_of_the_agents_business(stage: Stage, free_por
 
 
 def test_the_pages_tell_the_truth_and_no_secret(stage: Stage, free_port: Address) -> None:
-    """/healthz, /status and /metrics agree with DNS, also after the node died; no page holds a password."""
+    """/healthz, /status, /master and /metrics agree with DNS, also after the node died; no page holds a password."""
     node = stage.redis(password=stage.secret("redis-word"))
     file = stage.password_file("redis-word")
     stage.agent(node, node=f'password_file = "{file.path}"', more=f'[http]\nlisten = "{free_port}"')
@@ -283,7 +283,8 @@ def test_the_pages_tell_the_truth_and_no_secret(stage: Stage, free_port: Address
     code, metrics = get(free_port, "/metrics")
     assert code == 200
     assert f'consul_redis_agent_role{{node="{node.address}",role="master"}} 1.0' in metrics
-    assert get(free_port, "/")[0] == 404
+    assert get(free_port, "/master")[0] == 200
+    assert get(free_port, "/replica")[0] == 503
     assert "redis-word" not in page + metrics
     node.kill()
     stage.wait_for(within=3)

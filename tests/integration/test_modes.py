@@ -10,7 +10,7 @@ import pytest
 from consul_redis_agent.decide.facts import Address
 from tests.fleet import ConsulNode, Fleet, RedisNode, Witness, until
 
-from .support import Held, assert_steady, catalog, instances, master, replica
+from .support import Held, assert_steady, catalog, instances, master, replica, wait_for_sentinels
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def modes(shared_fleet: Fleet) -> list[Mode]:
         modes.append(Mode(name, consul, fleet.witness(service=question, consul=consul)))
     for mode in modes:
         mode.witness.wait_for(fleet.nodes[0], within=10)
+    wait_for_sentinels(fleet, len(fleet.sentinels))
     return modes
 
 

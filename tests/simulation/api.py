@@ -9,6 +9,7 @@ from typing import Any
 
 from consul_redis_agent.consul.api import MAX_WRITERS, Consistency, Json
 from consul_redis_agent.errors import ConsulError, ConsulUnknown, ConsulUnreachable
+from consul_redis_agent.histogram import REQUEST, Histogram
 
 from .agent import Agent
 from .consul import NO_VIEW, View
@@ -30,6 +31,7 @@ class ConsulAPI:
         self._consul = self._world.hosts[self._process.host].consul
         self._closed = False
         self.token_error, self.token_number = "", 0
+        self.latency, self.failed = Histogram(REQUEST), dict[str, int]()
 
     # What the Consul agent answers by itself
 

@@ -1,13 +1,10 @@
-"""`check` on failovers that the agent asks for: which Sentinels would be asked, and what a restart leaves of the data."""
+"""`check` on failovers that the agent asks for: which Sentinels would be asked."""
 
 from __future__ import annotations
-
-import dataclasses
 
 import pytest
 
 from consul_redis_agent.commands.check_failover import NO_MASTER, failover_findings
-from consul_redis_agent.commands.check_fence import Settings, Trial
 from consul_redis_agent.commands.check_redis import RedisView
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import load
@@ -17,9 +14,7 @@ from tests.unit.test_logins import Server, flat, up
 
 OWN = Address("10.0.0.1", 6379)
 VIEW = RedisView((), Node(0, "own", Role.MASTER))
-ON_DISK = Settings(sends_login=True, tls_replication=False, tls_only=False, tls_port=0, persists=True)
 ALLOWS, REFUSES = b"-ERR No such master with that name\r\n", b"-NOPERM this user has no permissions\r\n"
-EMPTY = "it keeps nothing on disk (save and appendonly are off): after a restart it is empty"
 
 
 def server(down_after: int = 30_000, answer: bytes = ALLOWS) -> Server:
@@ -31,7 +26,6 @@ async def said(
     *servers: Server,
     own: Address = OWN,
     asks: tuple[str, ...] = ("on_death",),
-    trial: Trial | None = None,
     view: RedisView = VIEW,
 ) -> list[str]:
     """The lines about failovers, with each Sentinel's address written as S."""
@@ -39,7 +33,7 @@ async def said(
         sentinels = tuple(Sentinel(0, str(s.address), s.address, master=own, run_ids={own: "own"}) for s in servers)
         flags = {"fence.mode": "on"} | {f"failover.{name}": "ask" for name in asks}
         config = load(None, {}, flags)
-        findings = await failover_findings(config, config.redis[0], view, Survey("m", sentinels), trial)
+        findings = await failover_findings(config, config.redis[0], view, Survey("m", sentinels))
     lines = [str(finding) for finding in findings]
     for s in servers:
         lines = [line.replace(str(s.address), "S").replace(f"-p {s.address.port} ", "-p P ") for line in lines]
@@ -98,26 +92,3 @@ async def test_sentinels_on_the_nodes_own_host_do_not_count() -> None:
             "a failover; run Sentinels on other hosts"
         ),
     ]
-
-
-async def test_what_a_restart_leaves_of_a_masters_data() -> None:
-    """Nothing on disk is dangerous without `on_empty`; with it, and with data on disk, the line says what it does."""
-    disk, nothing = Trial(settings=ON_DISK), Trial(settings=dataclasses.replace(ON_DISK, persists=False))
-    topic = "failover 127.0.0.1:6379"
-    ask = ("on_empty",)
-    assert await said(asks=(), trial=disk) == []
-    assert await said(asks=(), trial=nothing) == [
-        (
-            f"warn {topic}: {EMPTY}, and its replicas copy that; "
-            'set failover.on_empty = "ask", or have Redis keep its data (save, appendonly)'
-        ),
-    ]
-    assert await said(asks=ask, trial=nothing) == [
-        f"ok   {topic}: {EMPTY}, and on_empty has a replica promoted before that one is empty, too",
-    ]
-    assert await said(asks=ask, trial=disk) == [
-        f"ok   {topic}: it keeps its data on disk: on_empty acts only where they are missing after a restart",
-    ]
-    assert await said(asks=ask, trial=Trial()) == []
-    replica = RedisView((), Node(0, "own", Role.REPLICA))
-    assert await said(asks=(), trial=nothing, view=replica) == []

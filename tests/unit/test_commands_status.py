@@ -15,7 +15,14 @@ import pytest
 from consul_redis_agent import cli
 from consul_redis_agent.commands import status
 from consul_redis_agent.commands.status import ago, is_well, lines
+from consul_redis_agent.tell.pages import Pages
 from consul_redis_agent.tell.server import Server
+
+
+def serving(snapshot: dict[str, Any]) -> Server:
+    """An agent whose account this is."""
+    return Server(Pages(snapshot=lambda: snapshot, metrics=bytes, healthy=lambda: (True, ""), history=bytes))
+
 
 SNAPSHOT: dict[str, Any] = {
     "version": "1.2.3",
@@ -128,7 +135,7 @@ async def test_status_asks_the_running_agent(
     """A block for eyes, JSON with --json or where the output is piped; 0 if all is well, else 1."""
     monkeypatch.setattr(status, "is_terminal", lambda: eyes)
     for snapshot, code in ((well(), 0), (SNAPSHOT, 1)):
-        server = Server(snapshot=lambda: snapshot, metrics=bytes, healthy=lambda: (True, ""))  # noqa: B023
+        server = serving(snapshot)
         await server.listen_unix(tmp_path / "s")
         try:
             assert await asyncio.to_thread(cli.main, ["status", "--socket", str(tmp_path / "s"), *flags]) == code
@@ -152,7 +159,7 @@ async def test_what_others_say_steers_no_terminal(
     node = snapshot["nodes"][0]
     node |= {"master_name": steers, "address": steers, "sentence": steers, "errors": {steers: steers}}
     node["sentinels"][0]["vote"] = node["sentinels"][2]["error"] = node["entries"][0]["id"] = steers
-    server = Server(snapshot=lambda: snapshot, metrics=bytes, healthy=lambda: (True, ""))
+    server = serving(snapshot)
     await server.listen_unix(tmp_path / "s")
     try:
         assert await asyncio.to_thread(cli.main, ["status", "--socket", str(tmp_path / "s")]) == 1
@@ -165,7 +172,7 @@ async def test_what_others_say_steers_no_terminal(
 
 async def test_a_snapshot_of_other_types_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As of another version, or of something else."""
-    server = Server(snapshot=lambda: {"nodes": [7]}, metrics=bytes, healthy=lambda: (True, ""))
+    server = serving({"nodes": [7]})
     await server.listen_unix(tmp_path / "s")
     try:
         assert await asyncio.to_thread(cli.main, ["status", "--socket", str(tmp_path / "s")]) == 1
@@ -184,7 +191,7 @@ def test_no_agent_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 async def test_something_else_on_the_socket_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An answer that is not a snapshot is not shown as one."""
-    server = Server(snapshot=lambda: {"some": "thing"}, metrics=bytes, healthy=lambda: (True, ""))
+    server = serving({"some": "thing"})
     await server.listen_unix(tmp_path / "s")
     try:
         assert await asyncio.to_thread(cli.main, ["status", "--socket", str(tmp_path / "s")]) == 1

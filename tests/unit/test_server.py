@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import logging
 import socket
 import stat
 import threading
@@ -18,29 +17,24 @@ import pytest
 from consul_redis_agent import names
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import LocalError
+from consul_redis_agent.tell import hosts
 from consul_redis_agent.tell import server as module
+from consul_redis_agent.tell.pages import Pages
 from consul_redis_agent.tell.server import Server, fetch
 
 
 class Agent:
-    """What the server asks; each answer can be changed, and questions are counted."""
+    """What the pages ask; each answer can be changed."""
 
     def __init__(self) -> None:
-        self.renderings = 0
+        self.rendered = b"up 1\n"
         self.well = True
-        self.broken = False
-
-    def snapshot(self) -> dict[str, object]:
-        if self.broken:
-            raise ZeroDivisionError
-        return {"version": "1", "nodes": []}
-
-    def metrics(self) -> bytes:
-        self.renderings += 1
-        return b"up 1\n"
-
-    def healthy(self) -> tuple[bool, str]:
-        return self.well, "decided 0.1 s ago"
+        self.pages = Pages(
+            snapshot=lambda: {"version": "1", "nodes": []},
+            metrics=lambda: self.rendered,
+            healthy=lambda: (self.well, "decided 0.1 s ago"),
+            history=lambda: b'{"version": "1", "episodes": []}',
+        )
 
 
 @pytest.fixture
@@ -51,7 +45,7 @@ def agent() -> Agent:
 @pytest.fixture
 async def server(agent: Agent) -> AsyncIterator[Server]:
     """A server that is closed in the end."""
-    server = Server(snapshot=agent.snapshot, metrics=agent.metrics, healthy=agent.healthy)
+    server = Server(agent.pages)
     yield server
     await server.close()
 
@@ -78,15 +72,19 @@ async def talk(path: Path, data: bytes) -> bytes:
         writer.transport.abort()
 
 
+async def ask(port: int, request: str) -> bytes:
+    """Send a request over TCP and return all that comes back."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request.encode())
+    try:
+        return await reader.read()
+    finally:
+        writer.transport.abort()
+
+
 async def test_status_is_the_snapshot(path: Path) -> None:
     """``status`` reads exactly what the agent knows."""
     assert json.loads(await get(path, "/status")) == {"version": "1", "nodes": []}
-
-
-async def test_metrics_are_rendered_seldom(path: Path, agent: Agent) -> None:
-    """However often a client asks, rendering costs the agent at most once a second."""
-    assert [await get(path, "/metrics?x=1") for _ in range(5)] == [b"up 1\n"] * 5
-    assert agent.renderings == 1
 
 
 async def test_health_is_a_status_code(path: Path, agent: Agent) -> None:
@@ -101,7 +99,7 @@ async def test_tcp_serves_the_same(server: Server, unused_tcp_port: int) -> None
     """[http] listen gives the pages to scrapers and probes; a taken port is named."""
     await server.listen_tcp(Address("127.0.0.1", unused_tcp_port))
     reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
-    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answer = await reader.read()
     writer.transport.abort()
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -145,10 +143,10 @@ async def test_a_name_that_is_not_resolved_holds_up_no_start(server: Server, mon
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+        (b"GET /else HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
         (b"GET /status HTTP/1.0\r\n\r\n", b"200"),
         (b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", b"405"),
-        (b"HEAD /status HTTP/1.1\r\nHost: x\r\n\r\n", b"405"),
+        (b"DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", b"405"),
         (b"GET /status HTTP/1.1\r\n\r\n", b"400"),
         (b"\x16\x03\x01\x02\x00\x01\x00", b"400"),
         (b"GET /" + b"x" * 20_000, b"431"),
@@ -156,7 +154,7 @@ async def test_a_name_that_is_not_resolved_holds_up_no_start(server: Server, mon
     ],
 )
 async def test_other_requests_are_refused(path: Path, request_: bytes, status: bytes) -> None:
-    """What is not a GET of a page gets the code that says so, and the connection ends."""
+    """What does not ask for a page gets the code that says so, and the connection ends."""
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(request_)
     if not request_:
@@ -166,14 +164,65 @@ async def test_other_requests_are_refused(path: Path, request_: bytes, status: b
     assert answer[9:12] == status
 
 
-async def test_a_broken_page_is_only_a_broken_page(path: Path, agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
-    """A mistake in it is logged and answered, and the next request is served."""
-    agent.broken = True
-    with caplog.at_level(logging.ERROR), pytest.raises(LocalError, match="with 500"):
-        await get(path, "/status")
-    assert "ZeroDivisionError" in caplog.text
-    agent.broken = False
-    assert await get(path, "/status")
+async def test_head_has_the_length_and_no_body(path: Path) -> None:
+    """Load balancers that ask by HEAD get what GET has, without its body, also where it is refused."""
+    for page, status, length in (("/status", b"200", 29), ("/healthz", b"200", 18), ("/else", b"404", 103)):
+        head = await talk(path, f"HEAD {page} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        full = await talk(path, f"GET {page} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert head[9:12] == status
+        assert head == full[: full.index(b"\r\n\r\n") + 4]
+        assert f"\r\nContent-Length: {length}\r\n".encode() in head
+        assert len(full) - len(head) == length
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9618", b"200"),
+        ("[::1]:9618", b"200"),
+        ("203.0.113.9", b"200"),
+        ("LocalHost:9618", b"200"),
+        ("redis7", b"200"),
+        ("Redis7.example.com.:80", b"200"),
+        ("redis7.example.com.evil.example", b"421"),
+        ("redis7.evil.example", b"421"),
+        ("127.0.0.1.evil.example", b"421"),
+        ("[::1", b"200"),
+        ("", b"421"),
+    ],
+)
+async def test_only_this_hosts_names_are_answered(
+    server: Server, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch, host: str, status: bytes
+) -> None:
+    """A page of somebody else that gives its name this host's address (DNS rebinding) reads nothing, and learns no name."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "redis7")
+    monkeypatch.setattr(hosts, "_full_names", lambda: frozenset({"redis7.example.com"}))
+    await server.listen_tcp(Address("127.0.0.1", unused_tcp_port))
+    answer = await ask(unused_tcp_port, f"GET /status HTTP/1.1\r\nHost: {host}\r\n\r\n")
+    assert answer[9:12] == status
+    assert status == b"200" or b"nodes" not in answer
+    assert status == b"200" or b"redis7" not in answer
+
+
+async def test_whom_no_browser_sends_is_answered(path: Path, server: Server, unused_tcp_port: int) -> None:
+    """HTTP/1.0 without a host, as HAProxy asks, and whatever the host is on the unix socket, which no page can open."""
+    await server.listen_tcp(Address("127.0.0.1", unused_tcp_port))
+    assert (await ask(unused_tcp_port, "OPTIONS /healthz HTTP/1.0\r\n\r\n"))[9:12] == b"200"
+    assert (await talk(path, b"GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n"))[9:12] == b"200"
+
+
+async def test_a_resolver_that_hangs_refuses_only_unknown_names(
+    server: Server, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for names that nothing else explains, and who asks by another one does not wait for it."""
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait() or [])
+    monkeypatch.setattr(hosts, "LOOK_UP_WITHIN", 0.1)
+    await server.listen_tcp(Address("127.0.0.1", unused_tcp_port))
+    assert (await ask(unused_tcp_port, "GET /healthz HTTP/1.1\r\nHost: pages.example\r\n\r\n"))[9:12] == b"421"
+    assert (await ask(unused_tcp_port, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))[9:12] == b"200"
+    over.set()
+    assert names.LOOKUPS.settle(5)
 
 
 async def test_slow_clients_are_cut_off(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +237,7 @@ async def test_a_client_that_does_not_read_is_cut_off(
 ) -> None:
     """An answer that nobody takes is dropped with its connection."""
     monkeypatch.setattr(module, "DEADLINE", 0.05)
-    agent.metrics = lambda: b"x" * 10_000_000  # type: ignore[method-assign]
+    agent.rendered = b"x" * 10_000_000
     with socket.socket(socket.AF_UNIX) as client:
         client.setblocking(False)
         client.connect(str(path))
@@ -237,7 +286,7 @@ async def test_a_stale_socket_is_replaced(server: Server, tmp_path: Path) -> Non
 
 async def test_a_live_socket_is_left_alone(path: Path, agent: Agent) -> None:
     """A second agent does not take the socket of the first, and says why."""
-    second = Server(snapshot=agent.snapshot, metrics=agent.metrics, healthy=agent.healthy)
+    second = Server(agent.pages)
     with pytest.raises(LocalError, match="another agent answers there"):
         await second.listen_unix(path)
     await second.close()

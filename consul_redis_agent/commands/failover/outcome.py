@@ -145,10 +145,7 @@ def as_json(plan: Plan, outcome: Outcome | None, *, service: str) -> Mapping[str
             }
             for choice in plan.choices
         ],
-        "findings": [
-            {"level": finding.level.lower(), "topic": finding.topic, "what": finding.what, "mend": finding.mend}
-            for finding in plan.findings
-        ],
+        "findings": [finding.as_json() for finding in plan.findings],
         "move": None if outcome is None else _move(outcome),
     }
 
