@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
@@ -23,9 +23,12 @@ from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul.api import ConsulAPI, consul_api
+from consul_redis_agent.consul.domain import name_of
+from consul_redis_agent.consul.unread import missing
 from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.decide.memory import Memory, over_a_reload
 from consul_redis_agent.errors import ConfigError, LocalError
+from consul_redis_agent.marked import event
 from consul_redis_agent.node import NodeAgent, naming
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.publish.writer import BACKOFF
@@ -35,13 +38,17 @@ from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
 from consul_redis_agent.tell.pages import DECIDED_WITHIN, Pages
 from consul_redis_agent.tell.server import Server
-from consul_redis_agent.tell.shown import Shown
+from consul_redis_agent.tell.shown import Masters
 from consul_redis_agent.tell.snapshot import snapshot
 from consul_redis_agent.tell.tally import Tally
+from consul_redis_agent.tell.unseen import Unseen
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.lookout import sentinel_link
 from consul_redis_agent.watch.token import TokenWatch
+
+if TYPE_CHECKING:
+    from consul_redis_agent.tell.dns import DnsWatch
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +98,8 @@ class Agent:
             snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json
         )
         self._defects: set[str] = set()
-        self.dns: tuple[Shown, ...] = ()
-        """What DNS shows under each service name, where it is asked."""
+        self._dns: dict[str, DnsWatch] = {}
+        """What DNS shows under each service name, where somebody can see what it shows."""
         self._api: ConsulAPI | None = None
         self._render: Callable[[], bytes] | None = None
 
@@ -103,11 +110,13 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reload.set)
-        log.info("consul-redis-agent %s starts for %s", __version__, ", ".join(r.url for r in self.config.redis))
+        nodes = ", ".join(r.url for r in self.config.redis)
+        log.info("consul-redis-agent %s starts for %s", __version__, nodes, extra=event("started", version=__version__))
         if self.config.sentinel.secured and not self.config.sentinel.hosts:
             log.warning(
                 "the Sentinels have a password and sentinel.hosts is not set: whoever says hello on Redis as a Sentinel gets "
-                "that password; set sentinel.hosts"
+                "that password; set sentinel.hosts",
+                extra=event("sentinel_password_at_risk"),
             )
         gc.freeze()  # what was imported stays: no full collection goes through it in the middle of a failover
         self.pulse.beat()
@@ -154,9 +163,13 @@ class Agent:
                     await _each(clock() + WRITTEN, [node.writer.finished() for node in self.nodes])
                 work.cancel()
             if stop.is_set():
-                log.info("stops; on_stop = %r", config.service.on_stop)
+                on_stop = config.service.on_stop
+                log.info("stops; on_stop = %r", on_stop, extra=event("stopping", on_stop=on_stop))
                 if late := await _each(end, [node.leave() for node in self.nodes]):
-                    log.warning("%d nodes were not done within %.0f s: their entries are left to their TTL", late, END)
+                    log.warning(
+                        "%d nodes were not done within %.0f s: their entries are left to their TTL", late, END,
+                        extra=event("left_to_ttl", count=late),
+                    )  # fmt: skip
                 return None
             if new:
                 # The old entry leaves before one of another name or id can pass; what stays is adopted.
@@ -182,10 +195,12 @@ class Agent:
             new = await FILES.ask(self._load, timeout=FILE_TIMEOUT, what="the configuration")
         except LocalError as error:
             for problem in error.problems if isinstance(error, ConfigError) else (str(error),):
-                log.warning("the configuration stays as it was: %s", problem)
+                log.warning(
+                    "the configuration stays as it was: %s", problem, extra=event("reload_refused", error=problem)
+                )
             self._notify.ready(self._line())
             return None
-        log.info("the configuration was read again")
+        log.info("the configuration was read again", extra=event("reloaded"))
         self._ready = False
         return new
 
@@ -198,7 +213,7 @@ class Agent:
         try:
             await listening
         except LocalError as error:
-            log.warning("%s: %s", otherwise, error)
+            log.warning("%s: %s", otherwise, error, extra=event("not_listening", error=str(error)))
 
     async def _work(self, api: ConsulAPI) -> None:
         config = self.config
@@ -207,6 +222,7 @@ class Agent:
         await self._find_address(config)
         async with asyncio.TaskGroup() as tasks:
             catalogs = self._catalogs(api, config)
+            self._dns = self._dns_watches(api, config) if config.http.listen else {}
             sentinels = Sentinels(partial(sentinel_link, config.sentinel), tasks)
             for place, redis in enumerate(config.redis):
                 make = partial(self._make, config, redis, api, sentinels, catalogs, place % TICKS / TICKS)
@@ -215,6 +231,8 @@ class Agent:
                 tasks.create_task(supervised(node.name, work, partial(self._ended.add, place)))
             for name, catalog in catalogs.items():
                 tasks.create_task(supervised(f"Consul's catalog of {name!r}", catalog.run, catalog.over))
+            for name, watch in self._dns.items():
+                tasks.create_task(supervised(f"DNS of {name!r}", watch.run))
             if config.consul.token or config.consul.token_file:
                 tasks.create_task(supervised("Consul's token", TokenWatch(api, self._wake_all).run))
 
@@ -250,12 +268,16 @@ class Agent:
         if state.attempt_number == 1:
             error = state.outcome.exception() if state.outcome else None
             log.warning(
-                "Consul at %s cannot be found, so nothing is published yet; retrying: %s", self.config.consul.url, error
-            )
+                "Consul at %s cannot be found, so nothing is published yet; retrying: %s", self.config.consul.url, error,
+                extra=event("consul_not_found", error=str(error)),
+            )  # fmt: skip
 
     def _take_in(self, place: int, node: NodeAgent) -> NodeAgent:
         self.nodes[place : place + 1] = [node]
-        self.journals[node.name] = Journal(node)
+        unseen = None
+        if watch := self._dns.get(node.redis.service):
+            unseen = Unseen(node, watch.shown, partial(missing, self.config.consul, node.redis.service))
+        self.journals[node.name] = Journal(node, unseen)
         self.tallies[node.name] = Tally(node)
         return node
 
@@ -276,6 +298,20 @@ class Agent:
                 wait = ALARM if len(kind) <= turns else shared * turns / len(kind)
                 catalogs[name] = CatalogWatch(api, name, wait, taking, partial(self._wake_of_service, name))
         return catalogs
+
+    def _dns_watches(self, api: ConsulAPI, config: Config) -> dict[str, DnsWatch]:
+        from consul_redis_agent.tell.dns import DnsWatch  # its library takes memory
+
+        at = config.consul.domain or "", config.consul.dns, partial(self._tell, self._shown)
+        nodes = {redis.service: redis for redis in config.redis}
+        return {name: DnsWatch(api, name, partial(name_of, config, redis), *at) for name, redis in nodes.items()}
+
+    def _shown(self, service: str, masters: Masters | None, at: float) -> None:
+        """DNS answers something else."""
+        self.history.dns(service, masters, at)
+        for node in self.nodes:
+            if node.redis.service == service:
+                self.tallies[node.name].shown(masters, at)
 
     def _wake_of_service(self, name: str) -> None:
         for node in self.nodes:
@@ -301,6 +337,8 @@ class Agent:
         journal.decided()
         self.tallies[node.name].decided()
         self._tell(self.history.decided, node, journal.stray.total)
+        if watch := self._dns.get(node.redis.service):
+            watch.decided(node)
         if self._warnings.may_grow:
             asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
             self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)
@@ -361,7 +399,7 @@ class Agent:
                 "blocks": sys.getallocatedblocks(),
             },
             "nodes": [snapshot(self.journals[node.name], self.tallies[node.name]) for node in self.nodes],
-            "dns": [shown.as_json() for shown in self.dns],
+            "dns": [watch.shown.as_json() for watch in self._dns.values()],
             "consul": {
                 "requests": self._api.latency.as_json() if self._api else None,
                 "errors": dict(self._api.failed) if self._api else {},
@@ -371,7 +409,7 @@ class Agent:
 
 def _say(saving: asyncio.Future[None]) -> None:
     if not saving.cancelled() and (error := saving.exception()):
-        log.warning("%s", error)
+        log.warning("%s", error, extra=event("state_not_kept", error=str(error)))
 
 
 async def _each(end: float, work: list[Coroutine[Any, Any, None]]) -> int:

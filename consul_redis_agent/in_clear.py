@@ -11,6 +11,7 @@ from consul_redis_agent import names
 from consul_redis_agent.config import Config, RedisConfig, SentinelConfig
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.decide.identity import is_loopback
+from consul_redis_agent.marked import event
 
 log = logging.getLogger(__name__)
 
@@ -106,4 +107,4 @@ class Warnings:
             kind = one.what.partition(", as to ")[0].partition(" in clear text to the group")[0]
             if kind not in self._said:
                 self._said.add(kind)
-                log.warning("%s", one)
+                log.warning("%s", one, extra=event("in_clear", what=str(one)))

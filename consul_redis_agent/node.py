@@ -24,6 +24,7 @@ from consul_redis_agent.decide.rules import decide
 from consul_redis_agent.decide.sentinels import leader
 from consul_redis_agent.decide.turn import RELIEF
 from consul_redis_agent.errors import ConsulError, StaleDecision
+from consul_redis_agent.marked import event
 from consul_redis_agent.publish.entries import Mode, Naming, wanted
 from consul_redis_agent.publish.fence import PAUSE_ALL, Fence
 from consul_redis_agent.publish.steps import Target
@@ -109,7 +110,9 @@ class NodeAgent:
         if self.policy.fence is FenceMode.ON:
             own = redis_link(replace(redis, timeout=redis.timeout + PAUSE_ALL))  # it may have to wait with all others
             self.fence = Fence(self.name, own, partial(sentinel_link, config.sentinel), partial(carried_out, self))
-        self.writer = Writer(api, self.naming, self.lookout.catalogs(), partial(written, self), partial(stepped, self))
+        self.writer = Writer(
+            api, self.naming, self.lookout.catalogs(), partial(written, self), partial(stepped, self), self.name
+        )
         self.facts: Facts | None = None
         self.decision: Decision | None = None
         """The last one that says what to do: KEEP leaves it as it was."""
@@ -166,7 +169,8 @@ class NodeAgent:
             try:  # what KEEP leaves alone is beaten once more, no more
                 await self.writer.finish(self._target(self.decision), beat_only=self._keeps)
             except (ConsulError, StaleDecision) as error:
-                log.warning("%s: stopped without a last word to Consul: %s", self.name, error)
+                mark = event("stopped_unwritten", node=self.name, error=str(error))
+                log.warning("%s: stopped without a last word to Consul: %s", self.name, error, extra=mark)
 
     async def remove(self) -> None:
         """Take the entries out, whatever was decided, if they are this agent's."""
@@ -175,7 +179,8 @@ class NodeAgent:
         try:
             await self.writer.leave()
         except (ConsulError, StaleDecision) as error:
-            log.warning("%s: the old entries may stay until their TTL ends: %s", self.name, error)
+            mark = event("entries_left", node=self.name, error=str(error))
+            log.warning("%s: the old entries may stay until their TTL ends: %s", self.name, error, extra=mark)
 
     async def _loop(self) -> None:
         try:
@@ -187,7 +192,10 @@ class NodeAgent:
                 self._changed.clear()
                 if (stops := self._pulse.stops()) != self._stops:
                     self._stops = stops
-                    log.warning("%s: this process was stopped for a while; looking again first", self.name)
+                    log.warning(
+                        "%s: this process was stopped for a while; looking again first", self.name,
+                        extra=event("process_stopped", node=self.name),
+                    )  # fmt: skip
                     self.writer.stop()
                     with suppress(TimeoutError):  # then the facts are old, and the rules know it
                         async with asyncio.timeout(LOOK_AGAIN):

@@ -11,6 +11,7 @@ from pathlib import Path
 from tenacity import AsyncRetrying, RetryCallState, wait_exponential_jitter
 
 from consul_redis_agent.clock import clock
+from consul_redis_agent.marked import event
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ async def supervised(name: str, work: Callable[[], Awaitable[None]], ended: Call
 
 def say(name: str, error: BaseException, then: str = "") -> None:
     """Say in one line what a defect has ended; the whole traceback is for ``log.level = "debug"``."""
-    log.error("%s: %s%s", name, defect(error), then)
+    what = defect(error)
+    log.error("%s: %s%s", name, what, then, extra=event("defect", about=name, error=what))
     log.debug("%s", "".join(traceback.format_exception(error)))
 
 

@@ -30,13 +30,15 @@ from consul_redis_agent.commands.doctor.redis import redis_findings
 from consul_redis_agent.commands.doctor.report import Report
 from consul_redis_agent.commands.doctor.sentinel import group_findings
 from consul_redis_agent.commands.lookup import Answer, DnsError, srv
-from consul_redis_agent.commands.resolve import judge_answers, name_of
+from consul_redis_agent.commands.resolve import judge_answers
 from consul_redis_agent.commands.screen import Finding, Level
-from consul_redis_agent.commands.silence import NODE_READ, WHOSE, missing_rights, why_silent
+from consul_redis_agent.commands.silence import why_silent
 from consul_redis_agent.commands.status import TIMEOUT, ask
 from consul_redis_agent.commands.survey import Survey, survey
 from consul_redis_agent.config import Config, RedisConfig, read_secret
+from consul_redis_agent.consul.domain import name_of
 from consul_redis_agent.consul.form import is_own
+from consul_redis_agent.consul.unread import NODE_READ, WHOSE, missing
 from consul_redis_agent.decide.facts import Role
 from consul_redis_agent.errors import ConsulError, LocalError
 from consul_redis_agent.in_clear import UNCHECKED, exposed
@@ -211,7 +213,7 @@ async def _dns(
 
 async def _dns_lacks(config: Config, service: str) -> list[str]:
     try:
-        return await missing_rights(config, service)
+        return await missing(config.consul, service)
     except ConsulError:
         return []  # whoever asks Consul for more than this says what is wrong
 
@@ -230,9 +232,8 @@ async def _answer(
     if not answers and consul.entries == ():
         if NODE_READ in await _dns_lacks(config, redis.service):
             what = f"{name}: nobody is published yet, and DNS could show nobody: its token lacks {NODE_READ}"
-            return Finding(
-                Level.WARN, topic, what, f"give {NODE_READ} to the token that DNS uses: {WHOSE}", id="dns.token"
-            )
+            mend = f"give {NODE_READ} to the token that DNS uses: {WHOSE}"
+            return Finding(Level.WARN, topic, what, mend, id="dns.token")
         mend = "start the agent on each Redis host: consul-redis-agent run"
         return Finding(Level.WARN, topic, f"{name}: nobody is published yet", mend, id="dns.nobody_yet")
     if not answers and (silence := await why_silent(config, redis.service)):

@@ -25,6 +25,7 @@ from consul_redis_agent.consul.http import CB, MAX_READS, Call, Consul, HTTPClie
 from consul_redis_agent.consul.place import NOWHERE, Place
 from consul_redis_agent.errors import ConsulDenied, ConsulError, LocalError
 from consul_redis_agent.histogram import Histogram
+from consul_redis_agent.marked import event
 
 log = logging.getLogger(__name__)
 
@@ -370,7 +371,8 @@ class TokenSource:
         except LocalError as error:
             problem = str(error)
             if problem != self._problem and self._token is not None:
-                log.warning("%s; the token that was read before stays in use", problem)
+                mark = event("token_file_unreadable", error=problem)
+                log.warning("%s; the token that was read before stays in use", problem, extra=mark)
             self._problem, self._seen = problem, ()
 
 

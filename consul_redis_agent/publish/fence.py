@@ -20,6 +20,7 @@ from consul_redis_agent.decide.decision import Do, Order
 from consul_redis_agent.decide.facts import Address, Node
 from consul_redis_agent.decide.fence import PAUSES
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.marked import event
 from consul_redis_agent.supervise import say
 from consul_redis_agent.text import plain
 
@@ -205,17 +206,20 @@ class Fence:
                 answers = await self._own.ask(*commands)
         except Unanswered as error:
             self._over(order, began, str(error))
-            log.warning("%s: could not be told %r: %s", self._name, order.do.value, error)
+            mark = self._event("fence_failed", order, error=str(error))
+            log.warning("%s: could not be told %r: %s", self._name, order.do.value, error, extra=mark)
             return
         done = answers[-1] if isinstance(answers[-1], list) else []
         if refused := next((a for a in (*answers, *done) if isinstance(a, Exception) and not _no_file(a)), None):
             self._over(order, began, plain(str(refused)))
             right = missing_rights(commands, answers)
             mend = f"; allow its login {' '.join(right)}" if right else ""
-            log.warning("%s: refuses to be told %r: %s%s", self._name, order.do.value, plain(str(refused)), mend)
+            said = plain(str(refused))
+            failed = self._event("fence_failed", order, error=said)
+            log.warning("%s: refuses to be told %r: %s%s", self._name, order.do.value, said, mend, extra=failed)
         else:
             self._over(order, began, "")
-            log.info("%s: %s: %s", self._name, what, order.sentence)
+            log.info("%s: %s: %s", self._name, what, order.sentence, extra=self._event("fence_done", order))
 
     async def _ask_for_failover(self, order: Order, master_name: str) -> None:
         if order.to is None:
@@ -233,9 +237,13 @@ class Fence:
             log.warning(
                 "%s: Sentinel at %s does not begin a failover (%s%s); it is left to Sentinel: %s",
                 self._name, order.to, plain(str(answer)), mend, order.sentence,
+                extra=self._event("fence_failed", order, error=plain(str(answer))),
             )  # fmt: skip
         else:
-            log.warning("%s: asked Sentinel at %s for a failover: %s", self._name, order.to, order.sentence)
+            asked = self._event("fence_done", order)
+            log.warning(
+                "%s: asked Sentinel at %s for a failover: %s", self._name, order.to, order.sentence, extra=asked
+            )
 
     def _over(self, order: Order, began: float, error: str) -> None:
         """An order was carried out; ``error`` says why it was not."""
@@ -267,7 +275,12 @@ class Fence:
             log.warning(
                 "%s: Redis before 6.2 cannot let writes alone wait: those of a failover's last moment may be lost",
                 self._name,
+                extra=event("no_write_pause", node=self._name),
             )
+
+    def _event(self, name: str, order: Order, **more: str) -> dict[str, Any]:
+        to = str(order.to) if order.to else ""
+        return event(name, node=self._name, order=order.do.name.lower(), to=to, **more)
 
 
 def _no_file(error: Exception) -> bool:

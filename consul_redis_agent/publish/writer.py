@@ -47,6 +47,7 @@ from consul_redis_agent.errors import (
     ConsulUnknown,
     StaleDecision,
 )
+from consul_redis_agent.marked import event
 from consul_redis_agent.publish.entries import Naming
 from consul_redis_agent.publish.steps import Known, Target, after, check, next_step, settled, shown
 
@@ -75,7 +76,7 @@ class Writer:
     """One Redis node's entries at Consul.
 
     ``done(target, seconds)`` is called when Consul holds a new target, ``stepped(step, began, error)`` when it has answered a
-    write, or failed to; ``error`` is empty where it took it.
+    write, or failed to; ``error`` is empty where it took it. ``name`` is the Redis node's in events.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Writer:
         catalogs: Iterable[Watched],
         done: Callable[[Target, float], None] = lambda target, seconds: None,
         stepped: Callable[[Step, float, str], None] = lambda step, began, error: None,
+        name: str = "",
     ) -> None:
         self.naming = naming
         self.error = ""
@@ -100,7 +102,7 @@ class Writer:
         self.only_passing: bool | None = None
         """Whether Consul's DNS leaves out what has a check that warns; None: unknown."""
         self._api, self._catalogs = api, tuple(catalogs)
-        self._done, self._stepped = done, stepped
+        self._done, self._stepped, self._name = done, stepped, name or naming.node
         self._asked = False
         self._target: Target | None = None
         self._held: tuple[object, ...] | None = None
@@ -259,7 +261,9 @@ class Writer:
             self._held, self._rests = target.key, None
             self._done(target, clock() - self._wanted_since)
         if self.error:
-            log.info("%s: Consul takes the entries again", self.naming.node)
+            log.info(
+                "%s: Consul takes the entries again", self.naming.node, extra=event("consul_accepts", node=self._name)
+            )
             self.error = ""
 
     async def _take_one(self) -> bool:
@@ -278,7 +282,7 @@ class Writer:
             self._held = None  # until it is done, also if it is interrupted: anything may be half written
             for id_ in _concerned(step):
                 self._stood.pop(id_, None)
-            began, error = clock(), "it was cut off"
+            began, error = clock(), "something else was decided meanwhile, and the answer not awaited"
             try:
                 await self._do(step)
                 error = ""
@@ -443,7 +447,8 @@ class Writer:
             self.errors += 1
         if str(error) != self.error:
             self.error = str(error)
-            log.warning("%s: Consul rejects the entries, retrying: %s", self.naming.node, error)
+            mark = event("consul_rejects", node=self._name, error=self.error)
+            log.warning("%s: Consul rejects the entries, retrying: %s", self.naming.node, error, extra=mark)
 
     async def _pause(self, seconds: float) -> None:
         """Before the next attempt; where the catalog has changed, only until the next decision."""

@@ -13,6 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from consul_redis_agent import __version__
+from consul_redis_agent.marked import event
 from consul_redis_agent.supervise import defect
 from consul_redis_agent.tell.logs import escape
 from consul_redis_agent.text import plain
@@ -33,7 +34,7 @@ def ended(error: BaseException) -> None:
     """The exception ends the process, with exit code 1: Python's part."""
     words = f"consul-redis-agent {__version__} ends: {defect(error)}; start it again if nothing else does"
     if logging.getLogger().handlers:
-        log.critical("%s", words, exc_info=error)
+        log.critical("%s", words, exc_info=error, extra=event("crashed", error=defect(error)))
     else:
         trace = "".join(traceback.format_exception(error))
         sys.stderr.write(f"{escape(words)} {escape(trace)}\n")
@@ -44,9 +45,12 @@ def left_behind(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
     what, error = plain(str(context.get("message", ""))), context.get("exception")
     if error is None:
         rest = {key: value for key, value in context.items() if key != "message"}
-        log.error("%s: %s; the rest goes on; please report it", what, plain(repr(rest)))
+        said = plain(repr(rest))
+        mark = event("defect", about=what, error=said)
+        log.error("%s: %s; the rest goes on; please report it", what, said, extra=mark)
     elif isinstance(error, OSError):
-        log.error("%s: %s; the rest goes on; see what this host lacks", what, error, exc_info=error)
+        mark = event("defect", about=what, error=str(error))
+        log.error("%s: %s; the rest goes on; see what this host lacks", what, error, exc_info=error, extra=mark)
     else:
         _say(what, error)
 
@@ -62,4 +66,6 @@ def _ignored(args: UnraisableHookArgs) -> None:
 
 
 def _say(what: str, error: BaseException) -> None:
-    log.error("%s: %s; the rest goes on", what, defect(error), exc_info=error)
+    found = defect(error)
+    mark = event("defect", about=what, error=found)
+    log.error("%s: %s; the rest goes on", what, found, exc_info=error, extra=mark)

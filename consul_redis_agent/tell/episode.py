@@ -29,7 +29,7 @@ SIGNS: dict[str, tuple[Lane, str, tuple[str, ...]]] = {
     "sentinel_names": ("sentinel", "A Sentinel names a master, with its configuration epoch.", ("sentinel", "to", "epoch")),
     "sentinel_reached": ("sentinel", "A Sentinel cannot be asked, or can be again.", ("sentinel", "reached", "error")),
     "decided": ("decision", "What was decided for the node. reason: the row's name.", ("from", "to", "reason", "epoch")),
-    "claim_shown": ("consul", "Consul shows the claim of another node, or none any more (to is empty).", ("to", "epoch")),
+    "claim_shown": ("consul", "Consul shows a node's claim, or none any more (to is empty).", ("to", "epoch")),
     "consul_step": ("consul", "A write to Consul was answered.", ("step", "seconds", "error")),
     "consul_holds": ("consul", "Consul holds what was decided.", ("seconds",)),
     "dns_answers": ("dns", "DNS gives another answer (null: none at all).", ("answers",)),
@@ -96,7 +96,7 @@ class Episode:
     def as_json(self) -> dict[str, Any]:
         """The episode as other programs read it."""
         signs = self.signs
-        began = signs[0].at if signs else 0.0
+        began = signs[0].at
         seconds = self._seconds(signs)
         kind = self._kind(signs)
         return {
@@ -104,7 +104,7 @@ class Episode:
             "service": self.service,
             "kind": kind,
             "began": round(self.wall + began, 3),
-            "ended": round(self.wall + signs[-1].at, 3) if self.ended and signs else None,
+            "ended": round(self.wall + signs[-1].at, 3) if self.ended else None,
             "sentence": self._sentence(kind, signs, seconds),
             "events": [
                 {"at": _short(s.at - began), "lane": SIGNS[s.name][0], "name": s.name, "text": s.text} | s.fields
@@ -129,12 +129,12 @@ class Episode:
 
     def _sentence(self, kind: str, signs: list[Sign], seconds: dict[str, float | None]) -> str:
         decided = [s for s in signs if s.name == "decided"]
-        last = decided[-1].text if decided else ""
         match kind:
             case "promotion":
                 return f"{self.node} became the master{_epoch(decided)}{_measured(seconds)}."
             case "withdrawal":
-                return f"{self.node} is the master no longer: {last}"
+                left = next((s.text for s in decided if s.fields["from"] == "master"), "it is not known why.")
+                return f"{self.node} is the master no longer: {left}"
             case "restart":
                 return f"Redis at {self.node} was restarted, and is the master still."
             case "failover":
@@ -143,7 +143,7 @@ class Episode:
             case "return":
                 return f"{self.node} is back as a replica."
         state = self.after.verdict if self.after.verdict in ("master", "replica") else "not published"
-        return f"{self.node} is {state}, as before: {next(iter(signs)).text if signs else 'nothing was seen'}."
+        return f"{self.node} is {state}, as before. It began with this: {signs[0].text.rstrip('.')}."
 
     def _seconds(self, signs: list[Sign]) -> dict[str, float | None]:
         """Where the time went, and for how long DNS named two and none; None: not seen."""
@@ -155,7 +155,7 @@ class Episode:
                 turned = sign.at
             elif sign.name == "decided" and decided is None and _is_due(given, rises=rises):
                 decided = sign.at
-            elif held is None and decided is not None and sign.at >= decided and _moves(sign):
+            elif held is None and decided is not None and (_moves(sign) or (rises and self._shows(sign))):
                 held = sign.at
             if sign.name == "dns_answers" and named is None and decided is not None:
                 there = [self.address] == given["answers"] if rises else self.address not in (given["answers"] or ())
@@ -168,6 +168,9 @@ class Episode:
             "two": two,
             "none": none,
         }
+
+    def _shows(self, sign: Sign) -> bool:
+        return sign.name == "claim_shown" and sign.fields["to"] == self.address
 
     def _wrong(self, signs: list[Sign]) -> tuple[float | None, float | None]:
         """Seconds for which DNS named several, and nobody; None where it was never asked."""

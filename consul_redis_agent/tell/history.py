@@ -31,7 +31,7 @@ LOOK_BACK = 40.0
 """Seconds before the first change that belong to it: Sentinel's default ``down-after`` of 30 s, and an election."""
 GRACE = 10.0
 """Seconds after the first decision until which a node that is not published begins its history as it is then."""
-SETTLED, UNSETTLED = 5.0, 60.0
+SETTLED, UNSETTLED = 3.0, 60.0
 """Seconds without a sign after which an episode is over: of a node that is published, and of one that is not, since
 ``down-after`` may still be running."""
 LONGEST = 600.0
@@ -192,7 +192,9 @@ class _Recorder:
         return episode.as_json()
 
     def _begin(self, sign: Sign) -> None:
-        waited = [*(one for one in self._ring if one.at >= sign.at - LOOK_BACK), sign]
+        waited = [*self._ring, sign]
+        while waited[0] is not sign and not (_leads(waited[0]) and waited[0].at >= sign.at - LOOK_BACK):
+            waited.pop(0)
         self._ring.clear()
         self.began = clock()
         named = next((one.fields["answers"] for one in reversed(self._named) if one.at < waited[0].at), None)
@@ -200,6 +202,23 @@ class _Recorder:
         self.episode = Episode(self.name, self.service, wall, self._rests, after, self.address, named)
         for one in waited:
             self.episode.add(one)
+
+
+def _leads(sign: Sign) -> bool:
+    """Whether it may be the cause of a transition: what has gone wrong, not what has been put right."""
+    given = sign.fields
+    match sign.name:
+        case "redis_turned":
+            return given["to"] in ("silent", "gone", "loading")
+        case "redis_link":
+            return not given["up"]
+        case "sentinel_down":
+            return bool(given["down"])
+        case "sentinel_reached":
+            return not given["reached"]
+        case "dns_answers":
+            return given["answers"] is None or len(given["answers"]) != 1
+    return False
 
 
 def _changes(sign: Sign) -> bool:

@@ -14,9 +14,11 @@ from consul_redis_agent.decide.identity import is_loopback, only_here
 from consul_redis_agent.decide.members import LIMIT
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.sentinels import of_group
+from consul_redis_agent.marked import event
 from consul_redis_agent.node import NodeAgent
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.tell.stray import StrayWrites
+from consul_redis_agent.tell.unseen import Unseen
 from consul_redis_agent.watch import causes
 from consul_redis_agent.watch.causes import IS_CLUSTER, MEND_CLUSTER
 
@@ -26,12 +28,14 @@ log = logging.getLogger(__name__)
 class Journal:
     """One Redis node's transitions and complaints."""
 
-    def __init__(self, node: NodeAgent) -> None:
+    def __init__(self, node: NodeAgent, unseen: Unseen | None = None) -> None:
         self.node = node
         self.transitions: Counter[str] = Counter()
         self.since = time.time()
         """Wall time of the last transition; for people only."""
         self.stray = StrayWrites()
+        self._unseen = unseen
+        """What DNS does not show, where it is asked."""
         self._told: Decision | None = None
         self._published = ""
         self._looked: tuple[object, ...] = ()
@@ -58,7 +62,8 @@ class Journal:
         mode = self.node.policy.fence
         if mode is not FenceMode.OFF and (said := self.stray.seen(facts.node, self.node.latest)):
             mend = '; fence.mode = "on" ends that' if mode is FenceMode.WATCH else ""
-            log.warning("%s: %s%s", self.node.name, said, mend)
+            mark = event("stray_writes", node=self.node.name, count=self.stray.count, seconds=self.stray.seconds)
+            log.warning("%s: %s%s", self.node.name, said, mend, extra=mark)
 
     def written(self, target: Target, seconds: float) -> None:
         """Tell that Consul holds a new target; not of a claim that is only recorded."""
@@ -67,7 +72,16 @@ class Journal:
         shown = ", ".join(f"{w.name} at {w.address} {w.status}" for w in target.wanted) or "no entry"
         if shown != self._published:
             self._published = shown
-            log.info("%s: Consul holds %s, %.0f ms after the decision", self.node.name, shown, seconds * 1000)
+            passing = [f"{w.name} at {w.address}" for w in target.wanted if w.passing]
+            mark = event(
+                "published" if passing else "withdrawn",
+                node=self.node.name,
+                entries=passing,
+                evicted=[str(entry.address) for entry in target.evict],
+                seconds=round(seconds, 4),
+            )
+            words = "%s: Consul holds %s, %.0f ms after the decision"
+            log.info(words, self.node.name, shown, seconds * 1000, extra=mark)
 
     def _note(self, decision: Decision) -> None:
         before, self._told = self._told, decision
@@ -89,7 +103,15 @@ class Journal:
         level = logging.WARNING if decision.verdict is Verdict.NONE else logging.INFO
         reason, sentence = decision.reason.value, decision.sentence
         why = sentence if sentence.startswith(reason) else f"{reason}: {sentence}"
-        log.log(level, "%s: %s%s: %s", self.node.name, change, epoch, why)
+        mark = event(
+            "decided",
+            node=self.node.name,
+            **{"from": before.verdict.value if before else ""},
+            to=verdict,
+            reason=decision.reason.name.lower(),
+            epoch=decision.claim.epoch if decision.claim else None,
+        )
+        log.log(level, "%s: %s%s: %s", self.node.name, change, epoch, why, extra=mark)
 
     def _watch_the_others(self, facts: Facts, memory: Memory) -> None:
         """Say once what is wrong with somebody else, and once when it is over."""
@@ -114,7 +136,9 @@ class Journal:
         if facts.catalog and looked != self._looked:
             self._looked = looked
             self._watch_the_catalog(facts, memory)
-        self._complain("DNS", self._hidden())
+        if self._unseen:
+            self._unseen.look()
+        self._complain("DNS", self._hidden() or (self._unseen.said if self._unseen else ""))
         for catalog in self.node.lookout.catalogs():
             self._complain(f"Consul's catalog of {catalog.service!r}", catalog.error)
 
@@ -192,9 +216,10 @@ class Journal:
             return
         self._complaints[who] = what
         if what:
-            log.warning("%s: %s: %s", self.node.name, who, what)
+            mark = event("complaint", node=self.node.name, about=who, error=what)
+            log.warning("%s: %s: %s", self.node.name, who, what, extra=mark)
         else:
-            log.info("%s: %s: recovered", self.node.name, who)
+            log.info("%s: %s: recovered", self.node.name, who, extra=event("recovered", node=self.node.name, about=who))
 
 
 def _too_many(facts: Facts) -> str:

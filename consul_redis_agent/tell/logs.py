@@ -2,7 +2,7 @@
 
     text      2026-11-22T10:55:01.123+00:00 info redis 127.0.0.1:6379: became master
     journald  <6>redis 127.0.0.1:6379: became master      (it knows the time; <6> is the priority)
-    json      {"time": "2026-11-22T10:55:01.123+00:00", "level": "info", "logger": "...", "message": "..."}
+    json      {"time": "2026-11-22T10:55:01.123+00:00", "level": "info", "logger": "...", "event": "decided", ..., "message": "..."}
 
 Control characters and line breaks are escaped in each, so nothing from outside can forge a line. Secrets need no
 filter: they are held in :class:`~consul_redis_agent.config.Secret`, which shows itself as ``***``.
@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
+from consul_redis_agent.marked import event
 from consul_redis_agent.tell.backlog import Backlog
 
 Format = Literal["auto", "text", "json"]
@@ -61,6 +62,7 @@ def _beside(stream: TextIO, root: logging.Logger) -> logging.Handler:
     def lost(count: int) -> str:
         words = "%d lines of this log are lost: whoever reads it was too slow, or stood still"
         record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, (count,), None)
+        vars(record).update(event("lines_lost", count=count))
         return handler.format(record) + handler.terminator
 
     backlog.lost = lost
@@ -113,11 +115,13 @@ class JsonFormatter(_LineFormatter):
     """For programs."""
 
     def format(self, record: logging.LogRecord) -> str:
+        name = getattr(record, "event", None)
         return json.dumps(
             {
                 "time": _time(record),
                 "level": record.levelname.lower(),
                 "logger": record.name,
+                **({"event": name, **record.event_fields} if name else {}),  # type: ignore[attr-defined]
                 "message": self.message(record),
             }
         )

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import clock
 from consul_redis_agent.config.durations import parse_duration
+from consul_redis_agent.marked import event
 from consul_redis_agent.text import plain
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class Pages:
         except _Refused as error:
             return error.answer
         except Exception:  # a mistake in a page must not look like a mistake in a decision
-            log.exception("the page for %s failed", plain(target))
+            log.exception("the page for %s failed", plain(target), extra=event("page_failed", path=plain(target)))
             return text(500, "this page failed; the agent's log says why")
         if method == "OPTIONS":  # as load balancers ask: the code says it all
             return Answer(answer.status, TEXT, b"", (("Allow", METHODS),))

@@ -11,12 +11,11 @@ from consul_redis_agent.tell.episode import Sign
 from consul_redis_agent.text import plain
 
 TURNS = {
-    "master": "is a master",
-    "replica": "is a replica",
+    "master": "turned master",
+    "replica": "turned replica",
     "loading": "loads its data",
     "silent": "does not answer",
     "gone": "is gone",
-    "unknown": "has not been looked at",
 }
 QUIET = (Reason.UNSEEN, Reason.MISSED)
 """Not worth a sign: the next look tells more."""
@@ -63,8 +62,10 @@ class Signs:
         if before != now:
             saw = before == "replica" and now == "master" and isinstance(node, Node) and node.turned > 0
             at = node.turned if saw and isinstance(node, Node) else node.at
-            why = f": {plain(node.reason)}" if isinstance(node, Silence) else ""
-            yield Sign(at, "redis_turned", f"Redis {TURNS[now]}{why}", {"from": before, "to": now})
+            what = f"{TURNS[now]}: {plain(node.reason)}" if isinstance(node, Silence) else TURNS[now]
+            if isinstance(node, Node) and before in ("silent", "gone", "loading"):
+                what = f"is back, as a {node.role.value}" if now != "loading" else f"is back, and {TURNS[now]}"
+            yield Sign(at, "redis_turned", f"Redis {what}", {"from": before, "to": now})
         if not isinstance(node, Node) or life is None or life is node:
             return
         if life.run_id != node.run_id:
@@ -77,18 +78,18 @@ class Signs:
             yield Sign(node.at, "redis_link", text, {"up": node.link_up})
 
     def _consul(self, facts: Facts) -> Iterator[Sign]:
-        """Which claims of other nodes are live, where those are others than before."""
+        """Which claims are live, where those are others than before."""
         if facts.catalog is None:
             return
-        others = [e for e in facts.catalog.entries if e.live and e.claim and e.key != facts.own]
-        claims = tuple(sorted((str(e.address), e.claim.epoch) for e in others if e.claim))
+        live = [e for e in facts.catalog.entries if e.live and e.claim]
+        claims = tuple(sorted((str(e.address), e.claim.epoch) for e in live if e.claim))
         before, self._claims = self._claims, claims
         for address, epoch in claims:
             if (address, epoch) not in before:
                 text = f"Consul shows the claim of {address}, epoch {epoch}"
                 yield Sign(facts.catalog.at, "claim_shown", text, {"to": address, "epoch": epoch})
         if before and not claims:
-            yield Sign(facts.catalog.at, "claim_shown", "Consul shows no other node's claim", {"to": "", "epoch": None})
+            yield Sign(facts.catalog.at, "claim_shown", "Consul shows no claim", {"to": "", "epoch": None})
 
     def _decision(self, latest: Decision, at: float) -> Iterator[Sign]:
         before, decided = self._latest, self.decided
@@ -124,7 +125,7 @@ def _sentinel(before: Sentinel, now: Sentinel) -> Iterator[Sign]:
         yield Sign(now.at, "sentinel_reached", said, who | {"reached": not now.error, "error": plain(now.error)})
     if now.error or before.error or not before.looked:
         return
-    if before.down != now.down:
+    if before.down != now.down and (now.down or before.master == now.master):
         yield Sign(
             now.at, "sentinel_down", f"holds {now.master} for {'down' if now.down else 'up'}", who | {"down": now.down}
         )
@@ -144,9 +145,9 @@ def _sentinel(before: Sentinel, now: Sentinel) -> Iterator[Sign]:
 
 
 def of_step(step: Step, at: float, seconds: float, error: str) -> Sign:
-    """A write to Consul that was answered at ``at``; ``error`` is empty where it was taken."""
+    """A write to Consul that ended at ``at``; ``error`` is empty where it was taken."""
     what = type(step).__name__.lower()
-    text = f"{_words(step)}: {f'refused: {plain(error)}' if error else 'done'}"
+    text = f"{_words(step)}: {f'not done: {plain(error)}' if error else 'done'}"
     return Sign(at, "consul_step", text, {"step": what, "seconds": round(seconds, 4), "error": plain(error)})
 
 

@@ -30,6 +30,8 @@ class StrayWrites:
     def __init__(self) -> None:
         self.total = 0
         """Since this process has started."""
+        self.count, self.seconds = 0, 0.0
+        """How many there were the last time, and for how long the node had no authority then."""
         self._last: Node | None = None
         self._since = 0.0
         self._count = 0
@@ -55,4 +57,5 @@ class StrayWrites:
         self.total += count
         if last is None or not count:
             return ""
+        self.count, self.seconds = count, round(at - self._since, 1)
         return f"was given {count} changes of keys to write in {at - self._since:.1f} s without authority; what came after the promotion is lost"

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.config import TlsConfig
 from consul_redis_agent.errors import LocalError
+from consul_redis_agent.marked import event
 from consul_redis_agent.text import plain
 from consul_redis_agent.tls.words import WEAK
 
@@ -111,7 +112,8 @@ class Trust:
         except (LocalError, Wrong) as error:
             problem = f"{error.key}: {error.why}" if isinstance(error, Wrong) else str(error)
             if problem != self._problem and self._context is not None:
-                log.warning("%s; the certificates that were read before stay in use", problem)
+                mark = event("certificates_unreadable", error=problem)
+                log.warning("%s; the certificates that were read before stay in use", problem, extra=mark)
             self._problem, self._seen = problem, ()
 
 

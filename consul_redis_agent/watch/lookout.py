@@ -20,6 +20,7 @@ from consul_redis_agent.decide.facts import Address, Catalog, Entry, Facts, Node
 from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.errors import LocalError, Unanswered
 from consul_redis_agent.histogram import Histogram
+from consul_redis_agent.marked import event
 from consul_redis_agent.tls import Tls
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import HelloWatch, Sentinels
@@ -238,7 +239,8 @@ class Lookout:
         elif self._wants_hello and self.master_name not in (names := self._hello.names()):
             found = names[0] if names else ""  # a name that nobody in reach knows is corrected
         if found and found != self.master_name:
-            log.info("%s: belongs to the master %r", self.address, found)
+            mark = event("master_name_found", node=str(self.address), master_name=found)
+            log.info("%s: belongs to the master %r", self.address, found, extra=mark)
             self.master_name = found
 
     # Identity

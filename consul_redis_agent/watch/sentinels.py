@@ -22,6 +22,7 @@ from consul_redis_agent.clock import clock, until_tick
 from consul_redis_agent.decide.claim import EPOCH_LIMIT
 from consul_redis_agent.decide.facts import Address, Selection, Sentinel, Unlisted, whole
 from consul_redis_agent.errors import Unanswered
+from consul_redis_agent.marked import event
 from consul_redis_agent.text import is_word, plain
 from consul_redis_agent.watch import reply
 from consul_redis_agent.watch.link import Link
@@ -287,6 +288,7 @@ class SentinelWatch(Looks):
                 what,
                 name,
                 limit,
+                extra=event("sentinel_lists_too_many", sentinel=str(self.address), count=count),
             )
         return members
 
@@ -328,7 +330,7 @@ class SentinelWatch(Looks):
                 self.deaf = said
                 log.warning(
                     "Sentinel at %s refuses PSUBSCRIBE, so failovers are seen late; tried again every %.0f s: %s",
-                    self.address, DEAF, said,
+                    self.address, DEAF, said, extra=event("sentinel_deaf", sentinel=str(self.address), error=said),
                 )  # fmt: skip
             await asyncio.sleep(DEAF)
         self.deaf = ""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from consul_redis_agent.consul.api import ConsulAPI
 from consul_redis_agent.errors import ConsulDenied, ConsulError, ConsulMisused, ConsulUnknown, TokenUnknown
+from consul_redis_agent.marked import event
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,8 @@ class TokenWatch:
         if error == before:
             return
         if error:
-            log.warning("%s", error)
+            log.warning("%s", error, extra=event("token_refused", error=error))
         else:
             self._api.token_healed()
-            log.info("Consul's servers know the token again")
+            log.info("Consul's servers know the token again", extra=event("token_accepted"))
         self._changed()

@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from consul_redis_agent.commands.failover.outcome import STEPS
+from tests.documented import assert_documented
 from tests.fleet import SCALE, Fleet, RedisNode, until
 
 from .support import start_agents
@@ -129,6 +130,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_done(settled: Fleet) -
     master, before = settled.wait_for_master(), state(settled)
     done = run(settled, "--dry-run", "--json")
     said = json.loads(done.stdout)
+    assert_documented("failover", said)
     assert (done.returncode, done.stderr) == (0, "")
     assert (said["ok"], said["done"], said["move"]) == (True, False, None)
     assert said["master"] == str(master.address)
@@ -151,6 +153,7 @@ def test_a_move_loses_no_write_and_copies_nothing(settled: Fleet) -> None:
         done = run(settled, "--json")
         named = [s.names() for s in settled.sentinels]
     said = json.loads(done.stdout)
+    assert_documented("failover", said)
     assert (done.returncode, done.stderr) == (0, ""), said["move"]
     (new,) = [node for node in settled.nodes if str(node.address) == said["move"]["new"]]
     assert (said["ok"], said["done"], said["move"]["old"]) == (True, True, str(old.address))

@@ -18,6 +18,7 @@ import pytest
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.tell.pages import Pages
 from consul_redis_agent.tell.server import Server
+from tests.documented import assert_documented
 from tests.fleet import Fleet, until
 from tests.integration.browser import Browser, browser
 from tests.integration.support import wait_for_word
@@ -149,6 +150,7 @@ def episode(sentence: str, began: float = 1.7e9) -> dict[str, Any]:
             "none": 5,
         },
         "lost": {"stray_writes": 12},
+        "left_out": 3,
     }
 
 
@@ -182,6 +184,14 @@ def test_load_balancers_find_the_master_and_the_replicas(shared_fleet: Fleet, pa
 
         until(apart, within=15, what=f"{method} tells the master from the replicas")
     assert {code(page, "/replica?lag=0s") for page in pages} == {503}
+
+
+def test_the_json_is_what_is_written_down(pages: list[Address], account: Account) -> None:
+    """docs/interface.schema.json has every key of what real agents tell, with its type, and no other; the samples here, too."""
+    for page in pages:
+        assert_documented("status", told(page))
+        assert_documented("history", told(page, "/history"))
+    assert_documented("history", account.history)
 
 
 def test_an_agent_that_stops_is_told(shared_fleet: Fleet, pages: list[Address], window: Browser) -> None:
@@ -306,7 +316,7 @@ def test_a_screen_reader_tells_what_eyes_see(account: Account, window: Browser) 
             n for role, n in told if role == "columnheader"
         }
         assert str(account.node["node"]) in {name.split()[0] for role, name in told if role == "rowheader"}
-        assert ("heading", "The last failovers") in told
+        assert ("heading", "What happened last") in told
         assert any(role in ("image", "img") and "6 events are listed below" in name for role, name in told)
 
 

@@ -22,6 +22,7 @@ from consul_redis_agent.decide.memory import Memory
 from consul_redis_agent.decide.rules import decide
 from consul_redis_agent.publish import writer
 from consul_redis_agent.publish.entries import Mode
+from consul_redis_agent.tell.events import EVENTS
 from consul_redis_agent.watch import lookout, redis_node
 
 from .acts import ACTS
@@ -437,5 +438,7 @@ class World:
     def _note(self, record: logging.LogRecord) -> None:
         """What the agents log belongs to the history; what they caught of their own mistakes is a failure."""
         self.say(current().host, f"agent: {record.getMessage()}")
+        if (name := getattr(record, "event", "")) and set(EVENTS[name].fields) != set(vars(record)["event_fields"]):
+            self.failed(current().host, f"the event {name!r} has other fields than the table says")
         if record.exc_info:
             self.failed(current().host, logging.Formatter().format(record))

@@ -26,7 +26,7 @@ SHAPE = {
     "findings[].what": "what was seen, and what it means",
     "findings[].mend": "what to do; empty where there is nothing to do",
 }
-"""The keys of ``check --json``. A bad configuration (exit code 78) prints no JSON."""
+"""The keys of ``check --json``, which docs/interface.md lists. A bad configuration (exit code 78) prints no JSON."""
 
 
 class Report:
