@@ -63,14 +63,6 @@ _HTTP = """
   may open, serves the same to any `Host`.
 """
 
-_SIGNS = (
-    "What `events` in `/history` holds, with the lane of each, and its fields beside `at`, `lane`, `name` and `text`."
-)
-
-_EVENTS = """\
-A line of the log that somebody may count has `event`, one of these names, and its fields beside `time`, `level`, `logger` and `message`, in JSON
-(`log.format = "json"`). `reason` is the name of a row in [the table of the rules](table.md). `message` is for people."""
-
 META = {
     form.MARKER: f"this tool's mark; the version of this format, now {form.FORMAT}",
     form.SOURCE: f"`{form.OURS}`, unless `service.meta` says something else",
@@ -120,12 +112,6 @@ def page() -> str:
             *_exit_codes(),
             *_endpoints(),
             *(line for name in DOCUMENTS for line in _document(name)),
-            *named(
-                "Events of an episode",
-                _SIGNS,
-                {name: (f"{lane}: {doc}", fields) for name, (lane, doc, fields) in SIGNS.items()},
-            ),
-            *named("Events of the log", _EVENTS, EVENTS),
             *metrics(FAMILIES),
             *_meta(),
             *named("The events of the log", _EVENTS, EVENTS),
