@@ -141,3 +141,10 @@ def test_no_alert_fires_when_nothing_is_wrong(watched: Watched) -> None:
     assert {rule["health"] for rule in rules} == {"ok"}
     assert watched.prometheus.answers('ALERTS{alertstate="firing"}') == []
     assert len(watched.prometheus.answers("up == 1")) == 3
+
+
+def test_the_history_has_what_dns_has_shown(watched: Watched) -> None:
+    """The same answers stand in the lanes of the failover, at each agent that tells of it, with how long DNS took."""
+    episodes = [episode for page in watched.pages for episode in json.loads(get(page, "/history"))["episodes"]]
+    assert any(event["lane"] == "dns" for episode in episodes for event in episode["events"])
+    assert any(episode["seconds"]["consul_to_dns"] is not None for episode in episodes)
