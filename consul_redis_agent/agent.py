@@ -316,6 +316,7 @@ class Agent:
         for node in self.nodes:
             if node.redis.service == service:
                 self.tallies[node.name].shown(masters, at)
+        self.history.dns(service, masters, at)
 
     def _wake_of_service(self, name: str) -> None:
         for node in self.nodes:

@@ -9,7 +9,7 @@ from consul_redis_agent.cli import BAD_CONFIG, INTERRUPTED
 from consul_redis_agent.consul import form
 from consul_redis_agent.tell.episode import SIGNS
 from consul_redis_agent.tell.events import EVENTS
-from consul_redis_agent.tell.metrics import FAMILIES, PREFIX, Family
+from consul_redis_agent.tell.metrics import FAMILIES, LABELS, PREFIX, PROCESS, Family
 from tests.documented import SCHEMA
 
 _HEAD = """\
@@ -125,9 +125,13 @@ def page() -> str:
 def metrics(families: Iterable[Family]) -> Iterator[str]:
     """The section of the metrics."""
     yield "## Metrics\n"
-    yield "`node` is the Redis node as configured, `service` a service name; the other labels have one of a closed set of values.\n"
+    yield f"Beside those of the process, as all programs have them: {_codes(PROCESS)}.\n"
     yield from _table(
         ("metric", "type", "labels", ""), ((f"`{PREFIX}{f.name}`", f.type, _codes(f.labels), f.help) for f in families)
+    )
+    yield from _table(
+        ("label", "values"),
+        ((f"`{label}`", _codes(values) if len(values) > 1 else values[0]) for label, values in LABELS.items()),
     )
 
 

@@ -71,7 +71,7 @@ class Watched:
         self.pages = [Address(host.address, host.port(0)) for _ in fleet.nodes]
         for node, page in zip(fleet.nodes, self.pages, strict=True):
             fleet.agent(node, more=f'[http]\nlisten = "{page}"\n')
-        self.witness = fleet.witness()
+        self.consul, self.witness = fleet.consuls[0], fleet.witness()
         self.witness.wait_for(fleet.nodes[0], within=10)
         wait_for_sentinels(fleet, 3)
         self.prometheus = fleet.add(Prometheus(host=host, folder=fleet.folder, targets=self.pages))
@@ -141,3 +141,23 @@ def test_no_alert_fires_when_nothing_is_wrong(watched: Watched) -> None:
     assert {rule["health"] for rule in rules} == {"ok"}
     assert watched.prometheus.answers('ALERTS{alertstate="firing"}') == []
     assert len(watched.prometheus.answers("up == 1")) == 3
+
+
+def test_the_history_has_what_dns_has_shown(watched: Watched) -> None:
+    """The same answers stand in the lanes of the failover, at each agent that tells of it, with how long DNS took."""
+    episodes = [episode for page in watched.pages for episode in json.loads(get(page, "/history"))["episodes"]]
+    assert any(event["lane"] == "dns" for episode in episodes for event in episode["events"])
+    assert any(episode["seconds"]["consul_to_dns"] is not None for episode in episodes)
+
+
+def test_two_masters_are_seen_counted_and_alerted(watched: Watched) -> None:
+    """Somebody registers another service under the name: each agent sees two in DNS and a foreign entry, Prometheus fires."""
+    consul = watched.consul
+    consul.put("/v1/agent/service/register", {"ID": "odd", "Name": "redis", "Address": "127.0.0.1", "Port": 1})
+    until(lambda: watched.total("dns_masters") == 6, within=15, what="each agent sees two masters")
+    until(lambda: watched.total("foreign_entries") == 3, within=15, what="each agent sees a foreign entry")
+    fires = 'ALERTS{alertname="RedisTwoMasters", alertstate="firing"}'
+    until(lambda: watched.prometheus.answers(fires), within=30, what="the alert fires")
+    consul.put("/v1/agent/service/deregister/odd")
+    until(lambda: watched.total("dns_masters") == 3, within=15, what="each agent sees one again")
+    assert watched.total("dns_seconds_total", shows="two") > 0

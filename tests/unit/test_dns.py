@@ -31,12 +31,13 @@ Told = tuple[str, tuple[Address, ...] | None]
 
 
 class Server(asyncio.DatagramProtocol):
-    """Consul's DNS in the domain ``shop``: names :attr:`masters`, or nobody answers where that is None."""
+    """Consul's DNS in the domain ``shop``: names :attr:`masters`, or answers with an error where that is None."""
 
     transport: asyncio.DatagramTransport
 
     def __init__(self) -> None:
         self.masters: Sequence[Address] | None = ()
+        self.silent = False
         self.asked: list[str] = []
         self.heard = asyncio.Event()
 
@@ -51,18 +52,24 @@ class Server(asyncio.DatagramProtocol):
         question = dns.message.from_wire(data)
         self.asked.append(question.question[0].name.to_text(omit_final_dot=True))
         self.heard.set()
-        if self.masters is None:
+        if self.silent:
             return
         answer = dns.message.make_response(question)
         if not self.masters:
-            answer.set_rcode(dns.rcode.NXDOMAIN)
+            answer.set_rcode(dns.rcode.SERVFAIL if self.masters is None else dns.rcode.NXDOMAIN)
         name = question.question[0].name
-        for master in self.masters:
+        for master in self.masters or ():
             own = master.host.replace(".", "").isdigit()
             target = f"{master.host.replace('.', '-')}.addr.dc1.shop." if own else f"{master.host}."
             answer.answer.append(dns.rrset.from_text(name, 0, "IN", "SRV", f"1 1 {master.port} {target}"))
             answer.additional.append(dns.rrset.from_text(target, 0, "IN", "A", master.host if own else "192.0.2.7"))
         self.transport.sendto(answer.to_wire(), addr)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy answers late, and that is no answer that was not given."""
+    monkeypatch.setattr(module, "TIMEOUT", 3600.0)
 
 
 @pytest_asyncio.fixture
@@ -92,9 +99,8 @@ class Seen:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-async def test_each_change_of_the_answer_is_told_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_change_of_the_answer_is_told_once(server: Server) -> None:
     """None, one, two, no answer: each as it comes, in the domain that the Consul agent tells."""
-    monkeypatch.setattr(module, "TIMEOUT", 0.05)
     seen = Seen(server)
     for masters in ((), (A,), (A, B), None, (B,)):
         server.masters = masters
@@ -136,10 +142,9 @@ async def test_a_consul_agent_that_is_not_there_yet_is_asked_again(
     await seen.end()
 
 
-async def test_nothing_is_asked_twice_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_asked_twice_at_once(server: Server) -> None:
     """However often something happens while a question is under way."""
-    monkeypatch.setattr(module, "TIMEOUT", 3600.0)
-    server.masters = None
+    server.silent = True
     seen = Seen(server)
     await server.heard.wait()
     for _ in range(10):
@@ -172,6 +177,17 @@ async def test_dns_is_asked_closely_around_a_transition(server: Server, after: A
     watch._closely_until = 0.0
     watch.decided(after)
     assert (watch._closely_until > 0) is closely
+
+
+async def test_a_server_that_is_silent_is_no_answer(server: Server) -> None:
+    """After its time a question is given up, and the next one is put over another socket."""
+    server.silent = True
+    asker = Asker("redis.service.shop", server.address, 0.05, "shop")
+    assert await asker.ask() is None
+    server.silent, server.masters = False, (A,)
+    asker._timeout = 3600.0
+    assert await asker.ask() == frozenset({A})
+    asker.close()
 
 
 async def test_a_closed_port_is_no_answer() -> None:
