@@ -173,8 +173,9 @@ class _Recorder:
         return bool(signs)
 
     def named(self, sign: Sign) -> None:
-        """DNS gives another answer."""
-        self.note(sign)
+        """DNS gives another answer; the first is none."""
+        if self.episode or self._named:
+            self.note(sign)
         self._named.append(sign)
 
     def note(self, sign: Sign) -> None:
@@ -198,9 +199,7 @@ class _Recorder:
         return episode.as_json()
 
     def _begin(self, sign: Sign) -> None:
-        waited = [*self._ring, sign]
-        while waited[0] is not sign and not (_leads(waited[0]) and waited[0].at >= sign.at - LOOK_BACK):
-            waited.pop(0)
+        waited = _from_the_cause([one for one in self._ring if one.at >= sign.at - LOOK_BACK], sign)
         self._ring.clear()
         self.began = clock()
         named = next((one.fields["answers"] for one in reversed(self._named) if one.at < waited[0].at), None)
@@ -210,8 +209,20 @@ class _Recorder:
             self.episode.add(one)
 
 
-def _leads(sign: Sign) -> bool:
-    """Whether it may be the cause of a transition: what has gone wrong, not what has been put right."""
+def _from_the_cause(waited: list[Sign], change: Sign) -> list[Sign]:
+    """What led to the change: from the first thing on that has gone wrong, and was not put right before."""
+    wrong: dict[tuple[str, object], int] = {}
+    for place, sign in enumerate(waited):
+        about = sign.name, sign.fields.get("sentinel")
+        if (is_wrong := _is_wrong(sign)) is True:
+            wrong.setdefault(about, place)
+        elif is_wrong is False:
+            wrong.pop(about, None)
+    return [*waited[min(wrong.values(), default=len(waited)) :], change]
+
+
+def _is_wrong(sign: Sign) -> bool | None:
+    """Whether something has gone wrong, or was put right; None: neither."""
     given = sign.fields
     match sign.name:
         case "redis_turned":
@@ -224,7 +235,7 @@ def _leads(sign: Sign) -> bool:
             return not given["reached"]
         case "dns_answers":
             return given["answers"] is None or len(given["answers"]) != 1
-    return False
+    return None
 
 
 def _changes(sign: Sign) -> bool:

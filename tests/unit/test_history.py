@@ -247,6 +247,18 @@ def test_old_signs_are_no_cause(story: Story) -> None:
     assert keys(story.episodes[0])[0] == (0.0, "redis_turned")
 
 
+def test_what_was_put_right_is_no_cause(story: Story) -> None:
+    """A start of the agent, before which DNS named nobody; a link that was down for a moment."""
+    story.decides(0.0, replica(), REPLICATES)
+    story.names(0.1)
+    story.names(0.5, "b")
+    story.decides(1.0, replica(link_up=False), REPLICATES)
+    story.decides(2.0, replica(), REPLICATES)
+    story.decides(3.0, master(), NAMED)
+    assert keys(story.episodes[0])[0] == (0.0, "redis_turned")
+    assert story.episodes[0]["answers"] == ["10.0.0.2:6379"]
+
+
 def test_every_event_has_the_fields_that_the_table_names(story: Story) -> None:
     """In a story of ours, and in the example that pages are drawn from."""
     story.is_promoted()
