@@ -2,7 +2,7 @@
 # Each takes another Consul than the one on PATH or the one that was set up: make test CONSUL=/path/to/consul
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.servers/bin:/usr/sbin:/sbin
 
-.PHONY: demo test chaos matrix soak bench lint audit setup deb image
+.PHONY: demo test chaos matrix soak bench lint audit lowest setup deb image
 
 demo: setup
 	@consul-redis-agent demo
@@ -49,6 +49,10 @@ lint: setup
 audit:
 	@tests/setup audit
 	@python -m tests.audit
+
+# The unit tests on the oldest versions of our dependencies, two minutes
+lowest: setup
+	@tests/lowest
 
 # The Debian package for this machine's release and architecture, in build/deb; and the image, with Docker or what takes its place.
 deb: setup

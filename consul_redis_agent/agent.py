@@ -304,11 +304,15 @@ class Agent:
 
         at = config.consul.domain or "", config.consul.dns, partial(self._tell, self._shown)
         nodes = {redis.service: redis for redis in config.redis}
-        return {name: DnsWatch(api, name, partial(name_of, config, redis), *at) for name, redis in nodes.items()}
+        return {
+            name: DnsWatch(
+                api, name, partial(name_of, config, redis), *at, phase=place % TICKS / TICKS + place // TICKS
+            )
+            for place, (name, redis) in enumerate(nodes.items())
+        }
 
     def _shown(self, service: str, masters: Masters | None, at: float) -> None:
         """DNS answers something else."""
-        self.history.dns(service, masters, at)
         for node in self.nodes:
             if node.redis.service == service:
                 self.tallies[node.name].shown(masters, at)

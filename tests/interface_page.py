@@ -92,11 +92,13 @@ _SIGNS = "In `/history` and `history --json`, beside `at`, `lane`, `name` and `t
 DOCUMENTS = {
     "status": "The JSON of `/status` and `status --json`",
     "history": "The JSON of `/history` and `history --json`",
+    "check": "The JSON of `check --json`",
     "failover": "The JSON of `failover --json`",
 }
 PARTS = {
     "status": ("node", "sentinel", "peer", "entry", "claim", "histogram"),
     "history": ("episode",),
+    "check": (),
     "failover": (),
 }
 """What else of the schema each document has a table of."""

@@ -5,11 +5,12 @@
 #    source ~/.local/share/bash_completion/consul-redis-agent
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_consul_redis_agent_subparsers=(run check status resolve failover deregister demo)
+_shtab_consul_redis_agent_subparsers=(run check status history resolve failover deregister demo)
 
 _shtab_consul_redis_agent_run_option_strings=(-h --help --config --consul-url --consul-token-file --consul-ca-file --consul-cert-file --consul-key-file --consul-server-name --consul-timeout --consul-dns --consul-domain --consul-namespace --consul-partition --service-name --service-mode --service-ttl --service-tags --service-on-stop --replica-name --replica-max-lag --sentinel-mode --sentinel-early --sentinel-hosts --sentinel-username --sentinel-password-file --sentinel-tls --sentinel-ca-file --sentinel-cert-file --sentinel-key-file --sentinel-server-name --redis-url --redis-username --redis-password-file --redis-master-name --redis-announce --redis-service --redis-replica --redis-timeout --redis-patience --redis-ca-file --redis-cert-file --redis-key-file --redis-server-name --fence-mode --failover-on-death --failover-on-empty --failover-delay --http-listen --log-level --log-format --socket)
-_shtab_consul_redis_agent_check_option_strings=(-h --help --config --consul-url --consul-token-file --consul-ca-file --consul-cert-file --consul-key-file --consul-server-name --consul-timeout --consul-dns --consul-domain --consul-namespace --consul-partition --service-name --service-mode --service-ttl --service-tags --service-on-stop --replica-name --replica-max-lag --sentinel-mode --sentinel-early --sentinel-hosts --sentinel-username --sentinel-password-file --sentinel-tls --sentinel-ca-file --sentinel-cert-file --sentinel-key-file --sentinel-server-name --redis-url --redis-username --redis-password-file --redis-master-name --redis-announce --redis-service --redis-replica --redis-timeout --redis-patience --redis-ca-file --redis-cert-file --redis-key-file --redis-server-name --fence-mode --failover-on-death --failover-on-empty --failover-delay --http-listen --log-level --log-format)
+_shtab_consul_redis_agent_check_option_strings=(-h --help --config --consul-url --consul-token-file --consul-ca-file --consul-cert-file --consul-key-file --consul-server-name --consul-timeout --consul-dns --consul-domain --consul-namespace --consul-partition --service-name --service-mode --service-ttl --service-tags --service-on-stop --replica-name --replica-max-lag --sentinel-mode --sentinel-early --sentinel-hosts --sentinel-username --sentinel-password-file --sentinel-tls --sentinel-ca-file --sentinel-cert-file --sentinel-key-file --sentinel-server-name --redis-url --redis-username --redis-password-file --redis-master-name --redis-announce --redis-service --redis-replica --redis-timeout --redis-patience --redis-ca-file --redis-cert-file --redis-key-file --redis-server-name --fence-mode --failover-on-death --failover-on-empty --failover-delay --http-listen --log-level --log-format --socket --json)
 _shtab_consul_redis_agent_status_option_strings=(-h --help --socket --json)
+_shtab_consul_redis_agent_history_option_strings=(-h --help --socket --json --svg --episode --last --node)
 _shtab_consul_redis_agent_resolve_option_strings=(-h --help --config --consul-url --consul-token-file --consul-ca-file --consul-cert-file --consul-key-file --consul-server-name --consul-timeout --consul-dns --consul-domain --consul-namespace --consul-partition --service-name --service-mode --service-ttl --service-tags --service-on-stop --replica-name --replica-max-lag --sentinel-mode --sentinel-early --sentinel-hosts --sentinel-username --sentinel-password-file --sentinel-tls --sentinel-ca-file --sentinel-cert-file --sentinel-key-file --sentinel-server-name --redis-url --redis-username --redis-password-file --redis-master-name --redis-announce --redis-service --redis-replica --redis-timeout --redis-patience --redis-ca-file --redis-cert-file --redis-key-file --redis-server-name --fence-mode --failover-on-death --failover-on-empty --failover-delay --http-listen --log-level --log-format --watch)
 _shtab_consul_redis_agent_failover_option_strings=(-h --help --config --consul-url --consul-token-file --consul-ca-file --consul-cert-file --consul-key-file --consul-server-name --consul-timeout --consul-dns --consul-domain --consul-namespace --consul-partition --service-name --service-mode --service-ttl --service-tags --service-on-stop --replica-name --replica-max-lag --sentinel-mode --sentinel-early --sentinel-hosts --sentinel-username --sentinel-password-file --sentinel-tls --sentinel-ca-file --sentinel-cert-file --sentinel-key-file --sentinel-server-name --redis-url --redis-username --redis-password-file --redis-master-name --redis-announce --redis-service --redis-replica --redis-timeout --redis-patience --redis-ca-file --redis-cert-file --redis-key-file --redis-server-name --fence-mode --failover-on-death --failover-on-empty --failover-delay --http-listen --log-level --log-format --dry-run --json)
 _shtab_consul_redis_agent_deregister_option_strings=(-h --help --config --consul-url --consul-token-file --consul-ca-file --consul-cert-file --consul-key-file --consul-server-name --consul-timeout --consul-dns --consul-domain --consul-namespace --consul-partition --service-name --service-mode --service-ttl --service-tags --service-on-stop --replica-name --replica-max-lag --sentinel-mode --sentinel-early --sentinel-hosts --sentinel-username --sentinel-password-file --sentinel-tls --sentinel-ca-file --sentinel-cert-file --sentinel-key-file --sentinel-server-name --redis-url --redis-username --redis-password-file --redis-master-name --redis-announce --redis-service --redis-replica --redis-timeout --redis-patience --redis-ca-file --redis-cert-file --redis-key-file --redis-server-name --fence-mode --failover-on-death --failover-on-empty --failover-delay --http-listen --log-level --log-format --socket --dead --force)
@@ -43,7 +44,9 @@ _shtab_consul_redis_agent_check___redis_password_file_COMPGEN=_shtab_compgen_fil
 _shtab_consul_redis_agent_check___redis_ca_file_COMPGEN=_shtab_compgen_files
 _shtab_consul_redis_agent_check___redis_cert_file_COMPGEN=_shtab_compgen_files
 _shtab_consul_redis_agent_check___redis_key_file_COMPGEN=_shtab_compgen_files
+_shtab_consul_redis_agent_check___socket_COMPGEN=_shtab_compgen_files
 _shtab_consul_redis_agent_status___socket_COMPGEN=_shtab_compgen_files
+_shtab_consul_redis_agent_history___socket_COMPGEN=_shtab_compgen_files
 _shtab_consul_redis_agent_resolve___config_COMPGEN=_shtab_compgen_files
 _shtab_consul_redis_agent_resolve___consul_token_file_COMPGEN=_shtab_compgen_files
 _shtab_consul_redis_agent_resolve___consul_ca_file_COMPGEN=_shtab_compgen_files
@@ -135,15 +138,19 @@ _shtab_consul_redis_agent_deregister___failover_on_death_choices=(off ask)
 _shtab_consul_redis_agent_deregister___failover_on_empty_choices=(off ask)
 _shtab_consul_redis_agent_deregister___log_level_choices=(debug info warning error)
 _shtab_consul_redis_agent_deregister___log_format_choices=(auto text json)
-_shtab_consul_redis_agent_pos_0_choices=(run check status resolve failover deregister demo)
+_shtab_consul_redis_agent_pos_0_choices=(run check status history resolve failover deregister demo)
 
 _shtab_consul_redis_agent_run__h_nargs=0
 _shtab_consul_redis_agent_run___help_nargs=0
 _shtab_consul_redis_agent_check__h_nargs=0
 _shtab_consul_redis_agent_check___help_nargs=0
+_shtab_consul_redis_agent_check___json_nargs=0
 _shtab_consul_redis_agent_status__h_nargs=0
 _shtab_consul_redis_agent_status___help_nargs=0
 _shtab_consul_redis_agent_status___json_nargs=0
+_shtab_consul_redis_agent_history__h_nargs=0
+_shtab_consul_redis_agent_history___help_nargs=0
+_shtab_consul_redis_agent_history___json_nargs=0
 _shtab_consul_redis_agent_resolve__h_nargs=0
 _shtab_consul_redis_agent_resolve___help_nargs=0
 _shtab_consul_redis_agent_resolve___watch_nargs=0

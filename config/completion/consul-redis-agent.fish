@@ -50,8 +50,8 @@ function _shtab_consul_redis_agent_using
   test "$_shtab_consul_redis_agent_cmdpath" = "$argv"
 end
 
-set -g _shtab_consul_redis_agent_commands run check status resolve failover deregister demo
-set -g _shtab_consul_redis_agent_opts_with_value --config --consul-ca-file --consul-cert-file --consul-dns --consul-domain --consul-key-file --consul-namespace --consul-partition --consul-server-name --consul-timeout --consul-token-file --consul-url --failover-delay --failover-on-death --failover-on-empty --fence-mode --http-listen --log-format --log-level --redis-announce --redis-ca-file --redis-cert-file --redis-key-file --redis-master-name --redis-password-file --redis-patience --redis-replica --redis-server-name --redis-service --redis-timeout --redis-url --redis-username --replica-max-lag --replica-name --sentinel-ca-file --sentinel-cert-file --sentinel-early --sentinel-hosts --sentinel-key-file --sentinel-mode --sentinel-password-file --sentinel-server-name --sentinel-tls --sentinel-username --service-mode --service-name --service-on-stop --service-tags --service-ttl --socket
+set -g _shtab_consul_redis_agent_commands run check status history resolve failover deregister demo
+set -g _shtab_consul_redis_agent_opts_with_value --config --consul-ca-file --consul-cert-file --consul-dns --consul-domain --consul-key-file --consul-namespace --consul-partition --consul-server-name --consul-timeout --consul-token-file --consul-url --episode --failover-delay --failover-on-death --failover-on-empty --fence-mode --http-listen --last --log-format --log-level --node --redis-announce --redis-ca-file --redis-cert-file --redis-key-file --redis-master-name --redis-password-file --redis-patience --redis-replica --redis-server-name --redis-service --redis-timeout --redis-url --redis-username --replica-max-lag --replica-name --sentinel-ca-file --sentinel-cert-file --sentinel-early --sentinel-hosts --sentinel-key-file --sentinel-mode --sentinel-password-file --sentinel-server-name --sentinel-tls --sentinel-username --service-mode --service-name --service-on-stop --service-tags --service-ttl --socket --svg
 
 complete -c consul-redis-agent -e
 complete -c consul-redis-agent -f
@@ -106,7 +106,7 @@ complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using run' -l fence
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using run' -l failover-on-death -xka "off ask" -d 'ask: have Sentinel promote a replica as soon as the master'"'"'s process is gone, before down-after is over (default: off)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using run' -l failover-on-empty -xka "off ask" -d 'ask: have Sentinel promote a replica before a master that came back empty empties it (default: off)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using run' -l failover-delay -x -d 'How long a master'"'"'s process has to be gone: longer than a restart that should move nothing (default: 1s)'
-complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using run' -l http-listen -x -d 'host:port that serves /metrics, /status and /healthz; nothing when not given'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using run' -l http-listen -x -d 'host:port that serves a page, /metrics, /status, /history, and what load balancers ask; nothing when not given'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using run' -l log-level -xka "debug info warning error" -d 'Least level that is logged: debug, info, warning or error (default: info)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using run' -l log-format -xka "auto text json" -d 'text, json or auto: text on a terminal and under journald, json elsewhere (default: auto)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using run' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'unix socket of the running agent (default: status.sock in this user'"'"'s runtime directory)'
@@ -158,13 +158,23 @@ complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using check' -l fen
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using check' -l failover-on-death -xka "off ask" -d 'ask: have Sentinel promote a replica as soon as the master'"'"'s process is gone, before down-after is over (default: off)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using check' -l failover-on-empty -xka "off ask" -d 'ask: have Sentinel promote a replica before a master that came back empty empties it (default: off)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using check' -l failover-delay -x -d 'How long a master'"'"'s process has to be gone: longer than a restart that should move nothing (default: 1s)'
-complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using check' -l http-listen -x -d 'host:port that serves /metrics, /status and /healthz; nothing when not given'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using check' -l http-listen -x -d 'host:port that serves a page, /metrics, /status, /history, and what load balancers ask; nothing when not given'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using check' -l log-level -xka "debug info warning error" -d 'Least level that is logged: debug, info, warning or error (default: info)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using check' -l log-format -xka "auto text json" -d 'text, json or auto: text on a terminal and under journald, json elsewhere (default: auto)'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using check' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'unix socket of the running agent (default: status.sock in this user'"'"'s runtime directory)'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using check' -l json -d 'as JSON, for programs: each finding with its id'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using; and test $_shtab_consul_redis_agent_npos -eq 0' -a status -d 'Show what the running agent knows, decided, and why.'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using status' -s h -l help -d 'show this help message and exit'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using status' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'unix socket of the running agent (default: status.sock in this user'"'"'s runtime directory)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using status' -l json -d 'as JSON, for programs; also where output is no terminal'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using; and test $_shtab_consul_redis_agent_npos -eq 0' -a history -d 'Show what happened to this host'"'"'s Redis nodes: each transition and failover, with milliseconds.'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using history' -s h -l help -d 'show this help message and exit'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using history' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'unix socket of the running agent (default: status.sock in this user'"'"'s runtime directory)'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using history' -l json -d 'as JSON, for programs'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using history' -l svg -x -d 'draw the last failover, or --episode; - is standard output'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using history' -l episode -x -d 'only this one; 1 is the last that began'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using history' -l last -x -d 'only the last N (default on a terminal: 5; else all)'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using history' -l node -x -d 'only those of this Redis node, as `status` calls it'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using; and test $_shtab_consul_redis_agent_npos -eq 0' -a resolve -d 'Ask DNS for the master as an application would, and verify the answer.'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using resolve' -s h -l help -d 'show this help message and exit'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using resolve' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'configuration in TOML (default: none is needed)'
@@ -213,7 +223,7 @@ complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using resolve' -l f
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using resolve' -l failover-on-death -xka "off ask" -d 'ask: have Sentinel promote a replica as soon as the master'"'"'s process is gone, before down-after is over (default: off)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using resolve' -l failover-on-empty -xka "off ask" -d 'ask: have Sentinel promote a replica before a master that came back empty empties it (default: off)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using resolve' -l failover-delay -x -d 'How long a master'"'"'s process has to be gone: longer than a restart that should move nothing (default: 1s)'
-complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using resolve' -l http-listen -x -d 'host:port that serves /metrics, /status and /healthz; nothing when not given'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using resolve' -l http-listen -x -d 'host:port that serves a page, /metrics, /status, /history, and what load balancers ask; nothing when not given'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using resolve' -l log-level -xka "debug info warning error" -d 'Least level that is logged: debug, info, warning or error (default: info)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using resolve' -l log-format -xka "auto text json" -d 'text, json or auto: text on a terminal and under journald, json elsewhere (default: auto)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using resolve' -l watch -d 'keep asking; print each change with its time'
@@ -265,7 +275,7 @@ complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using failover' -l 
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using failover' -l failover-on-death -xka "off ask" -d 'ask: have Sentinel promote a replica as soon as the master'"'"'s process is gone, before down-after is over (default: off)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using failover' -l failover-on-empty -xka "off ask" -d 'ask: have Sentinel promote a replica before a master that came back empty empties it (default: off)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using failover' -l failover-delay -x -d 'How long a master'"'"'s process has to be gone: longer than a restart that should move nothing (default: 1s)'
-complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using failover' -l http-listen -x -d 'host:port that serves /metrics, /status and /healthz; nothing when not given'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using failover' -l http-listen -x -d 'host:port that serves a page, /metrics, /status, /history, and what load balancers ask; nothing when not given'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using failover' -l log-level -xka "debug info warning error" -d 'Least level that is logged: debug, info, warning or error (default: info)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using failover' -l log-format -xka "auto text json" -d 'text, json or auto: text on a terminal and under journald, json elsewhere (default: auto)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using failover' -l dry-run -d 'only look whether it can work; changes nothing'
@@ -318,7 +328,7 @@ complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using deregister' -
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using deregister' -l failover-on-death -xka "off ask" -d 'ask: have Sentinel promote a replica as soon as the master'"'"'s process is gone, before down-after is over (default: off)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using deregister' -l failover-on-empty -xka "off ask" -d 'ask: have Sentinel promote a replica before a master that came back empty empties it (default: off)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using deregister' -l failover-delay -x -d 'How long a master'"'"'s process has to be gone: longer than a restart that should move nothing (default: 1s)'
-complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using deregister' -l http-listen -x -d 'host:port that serves /metrics, /status and /healthz; nothing when not given'
+complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using deregister' -l http-listen -x -d 'host:port that serves a page, /metrics, /status, /history, and what load balancers ask; nothing when not given'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using deregister' -l log-level -xka "debug info warning error" -d 'Least level that is logged: debug, info, warning or error (default: info)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using deregister' -l log-format -xka "auto text json" -d 'text, json or auto: text on a terminal and under journald, json elsewhere (default: auto)'
 complete -c consul-redis-agent -n '_shtab_consul_redis_agent_using deregister' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'unix socket of the running agent (default: status.sock in this user'"'"'s runtime directory)'

@@ -232,9 +232,8 @@ async def _answer(
     if not answers and consul.entries == ():
         if NODE_READ in await _dns_lacks(config, redis.service):
             what = f"{name}: nobody is published yet, and DNS could show nobody: its token lacks {NODE_READ}"
-            return Finding(
-                Level.WARN, topic, what, f"give {NODE_READ} to the token that DNS uses: {WHOSE}", id="dns.token"
-            )
+            mend = f"give {NODE_READ} to the token that DNS uses: {WHOSE}"
+            return Finding(Level.WARN, topic, what, mend, id="dns.token")
         mend = "start the agent on each Redis host: consul-redis-agent run"
         return Finding(Level.WARN, topic, f"{name}: nobody is published yet", mend, id="dns.nobody_yet")
     if not answers and (silence := await why_silent(config, redis.service)):

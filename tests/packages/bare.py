@@ -11,6 +11,8 @@ from tests.fleet import SCALE
 ROOT = Path(__file__).parents[2]
 DEBIAN = (ROOT / ".servers" / "bare").resolve()
 
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
 _ENTER = """\
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
 mount -t proc proc "$2/root/proc"
@@ -21,7 +23,7 @@ exec chroot "$2/root" sh -euc "$3"
 class Bare:
     """What is installed or changed there stays until the test's end; the disk under it is only read.
 
-    Programs run in namespaces of their own, without any network.
+    Programs run in namespaces of their own, without any network unless it is asked for.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,24 +31,30 @@ class Bare:
         for name in ("upper", "work", "root"):
             (folder / name).mkdir(parents=True)
 
+    @property
+    def changed(self) -> Path:
+        """The folder of what is new there or changed, seen from outside."""
+        return self.folder / "upper"
+
     def put(self, source: Path, path: str) -> None:
         """A file or a folder from outside, at a path in there."""
-        target = self.folder / "upper" / path.lstrip("/")
+        target = self.changed / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, target, symlinks=True, ignore=ignored, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, target)
 
-    def run(self, script: str, *, code: int = 0) -> str:
+    def run(self, script: str, *, code: int = 0, network: bool = False) -> str:
         """What a shell script prints there; fails the test if it ends with another exit code."""
-        unshare = ["unshare", "--mount", "--pid", "--fork", "--net", "--kill-child", "sh", "-euc", _ENTER, "sh"]
-        argv = [*unshare, str(DEBIAN), str(self.folder), script]
-        env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60 * SCALE, env=env)
+        unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *([] if network else ["--net"])]
+        argv = [*unshare, "sh", "-euc", _ENTER, "sh", str(DEBIAN), str(self.folder), script]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=100 * SCALE, env=ENVIRONMENT)
         assert done.returncode == code, f"{script}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
     def files(self) -> set[str]:
-        """Every path there, but for logs and what dpkg itself writes down."""
-        found = self.run(
-            r"find / -xdev -not -path '/proc*' -not -path '/var/log/*' -not -path '/var/lib/dpkg/*' -not -path '/var/cache/*'"
-        )
-        return set(found.splitlines())
+        """Every path there, but for logs, caches and what dpkg itself writes down."""
+        kept_out = "".join(f" -not -path '{path}/*'" for path in ("/proc", "/var/log", "/var/lib/dpkg", "/var/cache"))
+        return set(self.run(f"find / -xdev{kept_out}").splitlines())

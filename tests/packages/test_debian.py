@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from consul_redis_agent import __version__
-from tests.packages.bare import Bare
+from consul_redis_agent.decide.facts import Address
+from tests.fleet import Fleet, Host, Witness, may_build_networks, until
+from tests.integration.test_systemd import AGENT, REDIS, Machine
+from tests.packages.bare import DEBIAN, Bare
 from tests.packages.conftest import build_deb, run
 from tests.packages.test_distributions import tracked
 
@@ -117,3 +122,99 @@ def later(deb: Path, folder: Path) -> Path:
     control.write_text(re.sub(r"(?m)^Version: .*", f"Version: {LATER}", control.read_text()))
     subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, folder / "later.deb"], check=True)
     return folder / "later.deb"
+
+
+# --- under systemd --------------------------------------------------------------------------------------------------------
+
+BOOT = """\
+set -eu
+mount --make-rprivate /
+root=$FOLDER/root
+mkdir "$FOLDER/upper" "$FOLDER/work" "$root"
+mount -t overlay overlay -o "lowerdir=$BARE,upperdir=$FOLDER/upper,workdir=$FOLDER/work" "$root"
+for place in /tmp /run; do mount -t tmpfs tmpfs "$root$place"; done
+for place in /sys /dev; do mount --rbind $place "$root$place"; done
+mount -t proc proc "$root/proc"
+mkdir "$root/srv/fleet" "$root/mnt/old"
+mount --bind "$FOLDER" "$root/srv/fleet"
+ln -s /usr/bin/redis-check-rdb "$root/srv/redis-server"
+cd "$root"
+pivot_root . mnt/old
+umount -l /mnt/old
+export container=test SYSTEMD_UNIT_PATH=/srv/fleet/units
+exec /lib/systemd/systemd --system --unit=default.target --log-target=console --show-status=no
+"""
+
+
+class BareMachine(Machine):
+    """A bare Debian that was booted. The agent's unit is that of the package, once it is installed."""
+
+    boot = BOOT
+
+    def __init__(self, *, host: Host, folder: Path) -> None:
+        super().__init__(host=host, folder=folder)
+        self.env["BARE"] = str(DEBIAN)
+        (self.units / AGENT).unlink()
+        (self.units / AGENT).symlink_to(f"/lib/systemd/system/{AGENT}")
+        (self.units / f"{AGENT}.d" / "environment.conf").write_text("[Service]\nEnvironment=CRA_SENTINEL_MODE=off\n")
+
+
+@pytest.fixture(scope="module")
+def booted(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BareMachine, Witness]]:
+    """A host with Consul, and a Debian with both versions of the package at hand; a witness watches DNS."""
+    if not DEBIAN.is_dir() or not may_build_networks():
+        pytest.skip("a bare Debian needs root and `tests/setup packages`")
+    with Fleet(isolated=True) as fleet:
+        host = fleet.host("host")
+        consul = fleet.consul(host, servers=1)
+        shutil.copy(deb, fleet.folder / "agent.deb")
+        shutil.copy(later(deb, tmp_path_factory.mktemp("later")), fleet.folder / "later.deb")
+        try:
+            machine = BareMachine(host=host, folder=fleet.folder)
+        except OSError as error:
+            pytest.skip(f"no control groups of its own for a systemd: {error}")
+        fleet.processes.append(machine)
+        try:
+            machine.launch()
+            machine.wait_ready(within=20)
+            yield machine, fleet.witness(consul=consul, nodes=[])
+        finally:
+            machine.kill()
+            machine.group.remove()
+
+
+@pytest.mark.netns
+def test_an_upgrade_restarts_a_running_agent_and_dns_sees_nothing(booted: tuple[BareMachine, Witness]) -> None:
+    """Installed, nothing runs. Started, and upgraded: another process, the same entry. Stopped, and upgraded: it stays so."""
+    machine, witness = booted
+    address = Address(machine.host.address, 6379)
+    machine.run("dpkg", "--install", "/srv/fleet/agent.deb")
+    assert machine.show(AGENT, "LoadState", "ActiveState") == ["loaded", "inactive"]
+    assert machine.systemctl("start", REDIS, AGENT) == ""
+    witness.wait_for(address, within=20)
+    since, before = time.monotonic(), machine.main_pid()
+    assert f"Setting up {NAME} ({LATER})" in machine.run("dpkg", "--install", "/srv/fleet/later.deb")
+    assert machine.show(AGENT, "ActiveState") == ["active"]
+    assert machine.main_pid() not in ("0", before)
+    until(lambda: "master" in machine.show(AGENT, "StatusText")[0], within=10, what="the new one has decided")
+    witness.watch(1)
+    witness.assert_only(address, since=since)
+
+    assert machine.systemctl("stop", AGENT) == ""
+    machine.run("dpkg", "--install", "/srv/fleet/agent.deb")
+    assert machine.show(AGENT, "ActiveState") == ["inactive"]
+
+
+@pytest.mark.netns
+def test_a_removal_stops_the_agent_and_a_purge_takes_its_state(booted: tuple[BareMachine, Witness]) -> None:
+    """What the running agent has kept is gone with its package."""
+    machine, witness = booted
+    machine.run("dpkg", "--install", "/srv/fleet/agent.deb")
+    assert machine.systemctl("start", REDIS, AGENT) == ""
+    witness.wait_for(Address(machine.host.address, 6379), within=20)
+    assert machine.run("ls", f"/var/lib/private/{NAME}") != ""
+    machine.run("dpkg", "--purge", NAME)
+    assert machine.show(AGENT, "LoadState", "ActiveState") == ["not-found", "inactive"]
+    assert (
+        machine.run("find", "/etc", "/var/lib", "/run", "-name", f"*{NAME}*", "-not", "-path", "/run/agent.log") == ""
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,7 +19,6 @@ import pytest
 from packaging.metadata import Metadata
 
 from consul_redis_agent import __version__
-from tests.fleet import SCALE
 from tests.packages.bare import ROOT
 from tests.packages.conftest import build, run
 
@@ -126,40 +126,37 @@ def test_the_wheel_brings_its_man_page_and_completion(wheel: Path, tmp_path: Pat
 
 # --- pipx ---------------------------------------------------------------------------------------------------------------
 
-LOCK = ROOT / "requirements.lock"
-
-
-def pipx(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """pipx with a home of its own, in which there is nothing of it yet."""
-    folders = {"HOME": home, "PIPX_HOME": home / "pipx", "PIPX_BIN_DIR": home / "bin", "PIPX_MAN_DIR": home / "man"}
-    env = os.environ | {name: str(folder) for name, folder in folders.items()}
-    argv = [sys.executable, "-m", "pipx", *arguments]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, env=env, timeout=100 * SCALE)
-
 
 @pytest.mark.skipif(find_spec("pipx") is None, reason="only `tests/setup packages` installs pipx")
 def test_pipx_installs_the_wheel_and_the_packages_of_the_lock_by_their_hashes(wheel: Path, tmp_path: Path) -> None:
     """The commands of docs/install.md give the program and its man page; one package with another hash, and they refuse."""
-    made = pipx(tmp_path, "upgrade-shared")
-    assert made.returncode == 0, made.stdout + made.stderr
+    (documented,) = re.findall(
+        r"```sh\n((?:(?!```).*\n)*pipx install(?:(?!```).*\n)*)", (ROOT / "docs/install.md").read_text()
+    )
+    folder, home = tmp_path / "checkout", tmp_path / "home"
+    (folder / "dist").mkdir(parents=True)
+    shutil.copy(wheel, folder / "dist")
+    folders = {"HOME": home, "PIPX_HOME": home / "pipx", "PIPX_BIN_DIR": home / "bin", "PIPX_MAN_DIR": home / "man"}
+    env = {name: str(path) for name, path in folders.items()} | {"SHA256": sha256(wheel.read_bytes()).hexdigest()}
 
-    def installed(lock: Path) -> subprocess.CompletedProcess[str]:
-        what = f"consul-redis-agent @ {wheel.as_uri()}#sha256={sha256(wheel.read_bytes()).hexdigest()}"
-        return pipx(tmp_path, "install", f"--pip-args=--only-binary=:all: --constraint={lock}", what)
+    def follow() -> subprocess.CompletedProcess[str]:
+        argv = ["bash", "-euo", "pipefail", "-c", documented]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, cwd=folder, env=os.environ | env)
 
-    forged = installed(forge(LOCK, tmp_path / "forged.lock"))
-    assert forged.returncode != 0
-    assert "DO NOT MATCH THE HASHES" in forged.stdout + forged.stderr
-    done = installed(LOCK)
+    lock = (ROOT / "requirements.lock").read_text()
+    (folder / "requirements.lock").write_text(forged(lock))
+    done = follow()
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stdout + done.stderr
+    (folder / "requirements.lock").write_text(lock)
+    done = follow()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert run(tmp_path / "bin" / "consul-redis-agent", "--version").strip().endswith(__version__)
-    assert (tmp_path / "man" / "man1" / "consul-redis-agent.1").exists()
+    assert run(home / "bin" / "consul-redis-agent", "--version").strip().endswith(__version__)
+    assert (home / "man" / "man1" / "consul-redis-agent.1").exists()
 
 
-def forge(lock: Path, target: Path) -> Path:
-    """A copy of the lock with other hashes for h11 alone."""
-    text = lock.read_text()
-    begin = text.index("\nh11==")
-    end = text.index("# via", begin)
-    target.write_text(text[:begin] + re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", text[begin:end]) + text[end:])
-    return target
+def forged(lock: str) -> str:
+    """The lock with other hashes for h11 alone."""
+    begin = lock.index("\nh11==")
+    end = lock.index("# via", begin)
+    return lock[:begin] + re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", lock[begin:end]) + lock[end:]
