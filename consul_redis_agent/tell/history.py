@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from consul_redis_agent.decide.decision import Decision, Order
 from consul_redis_agent.decide.facts import Address, Facts
 from consul_redis_agent.node import NodeAgent
 from consul_redis_agent.publish.steps import Target
-from consul_redis_agent.tell.episode import Episode, Sign, State, span
+from consul_redis_agent.tell.episode import Episode, Sign, State
 from consul_redis_agent.tell.shelf import Shelf, text
 from consul_redis_agent.tell.signs import Signs, of_dns, of_order, of_outcome, of_step
 
@@ -37,7 +37,7 @@ SETTLED, UNSETTLED = 3.0, 60.0
 LONGEST = 600.0
 """Seconds after which one ends in any case: what goes on and on is told in parts."""
 SAVED = 5.0
-"""Seconds between two times that what is going on is written down."""
+"""Seconds until what is going on is written down, so that nothing of it is told in the moments that count."""
 
 
 class History:
@@ -46,9 +46,8 @@ class History:
     def __init__(self, directory: Path | None) -> None:
         self._shelf = Shelf(directory)
         self._nodes: dict[str, _Recorder] = {}
-        self._fresh = False
-        """Something is not written down yet."""
-        self._saved = 0.0
+        self._fresh = inf
+        """Since when something is not written down yet."""
 
     def decided(self, node: NodeAgent, stray: int) -> None:
         """Take in the node's last decision. ``stray``: its stray writes since the process has started."""
@@ -59,8 +58,8 @@ class History:
         if recorder.episode:
             self._end(recorder, calm=recorder.calm and node.writer.at_rest)
         if recorder.decided(node.facts, node.latest, node.decided, stray) and recorder.episode:
-            self._fresh = True
-        if self._fresh and clock() - self._saved >= SAVED and self._shelf.is_free:
+            self._fresh = min(self._fresh, clock())
+        if clock() - self._fresh >= SAVED and self._shelf.is_free:
             self._save()
 
     def stepped(self, node: NodeAgent, step: Step, began: float, error: str) -> None:
@@ -70,7 +69,7 @@ class History:
 
     def written(self, node: NodeAgent, target: Target, seconds: float) -> None:
         """Consul holds what was decided ``seconds`` ago."""
-        words = f"Consul holds what was decided, {span(seconds)} after the decision"
+        words = f"Consul holds what was decided, {seconds * 1000:.1f} ms after the decision"
         self._of(node).note(Sign(clock(), "consul_holds", words, {"seconds": round(seconds, 4)}))
 
     def carried_out(self, node: NodeAgent, order: Order, began: float, error: str) -> None:
@@ -97,8 +96,8 @@ class History:
         for recorder in self._nodes.values():
             if recorder.episode:
                 self._shelf.add(recorder.over())
-                self._fresh = True
-        if self._fresh:
+                self._fresh = 0.0
+        if self._fresh < inf:
             self._save()
 
     def _of(self, node: NodeAgent) -> _Recorder:
@@ -110,13 +109,13 @@ class History:
         now = clock()
         if now - recorder.heard > (SETTLED if calm else UNSETTLED) or now - recorder.began > LONGEST:
             self._shelf.add(recorder.over())
-            self._fresh = True
+            self._fresh = min(self._fresh, now)
 
     def _going_on(self) -> Iterator[dict[str, Any]]:
-        return (recorder.episode.as_json() for recorder in self._nodes.values() if recorder.episode)
+        return (_told(recorder.episode) for recorder in self._nodes.values() if recorder.episode)
 
     def _save(self) -> None:
-        self._fresh, self._saved = False, clock()
+        self._fresh = inf
         self._shelf.save(self._going_on())
 
 
@@ -196,17 +195,23 @@ class _Recorder:
             return {}
         episode.ended = True
         self._rests = episode.after
-        return episode.as_json()
+        return _told(episode)
 
     def _begin(self, sign: Sign) -> None:
         waited = _from_the_cause([one for one in self._ring if one.at >= sign.at - LOOK_BACK], sign)
         self._ring.clear()
         self.began = clock()
         named = next((one.fields["answers"] for one in reversed(self._named) if one.at < waited[0].at), None)
-        wall, after = time.time() - self.began, replace(self._rests)
-        self.episode = Episode(self.name, self.service, wall, self._rests, after, self.address, named)
+        wall = time.time() - self.began
+        self.episode = Episode(self.name, self.service, wall, self._rests, self.address, named)
         for one in waited:
             self.episode.add(one)
+
+
+def _told(episode: Episode) -> dict[str, Any]:
+    from consul_redis_agent.tell.tale import as_json  # not before there is anything to tell
+
+    return as_json(episode)
 
 
 def _from_the_cause(waited: list[Sign], change: Sign) -> list[Sign]:

@@ -18,8 +18,9 @@ from consul_redis_agent.decide.decision import Decision, Do, Order, Reason, Verd
 from consul_redis_agent.decide.facts import Node, Selection, Silence
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.tell import history, shelf
-from consul_redis_agent.tell.episode import FIRST, LAST, SIGNS
+from consul_redis_agent.tell.episode import FIRST, LAST
 from consul_redis_agent.tell.history import LONGEST, LOOK_BACK, RING, SETTLED, UNSETTLED, History
+from consul_redis_agent.tell.tale import SIGNS
 from tests.documented import assert_documented
 from tests.doubles.facts import NOW, WHERE, facts, master, replica, sentinels
 
@@ -335,6 +336,7 @@ async def test_a_full_disk_stops_nothing_and_is_said_once(
         raise OSError(28, "No space left on device")
 
     kept.is_promoted()
+    kept.decides(20.0, master(), NAMED)
     await settled(kept)
     before = (tmp_path / shelf.FILE).read_bytes()
     monkeypatch.setattr(os, "fsync", full)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from consul_redis_agent.commands.history_lanes import closely, lanes, moment, tiles
 from consul_redis_agent.commands.history_picture import WIDTH, picture, width
-from consul_redis_agent.tell.episode import SIGNS
 from consul_redis_agent.tell.shelf import is_episode
+from consul_redis_agent.tell.tale import SIGNS
 
 SVG = "{http://www.w3.org/2000/svg}"
 FIXTURE: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "doubles" / "history.json").read_text())[
