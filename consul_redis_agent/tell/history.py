@@ -54,7 +54,7 @@ class History:
         if node.facts is None or node.latest is None:
             return
         recorder = self._of(node)
-        recorder.address = str(node.lookout.publish_at or "")
+        recorder.address = node.lookout.publish_at
         if recorder.episode:
             self._end(recorder, calm=recorder.calm and node.writer.at_rest)
         if recorder.decided(node.facts, node.latest, node.decided, stray) and recorder.episode:
@@ -124,7 +124,7 @@ class _Recorder:
 
     def __init__(self, name: str, service: str) -> None:
         self.name, self.service = name, service
-        self.address = ""
+        self.address: Address | None = None
         """The published one."""
         self.episode: Episode | None = None
         self.began = self.heard = 0.0
@@ -164,7 +164,7 @@ class _Recorder:
             self.note(sign)
         now = State(self.verdict, self._signs.life.run_id if self._signs.life else "", stray)
         if self.episode:
-            self.episode.after, self.episode.address = now, self.address
+            self.episode.after, self.episode.address = now, str(self.address or "")
         else:
             self._rests = now
             self._since = at if self._since is None else self._since
@@ -203,7 +203,7 @@ class _Recorder:
         self.began = clock()
         named = next((one.fields["answers"] for one in reversed(self._named) if one.at < waited[0].at), None)
         wall = time.time() - self.began
-        self.episode = Episode(self.name, self.service, wall, self._rests, self.address, named)
+        self.episode = Episode(self.name, self.service, wall, self._rests, str(self.address or ""), named)
         for one in waited:
             self.episode.add(one)
 
