@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,17 @@ class History:
             b",".join((*self._shelf.texts(), *going_on)),
         )
 
-    def close(self) -> None:
-        """The process ends: what is going on ends with it, and everything is written down."""
-        for recorder in self._nodes.values():
+    def only(self, names: Collection[str]) -> None:
+        """Look after these nodes from now on: what is going on at others ends."""
+        for name in [name for name in self._nodes if name not in names]:
+            recorder = self._nodes.pop(name)
             if recorder.episode:
                 self._shelf.add(recorder.over())
-                self._fresh = 0.0
+                self._fresh = min(self._fresh, clock())
+
+    def close(self) -> None:
+        """The process ends: what is going on ends with it, and everything is written down."""
+        self.only(())
         if self._fresh < inf:
             self._save()
 

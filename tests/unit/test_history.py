@@ -272,6 +272,16 @@ def test_every_event_has_the_fields_that_the_table_names(story: Story) -> None:
             assert (event["lane"], event.keys()) == (lane, {"at", "lane", "name", "text", *fields})
 
 
+def test_a_node_that_is_looked_after_no_longer_has_no_story_going_on(story: Story) -> None:
+    """A reload has taken it out of the configuration: its last episode ends, and stays."""
+    story.is_promoted()
+    ended = []
+    for names in ({story.node.name}, {"10.0.0.9:6379"}):
+        story.history.only(names)
+        ended += [episode["ended"] is not None for episode in story.episodes]
+    assert (ended, len(story.history._nodes)) == ([False, True], 0)
+
+
 # Kept over restarts
 
 
