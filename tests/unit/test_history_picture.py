@@ -88,6 +88,11 @@ def test_a_reader_of_the_screen_is_told_everything(episode: dict[str, Any]) -> N
     assert "prefers-color-scheme:dark" in svg
 
 
+def test_the_picture_in_the_documentation_is_current() -> None:
+    """It is that of the example: `consul-redis-agent history --svg docs/pictures/history.svg` on its promotion."""
+    assert (Path(__file__).parents[2] / "docs" / "pictures" / "history.svg").read_text() == picture(PROMOTED)
+
+
 def test_hostile_names_are_only_text() -> None:
     """What a Sentinel or a Redis node calls itself can neither end the picture nor begin a script in it."""
     evil = '</text><script>alert(1)</script>"\x1b[2J\x00\ud800'
