@@ -229,6 +229,7 @@ class Agent:
                 node = self._take_in(place, make())
                 work = partial(self._look_after, place, node, make)
                 tasks.create_task(supervised(node.name, work, partial(self._ended.add, place)))
+            self.history.only({node.name for node in self.nodes})
             for name, catalog in catalogs.items():
                 tasks.create_task(supervised(f"Consul's catalog of {name!r}", catalog.run, catalog.over))
             for name, watch in self._dns.items():

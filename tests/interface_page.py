@@ -7,9 +7,9 @@ from typing import Any
 
 from consul_redis_agent.cli import BAD_CONFIG, INTERRUPTED
 from consul_redis_agent.consul import form
-from consul_redis_agent.tell.episode import SIGNS
 from consul_redis_agent.tell.events import EVENTS
 from consul_redis_agent.tell.metrics import FAMILIES, LABELS, PREFIX, PROCESS, Family
+from consul_redis_agent.tell.tale import SIGNS
 from tests.documented import SCHEMA
 
 _HEAD = """\

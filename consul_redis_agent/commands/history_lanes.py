@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal
 
-from consul_redis_agent.tell.episode import span
+from consul_redis_agent.tell.tale import span
 
 Episode = Mapping[str, Any]
 Look = Literal["own", "pale", "other", "none", "unknown"]

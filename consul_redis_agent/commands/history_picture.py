@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from consul_redis_agent.commands.history_lanes import Bar, Episode, Lane, Mark, closely, lanes, length, moment, tiles
-from consul_redis_agent.tell.episode import span
+from consul_redis_agent.tell.tale import span
 from consul_redis_agent.text import plain
 
 WIDTH, LEFT, RIGHT = 1160, 228, 36
@@ -33,11 +33,13 @@ text{font-family:system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif;fil
 .own{fill:#0969b8}.pale{fill:#cfe4f6}.other{fill:#c2560c}.none{fill:#fff;stroke:#cf222e;stroke-dasharray:4 3}
 .unknown{fill:#eaeef2}.tile{fill:#f3f5f8}.zero{stroke:#0969b8;stroke-dasharray:2 3}
 text.on-own,text.on-other{fill:#fff}text.on-none{fill:#b01722}text.bad{fill:#b01722}
+.label{paint-order:stroke;stroke:#fff;stroke-width:3px;stroke-linejoin:round}
 @media(prefers-color-scheme:dark){
 text{fill:#e6edf3}.paper{fill:#0d1117}.faint{fill:#9aa4ae}.line{stroke:#30363d}.mark{stroke:#e6edf3}.lead{stroke:#6e7681}
 .own{fill:#58a6e8}.pale{fill:#173b58}.other{fill:#f0944a}.none{fill:#0d1117;stroke:#ff7b72}
 .unknown{fill:#21262d}.tile{fill:#161b22}.zero{stroke:#58a6e8}
-text.on-own,text.on-other{fill:#0d1117}text.on-none{fill:#ff9a93}text.bad{fill:#ff9a93}}
+text.on-own,text.on-other{fill:#0d1117}text.on-none{fill:#ff9a93}text.bad{fill:#ff9a93}
+.label{stroke:#0d1117}}
 """
 
 
@@ -202,7 +204,12 @@ def _lane(lane: Lane, labels: list[Label], view: View, top: float) -> Iterator[s
         y = top - LEVEL * label.level
         yield f'<line class="lead" x1="{label.x:.1f}" x2="{label.x:.1f}" y1="{y - LEVEL + 4:.1f}" y2="{top + 2:.1f}"/>'
         yield _text(
-            label.x + (-4 if label.flipped else 4), y - 4, label.text, SMALL, "", "end" if label.flipped else "start"
+            label.x + (-4 if label.flipped else 4),
+            y - 4,
+            label.text,
+            SMALL,
+            "label",
+            "end" if label.flipped else "start",
         )
     for mark in lane.marks:
         if view.shows(mark.at):

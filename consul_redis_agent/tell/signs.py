@@ -50,7 +50,8 @@ class Signs:
         for sentinel in facts.sentinels:
             if (before := self._sentinels.get(sentinel.address)) is not sentinel:
                 self._sentinels[sentinel.address] = sentinel
-                signs += _sentinel(before, sentinel) if before else ()
+                if before and _word(before) != _word(sentinel):
+                    signs += _sentinel(before, sentinel)
         if len(self._sentinels) > len(facts.sentinels):
             there = {sentinel.address for sentinel in facts.sentinels}
             self._sentinels = {address: s for address, s in self._sentinels.items() if address in there}
@@ -124,6 +125,12 @@ def condition(node: Node | Silence | None) -> str:
     if isinstance(node, Silence):
         return "gone" if node.gone else "silent"
     return "loading" if node.loading else node.role.value
+
+
+def _word(sentinel: Sentinel) -> tuple[object, ...]:
+    """All of it that a sign is made of."""
+    s = sentinel
+    return s.error, s.looked, s.down, s.promoting, s.selection, s.master, s.epoch
 
 
 def _sentinel(before: Sentinel, now: Sentinel) -> Iterator[Sign]:

@@ -12,8 +12,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from consul_redis_agent.tell.episode import SIGNS
 from consul_redis_agent.tell.server import fetch
+from consul_redis_agent.tell.tale import SIGNS
 from tests.documented import assert_documented
 from tests.fleet import SCALE, AgentNode, Fleet, RedisNode, until
 

@@ -18,8 +18,9 @@ from consul_redis_agent.decide.decision import Decision, Do, Order, Reason, Verd
 from consul_redis_agent.decide.facts import Node, Selection, Silence
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.tell import history, shelf
-from consul_redis_agent.tell.episode import FIRST, LAST, SIGNS
+from consul_redis_agent.tell.episode import FIRST, LAST
 from consul_redis_agent.tell.history import LONGEST, LOOK_BACK, RING, SETTLED, UNSETTLED, History
+from consul_redis_agent.tell.tale import SIGNS
 from tests.documented import assert_documented
 from tests.doubles.facts import NOW, WHERE, facts, master, replica, sentinels
 
@@ -247,6 +248,18 @@ def test_old_signs_are_no_cause(story: Story) -> None:
     assert keys(story.episodes[0])[0] == (0.0, "redis_turned")
 
 
+def test_what_was_put_right_is_no_cause(story: Story) -> None:
+    """A start of the agent, before which DNS named nobody; a link that was down for a moment."""
+    story.decides(0.0, replica(), REPLICATES)
+    story.names(0.1)
+    story.names(0.5, "b")
+    story.decides(1.0, replica(link_up=False), REPLICATES)
+    story.decides(2.0, replica(), REPLICATES)
+    story.decides(3.0, master(), NAMED)
+    assert keys(story.episodes[0])[0] == (0.0, "redis_turned")
+    assert story.episodes[0]["answers"] == ["10.0.0.2:6379"]
+
+
 def test_every_event_has_the_fields_that_the_table_names(story: Story) -> None:
     """In a story of ours, and in the example that pages are drawn from."""
     story.is_promoted()
@@ -257,6 +270,16 @@ def test_every_event_has_the_fields_that_the_table_names(story: Story) -> None:
         for event in episode["events"]:
             lane, _, fields = SIGNS[event["name"]]
             assert (event["lane"], event.keys()) == (lane, {"at", "lane", "name", "text", *fields})
+
+
+def test_a_node_that_is_looked_after_no_longer_has_no_story_going_on(story: Story) -> None:
+    """A reload has taken it out of the configuration: its last episode ends, and stays."""
+    story.is_promoted()
+    ended = []
+    for names in ({story.node.name}, {"10.0.0.9:6379"}):
+        story.history.only(names)
+        ended += [episode["ended"] is not None for episode in story.episodes]
+    assert (ended, len(story.history._nodes)) == ([False, True], 0)
 
 
 # Kept over restarts
@@ -323,6 +346,7 @@ async def test_a_full_disk_stops_nothing_and_is_said_once(
         raise OSError(28, "No space left on device")
 
     kept.is_promoted()
+    kept.decides(20.0, master(), NAMED)
     await settled(kept)
     before = (tmp_path / shelf.FILE).read_bytes()
     monkeypatch.setattr(os, "fsync", full)

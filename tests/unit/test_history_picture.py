@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from consul_redis_agent.commands.history_lanes import closely, lanes, moment, tiles
 from consul_redis_agent.commands.history_picture import WIDTH, picture, width
-from consul_redis_agent.tell.episode import SIGNS
 from consul_redis_agent.tell.shelf import is_episode
+from consul_redis_agent.tell.tale import SIGNS
 
 SVG = "{http://www.w3.org/2000/svg}"
 FIXTURE: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "doubles" / "history.json").read_text())[
@@ -86,6 +86,11 @@ def test_a_reader_of_the_screen_is_told_everything(episode: dict[str, Any]) -> N
     assert [e["text"] for e in episode["events"] if e["text"].rstrip(".") not in (told.text or "")] == []
     assert re.findall(r"(?:href|src|url\(|@import|<script|<image)", svg) == []
     assert "prefers-color-scheme:dark" in svg
+
+
+def test_the_picture_in_the_documentation_is_current() -> None:
+    """It is that of the example: `consul-redis-agent history --svg docs/pictures/history.svg` on its promotion."""
+    assert (Path(__file__).parents[2] / "docs" / "pictures" / "history.svg").read_text() == picture(PROMOTED)
 
 
 def test_hostile_names_are_only_text() -> None:
