@@ -88,7 +88,9 @@ class Agent:
         """This host's address towards the Consul agent."""
         self._ended: set[int] = set()
         """Places of the nodes whose work a defect has ended, until it is begun anew."""
-        self._pages = Pages(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json)
+        self._pages = Pages(
+            snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json
+        )
         self._defects: set[str] = set()
         self.dns: tuple[Shown, ...] = ()
         """What DNS shows under each service name, where it is asked."""
