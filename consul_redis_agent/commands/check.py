@@ -17,7 +17,7 @@ from consul_redis_agent.commands import load_config, socket_path
 from consul_redis_agent.commands.belonging import belonging
 from consul_redis_agent.commands.check_address import address_findings
 from consul_redis_agent.commands.check_consul import ConsulView, look_at_consul
-from consul_redis_agent.commands.check_entries import others_findings, own_findings
+from consul_redis_agent.commands.check_entries import claim_findings, others_findings, own_findings
 from consul_redis_agent.commands.check_failover import failover_findings
 from consul_redis_agent.commands.check_fence import fence_findings, fence_trial
 from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
@@ -30,15 +30,17 @@ from consul_redis_agent.commands.doctor.redis import redis_findings
 from consul_redis_agent.commands.doctor.report import Report
 from consul_redis_agent.commands.doctor.sentinel import group_findings
 from consul_redis_agent.commands.lookup import Answer, DnsError, srv
-from consul_redis_agent.commands.resolve import judge_answers, name_of
+from consul_redis_agent.commands.resolve import judge_answers
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.silence import why_silent
 from consul_redis_agent.commands.status import TIMEOUT, ask
 from consul_redis_agent.commands.survey import Survey, survey
 from consul_redis_agent.config import Config, RedisConfig, read_secret
+from consul_redis_agent.consul.domain import name_of
 from consul_redis_agent.consul.form import is_own
+from consul_redis_agent.consul.unread import NODE_READ, WHOSE, missing
 from consul_redis_agent.decide.facts import Role
-from consul_redis_agent.errors import LocalError
+from consul_redis_agent.errors import ConsulError, LocalError
 from consul_redis_agent.in_clear import UNCHECKED, exposed
 from consul_redis_agent.watch.lookout import redis_link, where
 from consul_redis_agent.watch.redis_node import announced_replicas
@@ -188,6 +190,7 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
     kept = state.load(state.on_this_host(os.environ), naming.kept_as)
     whose = belonging(entries, naming, consul.consul_node, found, view.node, kept)
     yield from others_findings(naming.service, naming.replica, whose)
+    yield from claim_findings(found, whose.masters.ours)
 
 
 async def _dns(
@@ -208,6 +211,13 @@ async def _dns(
     return [await _answer(config, redis, name, answers, (await node)[1], await consul), *kept]
 
 
+async def _dns_lacks(config: Config, service: str) -> list[str]:
+    try:
+        return await missing(config.consul, service)
+    except ConsulError:
+        return []  # whoever asks Consul for more than this says what is wrong
+
+
 async def _answer(
     config: Config, redis: RedisConfig, name: str, answers: tuple[Answer, ...], found: Survey, consul: ConsulView
 ) -> Finding:
@@ -220,6 +230,10 @@ async def _answer(
     if judgement.true:
         return Finding(Level.OK, topic, f"{name}: {judgement.sentence}", id="dns.true")
     if not answers and consul.entries == ():
+        if NODE_READ in await _dns_lacks(config, redis.service):
+            what = f"{name}: nobody is published yet, and DNS could show nobody: its token lacks {NODE_READ}"
+            mend = f"give {NODE_READ} to the token that DNS uses: {WHOSE}"
+            return Finding(Level.WARN, topic, what, mend, id="dns.token")
         mend = "start the agent on each Redis host: consul-redis-agent run"
         return Finding(Level.WARN, topic, f"{name}: nobody is published yet", mend, id="dns.nobody_yet")
     if not answers and (silence := await why_silent(config, redis.service)):
