@@ -2,7 +2,7 @@
 # Each takes another Consul than the one on PATH or the one that was set up: make test CONSUL=/path/to/consul
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.servers/bin:/usr/sbin:/sbin
 
-.PHONY: demo test chaos matrix soak bench lint audit lowest setup deb image
+.PHONY: demo test chaos matrix soak bench lint audit lowest fuzz setup deb image
 
 demo: setup
 	@consul-redis-agent demo
@@ -49,6 +49,10 @@ lint: setup
 audit:
 	@tests/setup audit
 	@python -m tests.audit
+
+# New input of every kind from outside, for SECONDS: make fuzz SECONDS=600
+fuzz: setup
+	@python -m tests.fuzz $(or $(SECONDS),60)
 
 # The unit tests on the oldest versions of our dependencies, two minutes
 lowest: setup

@@ -1,11 +1,13 @@
 """The examples in config/ for Nomad, Docker Compose, Kubernetes and Ansible: read by the parsers of these, configured as this
-agent takes it, and the Ansible role really run. None of the four is here to run the others."""
+agent takes it, and the Ansible role really run. Of the four only Ansible is here
+itself; what the compose file describes is run without Docker."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -18,7 +20,7 @@ import pytest
 
 from consul_redis_agent.config.load import load
 from consul_redis_agent.config.shape import Config
-from tests.fleet import may_build_networks
+from tests.fleet import Fleet, Host, Process, may_build_networks, srv, until
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config"
@@ -123,6 +125,54 @@ def test_the_agent_is_there_before_redis_and_after_it() -> None:
     assert tasks()["agent"]["Lifecycle"] == {"Hook": "prestart", "Sidecar": True}
     assert tasks()["redis"]["Leader"]
     assert pod()["agent"]["restartPolicy"] == "Always"
+
+
+def start(name: str, fleet: Fleet, hosts: Mapping[str, Host]) -> Process:
+    """A service of the compose file on a host of its own: its command, environment and files, with this machine's programs.
+
+    Only addresses and folders are others than in the file.
+    """
+    service, volume = composed()[name], fleet.folder / name
+    volume.mkdir()
+    moved = {other["networks"]["fleet"]["ipv4_address"]: hosts[each].address for each, other in composed().items()} | {
+        folder: str(volume) for folder in ("/consul/data", "/data")
+    }
+    words = [*(service.get("entrypoint") or []), *(service.get("command") or [])]
+    environment = dict(service.get("environment", {}))
+    if name.startswith("agent"):  # the image has these words and folders
+        words = [sys.executable, "-m", "consul_redis_agent", "run"]
+        environment |= {"RUNTIME_DIRECTORY": str(volume), "STATE_DIRECTORY": str(volume)}
+
+    def at_its_place(text: str) -> str:
+        return re.sub("|".join(rf"{re.escape(place)}\b" for place in moved), lambda found: moved[found[0]], text)
+
+    argv = [at_its_place(word) for word in words]
+    env = {key: at_its_place(value) for key, value in environment.items()}
+    return fleet.add(Process(name, argv, host=hosts[name], folder=fleet.folder, env=env))
+
+
+@needs_checker
+@pytest.mark.netns
+def test_what_the_compose_file_describes_names_the_master_and_follows_a_failover() -> None:
+    """Each service with its own command and environment, on this machine's servers, in network namespaces."""
+    if not may_build_networks():
+        pytest.skip("needs root")
+    with Fleet(isolated=True) as fleet:
+        names = sorted(composed(), key=lambda name: ("consul redis sentinel agent".find(name.rstrip("-123")), name))
+        hosts = {name: fleet.host(name) for name in names}
+        running = {name: start(name, fleet, hosts) for name in names}
+
+        def named() -> set[str]:
+            with hosts["consul"].inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+                asking.settimeout(1)
+                asking.connect((hosts["consul"].address, 8600))
+                asking.send(srv.question("redis.service.consul."))
+                return {address.host for address in srv.answers(asking.recv(65535)) or ()}
+
+        until(lambda: named() == {hosts["redis-1"].address}, within=30, what="DNS names the first node")
+        running["redis-1"].kill()
+        others = {hosts[name].address for name in ("redis-2", "redis-3")}
+        until(lambda: len(named()) == 1 and named() <= others, within=60, what="DNS names another one")
 
 
 def test_kubernetes_takes_its_objects() -> None:
