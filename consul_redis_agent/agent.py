@@ -304,11 +304,15 @@ class Agent:
 
         at = config.consul.domain or "", config.consul.dns, partial(self._tell, self._shown)
         nodes = {redis.service: redis for redis in config.redis}
-        return {name: DnsWatch(api, name, partial(name_of, config, redis), *at) for name, redis in nodes.items()}
+        return {
+            name: DnsWatch(
+                api, name, partial(name_of, config, redis), *at, phase=place % TICKS / TICKS + place // TICKS
+            )
+            for place, (name, redis) in enumerate(nodes.items())
+        }
 
     def _shown(self, service: str, masters: Masters | None, at: float) -> None:
         """DNS answers something else."""
-        self.history.dns(service, masters, at)
         for node in self.nodes:
             if node.redis.service == service:
                 self.tallies[node.name].shown(masters, at)
@@ -336,9 +340,9 @@ class Agent:
         journal = self.journals[node.name]
         journal.decided()
         self.tallies[node.name].decided()
-        self._tell(self.history.decided, node, journal.stray.total)
         if watch := self._dns.get(node.redis.service):
             watch.decided(node)
+        self._tell(self.history.decided, node, journal.stray.total)
         if self._warnings.may_grow:
             asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
             self._warnings.learned([sentinel.address for sentinel in node.lookout.sentinels], asked)

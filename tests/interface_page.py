@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from consul_redis_agent.cli import BAD_CONFIG, INTERRUPTED
-from consul_redis_agent.commands.doctor.report import SHAPE
 from consul_redis_agent.consul import form
+from consul_redis_agent.tell.episode import SIGNS
+from consul_redis_agent.tell.events import EVENTS
 from consul_redis_agent.tell.metrics import FAMILIES, PREFIX, Family
 from tests.documented import SCHEMA
 
@@ -80,14 +81,24 @@ META = {
 }
 """The keys in an entry's Meta."""
 
+_EVENTS = (
+    'With `log.format = "json"` a line has `event` and these fields beside `time`, `level`, `logger` and `message`, the sentence for people. '
+    "`reason` is the short name of a row, as in `/status`. A line without `event` tells of nothing that has to be counted. "
+    "OpenTelemetry's collector reads these lines as they are (its filelog receiver with a JSON parser); the agent has no exporter of its own, "
+    "which would be one more thing that can hang."
+)
+_SIGNS = "In `/history` and `history --json`, beside `at`, `lane`, `name` and `text`. What stands before the colon is the lane."
+
 DOCUMENTS = {
     "status": "The JSON of `/status` and `status --json`",
     "history": "The JSON of `/history` and `history --json`",
+    "check": "The JSON of `check --json`",
     "failover": "The JSON of `failover --json`",
 }
 PARTS = {
     "status": ("node", "sentinel", "peer", "entry", "claim", "histogram"),
     "history": ("episode",),
+    "check": (),
     "failover": (),
 }
 """What else of the schema each document has a table of."""
@@ -101,17 +112,14 @@ def page() -> str:
             *_exit_codes(),
             *_endpoints(),
             *(line for name in DOCUMENTS for line in _document(name)),
-            *_check(),
             *metrics(FAMILIES),
             *_meta(),
+            *named("The events of the log", _EVENTS, EVENTS),
+            *named(
+                "The events of an episode", _SIGNS, {n: (f"{lane}: {doc}", f) for n, (lane, doc, f) in SIGNS.items()}
+            ),
         ]
     )
-
-
-def _check() -> Iterator[str]:
-    yield "## The JSON of `check --json`\n"
-    yield "[doctor.md](doctor.md) lists every `id`, with its levels. A bad configuration prints no JSON.\n"
-    yield from _table(("key", ""), ((f"`{key}`", means) for key, means in SHAPE.items()))
 
 
 def metrics(families: Iterable[Family]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,22 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from consul_redis_agent.tell.metrics import FAMILIES, PREFIX, PROCESS, REASONS, ROLES, VERDICTS
+from consul_redis_agent.tell.metrics import FAMILIES, LABELS, PREFIX, PROCESS
 
 ROOT = Path(__file__).parent.parent
 ALERTS = ROOT / "config" / "prometheus" / "alerts.yml"
+DASHBOARD = ROOT / "config" / "grafana" / "dashboard.json"
 SCRAPED = {"job", "instance"}
 """The labels that Prometheus itself gives to everything that it scrapes."""
-VALUES = {
-    "decision": {*VERDICTS},
-    "role": {*ROLES},
-    "reason": {*REASONS},
-    "shows": {"one", "none", "two", "unanswered"},
-    "vote": {"for", "against", "none"},
-    "result": {"done", "refused", "failed"},
-    "by": {"sentinels", "servers"},
-}
-"""The values of the labels that are closed sets."""
+OPEN = {"node", "service", "sentinel", "version"}
+"""The labels whose values no table knows."""
 _SELECTOR = re.compile(r"\b(consul_redis_agent_\w+|process_\w+|up)\b(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(=~|=|!=|!~)\s*"([^"]*)"')
 _GROUPING = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
@@ -65,7 +59,7 @@ def assert_of_the_table(expression: str) -> None:
         assert name in labels, f"no agent has {name}"
         for label, value in matchers.items():
             assert label in labels[name] | SCRAPED, f"{name} has no label {label}"
-            assert not VALUES.get(label) or value in VALUES[label], f"{label} of {name} is never {value!r}"
+            assert label in OPEN | SCRAPED | {"le"} or value in LABELS[label], f"{label} of {name} is never {value!r}"
     every = {label for name, _ in asked for label in labels[name]} | SCRAPED
     for group in _GROUPING.findall(expression):
         assert {label.strip() for label in group.split(",")} <= every, f"no metric of {expression} has all of ({group})"
@@ -75,3 +69,16 @@ def selectors(expression: str) -> Iterator[tuple[str, dict[str, str]]]:
     """The metrics of an expression, each with the labels that are asked for."""
     for name, matchers in _SELECTOR.findall(expression):
         yield name, {label: value for label, operator, value in _MATCHER.findall(matchers) if operator == "="}
+
+
+def questions(job: str = "consul-redis-agent", seconds: int = 60) -> list[tuple[str, str]]:
+    """What each panel of the dashboard asks, with its title; the variables as Grafana fills them in."""
+    filled = {"$job": job, "$__rate_interval": f"{seconds}s", "$__range": f"{seconds}s"}
+    asked = []
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"]
+            for variable, value in filled.items():
+                expression = expression.replace(variable, value)
+            asked.append((panel["title"], expression))
+    return asked

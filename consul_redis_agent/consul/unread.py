@@ -10,6 +10,7 @@ from consul_redis_agent.consul.http import Consul, HTTPClient, no_token
 from consul_redis_agent.decide.facts import Address
 from consul_redis_agent.errors import ConsulDenied
 
+NODE_READ = "node:read"
 WHOSE = "acl.tokens.dns of the Consul agent where it has one, else acl.tokens.default, else the anonymous token"
 """DNS asks with a token of the Consul agent's own, and so does an HTTP request that sends none: what that one may not read,
 DNS may not, unless the agent has a token for DNS apart."""

@@ -65,6 +65,7 @@ class Asker(asyncio.DatagramProtocol):
             async with asyncio.timeout(self._timeout):
                 reply = await self._exchange()
         except (TimeoutError, OSError, UnicodeError):
+            self.close()  # the name of the server may lead elsewhere by now
             return None
         if reply not in self._read:
             if len(self._read) >= CHANGES:
@@ -76,9 +77,10 @@ class Asker(asyncio.DatagramProtocol):
         return self._read[reply]
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket; the next question opens another one."""
         if self._transport:
             self._transport.close()
+            self._transport = None
 
     def _understood(self, reply: bytes) -> Named | None:
         """Whom an answer names. Raises LookupError where it does not tell."""
@@ -143,8 +145,9 @@ def records(message: dns.message.Message) -> Iterator[SRV]:
 class DnsWatch:
     """What DNS shows of one service, in ``shown``: looked up now and then, and closely around a transition.
 
-    ``domain`` is what the configuration says, if it does, and ``name`` gives the whole name in a domain. ``changed(service, masters, at)`` is called with each answer that
-    is another one than before: the addresses, sorted, None where there was no answer in time, and when, by the decisions' clock.
+    ``domain`` is what the configuration says, if it does, and ``name`` gives the whole name in a domain.
+    ``changed(service, masters, at)`` is called with each answer that is another one than before: the addresses, sorted, None
+    where there was no answer in time, and when, by the decisions' clock. ``phase`` is that of :func:`~consul_redis_agent.clock.until_tick`.
     """
 
     def __init__(
@@ -155,9 +158,11 @@ class DnsWatch:
         domain: str,
         server: Address,
         changed: Callable[[str, Masters | None, float], None],
+        phase: float = 0.0,
     ) -> None:
         self.shown = Shown(service)
         self._api, self._name, self._domain, self._server, self._changed = api, name, domain, server, changed
+        self._phase = phase
         self._moved: dict[str, object] = {}
         """What was known of each Redis node when it last made a difference."""
         self._closely_until = -inf
@@ -190,7 +195,8 @@ class DnsWatch:
                 now = clock()
                 calm = now >= self._closely_until
                 await set_within(
-                    self._again if calm else asyncio.Event(), until_tick(CALM) if calm else asked + CLOSELY - now
+                    self._again if calm else asyncio.Event(),
+                    until_tick(CALM, self._phase) if calm else asked + CLOSELY - now,
                 )
         finally:
             asker.close()
@@ -210,4 +216,4 @@ class DnsWatch:
                 return USUAL
             except ConsulError:
                 self._take_in(None)
-                await asyncio.sleep(until_tick(CALM))
+                await asyncio.sleep(until_tick(CALM, self._phase))

@@ -3,9 +3,13 @@
 As JSON (times in seconds, ``at`` and ``seconds`` on the monotonic clock, ``began`` and ``ended`` on the wall's)::
 
     {"node": "127.0.0.1:6379", "service": "redis", "kind": "promotion", "began": 1764160000.1, "ended": null, "sentence": "…",
+     "from": "replica", "to": "master", "answers": ["10.0.0.1:6379"],
      "events": [{"at": 0.0, "lane": "sentinel", "name": "sentinel_down", "text": "…", "sentinel": "10.0.0.5:26379", "down": true}],
      "seconds": {"promotion_to_decision": 0.004, "decision_to_consul": 0.003, "consul_to_dns": null, "two": 0.0, "none": 5.1},
      "lost": {"stray_writes": 0}, "left_out": 0}
+
+``from`` and ``to`` are what the node was published as before and after, ``answers`` is what DNS said when it began (null: nobody
+asked), ``left_out`` counts events that found no room.
 """
 
 from __future__ import annotations
@@ -106,6 +110,9 @@ class Episode:
             "began": round(self.wall + began, 3),
             "ended": round(self.wall + signs[-1].at, 3) if self.ended else None,
             "sentence": self._sentence(kind, signs, seconds),
+            "from": self.before.verdict,
+            "to": self.after.verdict,
+            "answers": self.answers,
             "events": [
                 {"at": _short(s.at - began), "lane": SIGNS[s.name][0], "name": s.name, "text": s.text} | s.fields
                 for s in signs

@@ -56,10 +56,10 @@ class History:
             return
         recorder = self._of(node)
         recorder.address = str(node.lookout.publish_at or "")
-        if recorder.decided(node.facts, node.latest, node.decided, stray):
-            self._fresh = True
         if recorder.episode:
-            self._end(recorder, calm=recorder.verdict in PUBLISHED and node.writer.at_rest)
+            self._end(recorder, calm=recorder.calm and node.writer.at_rest)
+        if recorder.decided(node.facts, node.latest, node.decided, stray) and recorder.episode:
+            self._fresh = True
         if self._fresh and clock() - self._saved >= SAVED and self._shelf.is_free:
             self._save()
 
@@ -145,6 +145,12 @@ class _Recorder:
     def verdict(self) -> str:
         """What the node is published as, or is to be."""
         return self._signs.decided.verdict.value if self._signs.decided else ""
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing more is to be expected: it is published, nobody holds the master for down, and DNS names one."""
+        one = not self._named or len(self._named[-1].fields["answers"] or ()) == 1
+        return one and self.verdict in PUBLISHED and not self._signs.trouble
 
     def decided(self, facts: Facts, latest: Decision, at: float, stray: int) -> bool:
         """Take in a decision and what it rests on; returns whether anything was new."""

@@ -36,6 +36,14 @@ class Signs:
         self._catalog: Catalog | None = None
         self._claims: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def trouble(self) -> bool:
+        """Whether the node is away or without its master, or a Sentinel holds that for down or fails it over."""
+        node = self.life
+        alone = node is not None and node.role is Role.REPLICA and not node.link_up
+        away = self.condition in ("loading", "silent", "gone")
+        return away or alone or any(s.down or s.promoting is not None for s in self._sentinels.values())
+
     def of(self, facts: Facts, latest: Decision, at: float) -> list[Sign]:
         """What is new, in the order redis, sentinel, consul, decision. ``at``: when it was decided."""
         signs = [*self._redis(facts.node)]

@@ -130,13 +130,13 @@ class Arena:
         Returns it, until a moment when the next witness has begun.
         """
         witness = self.fleet.witness(service=MODES[self.mode])
-        before, former = self.history(), self.witness
+        before, former, master = self.history(), self.witness, self.master
         for thread in (self.ear, self.pressure):
             thread.close()
         former.kill()
         self.fleet.processes.remove(former)
         self._left.clear()
-        self._begin(self.master, witness)
+        self._begin(master, witness)
         for process in self.fleet.processes:
             if process is not witness:
                 os.truncate(process.log_path, 0)  # each is written at its end, wherever that is

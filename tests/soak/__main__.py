@@ -15,7 +15,6 @@ from tests.fleet import may_build_networks, servers
 
 from . import report
 from .plan import Plan, suitable
-from .record import save
 from .run import soak
 
 SERVERS = Path(__file__).parents[2] / ".servers" / "bin"
@@ -32,11 +31,9 @@ def main() -> int:
     server = servers.server(options.server)
     faults = suitable(options.faults, mode=options.mode, fenced=options.fence, coordinated=server.coordinates())
     tell(f"{options.minutes:g} minutes of {len(faults)} faults in random order, seed {options.seed}")
-    options.json.parent.mkdir(parents=True, exist_ok=True)
     with Arena(options.mode, fenced=options.fence, server=server) as arena:
         plan = Plan(faults, options.seed, mixes=not options.faults)
-        record = soak(arena, plan, options.seed, options.minutes * 60, tell, options.json.parent)
-    save(record, options.json)
+        record = soak(arena, plan, options.seed, options.minutes * 60, tell, options.json)
     print(report.text(record))  # noqa: T201
     if options.picture:
         from .picture import draw

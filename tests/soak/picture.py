@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from math import nan
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from math import inf, nan
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -16,49 +18,72 @@ from matplotlib.axes import Axes
 
 from tests.bench.page import BLUE, GREEN, GREY, GRID, ORANGE, PURPLE, RULES, SMALL, VERMILION, Page, save
 
-from .record import Record, problems, rows
-from .verdict import Trend
+from .record import Record, grown, problems, rows
 
-LEFT, WIDTH = 60.0, 740.0
-"""Pixels."""
+LEFT, WIDTH, GAP = 52.0, 640.0, 40.0
+"""Pixels: where the panels begin, how wide they are, and between two."""
+LINE = 15
+"""Pixels of a line of text."""
 EVERY = 15.0
 """Seconds between two points of a line."""
 COLOURS = (BLUE, GREEN, PURPLE)
 """Of the agents."""
-PANELS: tuple[tuple[str, Callable[[dict[str, float]], float], float], ...] = (
-    ("Memory of its own, MiB", lambda sample: sample["uss"] / 2**20, 150),
-    ("Open descriptors", lambda sample: sample["descriptors"], 80),
-    ("asyncio tasks", lambda sample: sample["tasks"], 80),
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One measure of all agents."""
+
+    title: str
+    measure: str
+    height: float
+    unit: float = 1
+    """What one on the upright axis is."""
+    small: tuple[str, float] = ("", 1)
+    """The name and size of a unit for what a fault leaves."""
+
+
+PANELS = (
+    Panel("Memory of its own, MiB", "uss", 130, 2**20, ("KiB ", 2**10)),
+    Panel("Open descriptors", "descriptors", 80),
+    Panel("asyncio tasks", "tasks", 80),
 )
-"""Title, quantity and height of each."""
 
 
 def draw(record: Record, path: Path) -> None:
     """Draw it; the same record gives the same bytes."""
     with rc_context(RULES):
-        page = Page(590, _title(record), _explanation(record))
-        agents = sorted({sample["process"] for sample in record["samples"] if "uss" in sample})
-        for place, (agent, colour) in enumerate(zip(agents, COLOURS, strict=False)):
-            spared = ", which no fault ended" if agent == record["spared"] else ""
-            page.text(16 + 90 * place, 70, f"{agent}{spared}", color=colour, weight="bold")
-        top = 108.0
+        page = Page(684, _title(record), _explanation(record))
+        agents = dict(zip(sorted({s["process"] for s in record["samples"] if "uss" in s}), COLOURS, strict=False))
+        top = 96.0
         _faults(page, record, top)
-        top += 44
-        for title, quantity, height in PANELS:
-            axes = _panel(page, record, title, top, height)
-            for agent, colour in zip(agents, COLOURS, strict=False):
-                axes.plot(*_line(record, agent, quantity), color=colour, linewidth=0.9)
-            _, highest = axes.get_ylim()
-            axes.set_ylim(0, highest)
-            top += height + 34
+        top += 14 + GAP
+        for panel in PANELS:
+            axes = _panel(page, record, panel.title, top, panel.height)
+            axes.tick_params(axis="x", labelbottom=False)
+            for agent, colour in agents.items():
+                axes.plot(*_line(record, agent, panel), color=colour, linewidth=0.9)
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+            _left_by_a_fault(page, record, panel, top, agents)
+            top += panel.height + GAP
         _dns(page, record, top)
         path.parent.mkdir(parents=True, exist_ok=True)
         save(page.figure, path)
 
 
+def _left_by_a_fault(page: Page, record: Record, panel: Panel, top: float, agents: Mapping[str, str]) -> None:
+    """Write beside a panel what each fault leaves in each agent."""
+    left, unit, size = LEFT + WIDTH + 16, *panel.small
+    page.text(left, top - 12, f"{unit}left by a fault", size=SMALL, weight="bold")
+    found = {row["process"]: row for row in rows(record) if row["measure"] == panel.measure}
+    for place, (agent, colour) in enumerate(agents.items()):
+        row = found[agent]
+        most = "too short to tell" if row["high"] is None else f"at most {row['high'] / size:.2f}"
+        page.text(left, top + 4 + LINE * place, f"{agent}: {row['slope'] / size:.2f}, {most}", size=SMALL, color=colour)
+
+
 def _title(record: Record) -> str:
-    growing = [row for row in rows(record) if row["trend"] == Trend.GROWS.value]
-    outcome = f"{len(growing)} measures grow" if growing else "nothing grows"
+    outcome = f"{', '.join(growing)} grows" if (growing := [*grown(record)]) else "nothing is seen to grow"
     return f"{record['seconds'] / 60:.0f} minutes, {len(record['faults'])} faults, the same processes: {outcome}"
 
 
@@ -76,27 +101,25 @@ def _panel(page: Page, record: Record, title: str, top: float, height: float) ->
     page.text(16, top - 12, title, size=SMALL, weight="bold")
     axes = page.axes(LEFT, top, WIDTH, height)
     axes.grid(color=GRID, linewidth=0.8)
+    axes.margins(y=0.05)
     axes.set_xlim(0, record["seconds"] / 60)
     return axes
 
 
 def _faults(page: Page, record: Record, top: float) -> None:
     """A tick a fault, higher where an agent was started again."""
-    page.text(16, top - 12, "Faults; orange: an agent was started again", size=SMALL, weight="bold")
+    page.text(
+        16, top - 12, f"Faults; orange: one that ended an agent, never {record['spared']}", size=SMALL, weight="bold"
+    )
     axes = page.axes(LEFT, top, WIDTH, 14)
     axes.set_xlim(0, record["seconds"] / 60)
     axes.set_ylim(0, 1)
     axes.axis("off")
-    ended = [*_ends(record)]
-    for fault in record["faults"]:
-        hard = any(fault["began"] <= at <= fault["ended"] for at in ended)
-        axes.plot(
-            [fault["began"] / 60] * 2,
-            [0, 1],
-            color=ORANGE if hard else GREY,
-            linewidth=1.6 if hard else 0.8,
-            clip_on=False,
-        )
+    faults = record["faults"]
+    hard = {max((f["number"] for f in faults if f["began"] <= at), default=0) for at in _starts(record)}
+    for fault in faults:
+        colour, width = (ORANGE, 2.0) if fault["number"] in hard else (GREY, 0.8)
+        axes.plot([fault["began"] / 60] * 2, [0, 1], color=colour, linewidth=width, clip_on=False)
 
 
 def _dns(page: Page, record: Record, top: float) -> None:
@@ -108,27 +131,25 @@ def _dns(page: Page, record: Record, top: float) -> None:
         shown = [(fault["began"] / 60, fault[key]) for fault in record["faults"] if fault[key]]  # type: ignore[literal-required]
         axes.vlines([at for at, _ in shown], 0, [seconds for _, seconds in shown], color=colour, linewidth=2)
     axes.set_ylim(bottom=0)
-    page.text(LEFT + WIDTH, top + 108, "minutes", size=SMALL, color=GREY, align="right")
+    page.text(LEFT + WIDTH, top + 80 + GAP - 12, "minutes", size=SMALL, color=GREY, align="right")
 
 
-def _line(record: Record, agent: str, quantity: Callable[[dict[str, float]], float]) -> tuple[list[float], list[float]]:
+def _line(record: Record, agent: str, panel: Panel) -> tuple[list[float], list[float]]:
     """A point each ``EVERY`` seconds, the lowest of them, with a gap where the agent was started again."""
-    points: list[tuple[float, float]] = []
-    pid = slot = None
+    lowest: dict[tuple[int, float], tuple[float, float]] = {}
     for sample in record["samples"]:
-        if sample["process"] != agent or "uss" not in sample:
-            continue
-        if pid not in (None, sample["pid"]):
-            points.append((sample["at"] / 60, nan))
-        if (pid, slot) == (sample["pid"], sample["at"] // EVERY):
-            points[-1] = (points[-1][0], min(points[-1][1], quantity(sample)))
-        else:
-            points.append((sample["at"] / 60, quantity(sample)))
-        pid, slot = sample["pid"], sample["at"] // EVERY
+        if sample["process"] == agent and panel.measure in sample:
+            key = sample["pid"], sample["at"] // EVERY
+            at, value = lowest.get(key, (sample["at"] / 60, inf))
+            lowest[key] = at, min(value, sample[panel.measure] / panel.unit)
+    points: list[tuple[float, float]] = []
+    for _, life in groupby(lowest.items(), key=lambda item: item[0][0]):
+        points += [point for _, point in life]
+        points.append((nan, nan))
     return [at for at, _ in points], [value for _, value in points]
 
 
-def _ends(record: Record) -> Iterator[float]:
+def _starts(record: Record) -> Iterator[float]:
     """When an agent was first seen after it had been started again."""
     pids: dict[str, int] = {}
     for sample in record["samples"]:

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from tests.bench.record import Machine
 
 from .samples import Sample
-from .verdict import LIMITS, Level, slope
+from .verdict import LIMITS, Level, Trend, slope
 
 
 class Done(TypedDict):
@@ -95,6 +95,11 @@ def levels(record: Record, process: str, measure: str) -> list[Level]:
             key = sample["rest"], sample["pid"]
             lowest[key] = min(sample[measure], lowest.get(key, sample[measure]))
     return [Level(fault, pid, value) for (fault, pid), value in lowest.items()]
+
+
+def grown(record: Record) -> Iterator[str]:
+    """What is sure to grow."""
+    yield from (f"{row['measure']} of {row['process']}" for row in rows(record) if row["trend"] == Trend.GROWS.value)
 
 
 def problems(record: Record) -> list[str]:

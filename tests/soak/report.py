@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from .record import Record, Row, problems, rows
-from .verdict import Trend
+from .record import Record, Row, grown, problems, rows
 
 HEAD = ("process", "measure", "first", "last", "a fault leaves", "at least", "at most", "limit", "")
 
 
 def well(record: Record) -> bool:
     """Whether nothing grows, and no promise was broken."""
-    return not problems(record) and all(row["trend"] != Trend.GROWS.value for row in rows(record))
+    return not problems(record) and not [*grown(record)]
 
 
 def text(record: Record) -> str:
@@ -33,7 +32,7 @@ def _lines(record: Record) -> Iterator[str]:
     broken = problems(record)
     yield f"promises broken: {len(broken)}"
     yield from broken
-    growing = [f"{row['measure']} of {row['process']}" for row in rows(record) if row["trend"] == Trend.GROWS.value]
+    growing = [*grown(record)]
     yield f"grows: {', '.join(growing)}" if growing else "nothing is seen to grow"
 
 
@@ -46,6 +45,11 @@ def sums(record: Record) -> Iterator[str]:
         f"{sum(fault['moved'] for fault in faults)} with a promotion"
     )
     yield f"DNS named two masters for {two:.3f} s, none for {none:.1f} s, one without authority for {wrong:.3f} s"
+    lost = Counter[str]()
+    for fault in faults:
+        lost.update(fault["lost"])
+    if lost:
+        yield f"acknowledged writes lost: {', '.join(f'{number} by {writer}' for writer, number in lost.items())}"
     processes = Counter(process for process, _ in {(s["process"], s["pid"]) for s in record["samples"]})
     ended = [f"{name} {count - 1} times" for name, count in sorted(processes.items()) if count > 1]
     yield f"started again by faults: {', '.join(ended) or 'nobody'}"

@@ -17,7 +17,7 @@ from tests.chaos.faults import Fault
 from tests.fleet import SCALE
 
 from .plan import Plan
-from .record import Done, Record
+from .record import Done, Record, save
 from .samples import Sampler
 
 RESTS = 3
@@ -27,10 +27,10 @@ ATTEMPTS = 3
 Tell = Callable[[str], None]
 
 
-def soak(arena: Arena, plan: Plan, seed: int, seconds: float, tell: Tell, stories: Path) -> Record:
-    """Do random faults for so long, and end what has begun; Ctrl-C ends it at once, with what there is.
+def soak(arena: Arena, plan: Plan, seed: int, seconds: float, tell: Tell, path: Path, most: float = inf) -> Record:
+    """Do random faults for so long, ``most`` of them, and end what has begun; Ctrl-C ends it at once, with what there is.
 
-    ``stories`` is a folder for that of each fault after which a promise was broken.
+    ``path`` is of the JSON, which is written after each fault; beside it goes the story of one that broke a promise.
     """
     spared = arena.nodes[-1]
     began = time.monotonic()
@@ -49,22 +49,23 @@ def soak(arena: Arena, plan: Plan, seed: int, seconds: float, tell: Tell, storie
     try:
         with sampler.sampling():
             _rest(arena, sampler, 0)
-            while time.monotonic() < began + seconds and not arena.broken:
+            while time.monotonic() < began + seconds and len(record["faults"]) < most and not arena.broken:
                 number = len(record["faults"]) + 1
                 fault = plan.next([arena.master, *arena.replicas()].index(spared))
                 arena.random.seed(f"{seed} {number} {fault.name}")
                 tell(f"{(time.monotonic() - began) / 60:5.1f} min, fault {number}: {fault.name}")
                 done, story = _do(arena, fault, number, began)
                 record["faults"].append(done)
+                record["seconds"] = done["ended"]
                 for problem in done["problems"]:
                     tell(f"BROKEN: {problem}")
                 if done["problems"]:
-                    (stories / f"soak-{number}.txt").write_text(story + "\n")
+                    path.with_name(f"{path.stem}-{number}.txt").write_text(story + "\n")
                 if not arena.broken:
                     _rest(arena, sampler, number)
+                save(record, path)
     except KeyboardInterrupt:
         tell("stopped by hand; this is what there is")
-    record["seconds"] = round(time.monotonic() - began, 1)
     return record
 
 
