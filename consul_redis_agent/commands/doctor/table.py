@@ -412,6 +412,9 @@ FINDINGS: Mapping[str, Kind] = {
     "agent.not_running": Kind(
         (WARN,), "No agent answers on this host.", "Start it, as printed; `--socket` names another place."
     ),
+    "agent.not_asked": Kind(
+        (WARN,), "The agent may run, and could not be asked: another user's, or it hangs.", "Run `check` as root."
+    ),
     "agent.other_version": Kind((WARN,), "The running agent is of another version.", "Restart it."),
     "agent.complains": Kind((WARN,), "The running agent says what it cannot do.", "`consul-redis-agent status`"),
     "agent.unit_disabled": Kind((WARN,), "The agent runs, but does not start with the host.", "`systemctl enable`"),
