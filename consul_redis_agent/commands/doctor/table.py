@@ -229,8 +229,8 @@ FINDINGS: Mapping[str, Kind] = {
     "sentinel.failover_timeout_short": Kind((WARN,), "A promotion is given up half way.", _SENTINEL_SET),
     "sentinel.failover_timeout_long": Kind(
         (WARN,),
-        "After a failover that failed, or one that was asked for, Sentinel begins none for twice this time: the second death "
-        "of an evening takes minutes.",
+        "After a failover that failed, Sentinel begins the next one of this master only when twice this time has passed: by its "
+        "default of 180 s, six minutes.",
         _SENTINEL_SET,
     ),
     "sentinel.quorum_above_all": Kind((FAIL,), "The quorum is more than there are Sentinels.", _SENTINEL_SET),
