@@ -24,8 +24,7 @@ from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
 from consul_redis_agent.commands.check_sentinel import sentinel_findings
 from consul_redis_agent.commands.doctor.agent import UNIT, agent_findings
 from consul_redis_agent.commands.doctor.consul import ttl_findings
-from consul_redis_agent.commands.doctor.look import look_at_group
-from consul_redis_agent.commands.doctor.look import look_at_node as look_at_settings
+from consul_redis_agent.commands.doctor.look import Measured, look_at_group, measure, node_facts
 from consul_redis_agent.commands.doctor.redis import redis_findings
 from consul_redis_agent.commands.doctor.report import Report
 from consul_redis_agent.commands.doctor.sentinel import group_findings
@@ -155,13 +154,15 @@ async def _node(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulV
     """One Redis node: itself, its Sentinels, the fence, the address to publish, its entries."""
     discovery = config.sentinel.mode != "off" and not (config.sentinel.hosts and redis.master_name)
     view = await look_at_redis(redis, discovery=discovery)
+    measuring = asyncio.create_task(measure(redis)) if view.node else None
     found = await survey(config, redis, [redis_link(redis)] if view.node else [], view.node)
     sentinels = await sentinel_findings(config, found, listened=view.node is not None)
-    trial = await fence_trial(config, redis, view)
+    group = await look_at_group(config, found)
+    measured = await measuring if measuring else Measured()
+    settings = node_facts(config, redis, view, found, group, measured)
+    trial = await fence_trial(config, redis, view)  # it counts as a refused login, so not while that is measured
     fence = fence_findings(config, redis, view, found, trial)
     failover = await failover_findings(config, redis, view, found)
-    group = await look_at_group(config, found)
-    settings = await look_at_settings(config, redis, view, found, group)
     address = address_findings(redis, view, found, (await consul).consul_address)
     outside = [*address, *_entries(redis, view, found, await consul)]
     clear = _in_clear(config, found, view)

@@ -176,7 +176,7 @@ def test_a_group_in_which_nobody_may_be_promoted_fails(fleet: Fleet) -> None:
     found = check(fleet)
     assert found["sentinel.nobody_to_promote"]["level"] == "fail"
     run(found, "sentinel.nobody_to_promote")
-    assert fleet.nodes[1].info("replication")["slave_priority"] == "100"
+    assert fleet.nodes[1].info("replication")["slave_priority"] == 100
 
 
 @pytest.mark.main_path

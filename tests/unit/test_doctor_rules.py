@@ -322,7 +322,8 @@ def test_an_answer_that_may_be_kept_is_told() -> None:
     [
         ({"version": __version__, "nodes": [{"node": "n", "errors": {"consul": ""}}]}, "enabled", ["agent.running"]),
         ({"version": __version__, "nodes": []}, "not-found", ["agent.running"]),
-        ("no agent answers", "", ["agent.not_running"]),
+        ("no agent answers at PATH: is it running?", "", ["agent.not_running"]),
+        ("PATH: Permission denied", "enabled", ["agent.not_asked"]),
         ({"version": "0.0.1", "nodes": []}, "enabled", ["agent.other_version", "agent.running"]),
         ({"version": __version__, "nodes": [{"node": "n", "errors": {"consul": "away"}}]}, "", ["agent.complains"]),
         ({"version": __version__, "nodes": []}, "disabled", ["agent.unit_disabled"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.commands.check_redis import RedisView
@@ -60,18 +61,18 @@ async def _watching(config: Config, sentinel: Sentinel, found: Survey) -> Watchi
         await link.close()
 
 
-async def look_at_node(
-    config: Config, redis: RedisConfig, view: RedisView, found: Survey, group: GroupFacts
-) -> RedisFacts | None:
-    """What the node is set to, and how much is written to it; None where it is not reached. Never raises.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a Redis node showed within :data:`SPAN`, as :class:`RedisFacts` has it."""
 
-    It takes a second.
-    """
-    if view.node is None:
-        return None
-    others = max(len(s.run_ids) - 1 for s in found.sentinels) if found.sentinels else 0
-    down_after = group.most(DOWN_AFTER)
-    settings, rate, refused = None, None, 0
+    settings: Mapping[str, str] | None = None
+    rate: float | None = None
+    refused: int = 0
+
+
+async def measure(redis: RedisConfig) -> Measured:
+    """Look at a node for a second: what it is set to, how much is written, whom it refuses. Never raises."""
+    settings = None
     link = redis_link(redis)
     try:
         first, *answers = await link.ask(("INFO",), *(("CONFIG", "GET", name) for name in NAMES))
@@ -79,20 +80,31 @@ async def look_at_node(
         await asyncio.sleep(SPAN)
         (second,) = await link.ask(("INFO",))
         before, after = parse_info(first), parse_info(second)
-        rate, refused = _rate(before, after, clock() - began), max(0, refused_logins(after) - refused_logins(before))
+        refused = max(0, refused_logins(after) - refused_logins(before))
+        return Measured(settings, _rate(before, after, clock() - began), refused)
     except Unanswered:
-        pass  # it has just answered; what is not known is not judged
+        return Measured(settings)  # that it does not answer is said elsewhere; what is not known is not judged
     finally:
         await link.close()
+
+
+def node_facts(
+    config: Config, redis: RedisConfig, view: RedisView, found: Survey, group: GroupFacts, measured: Measured
+) -> RedisFacts | None:
+    """What was seen of a node and of its group, put together; None where the node was not reached."""
+    if view.node is None:
+        return None
+    others = max((len(s.run_ids) - 1 for s in found.sentinels), default=0)
+    down_after = group.most(DOWN_AFTER)
     return RedisFacts(
         str(where(redis)),
         redis_cli(redis, valkey="valkey_version" in view.info),
         view.node.role,
         max(others, whole(view.info.get("connected_slaves", ""), MOST) or 0),
         view.info,
-        settings,
-        rate,
-        refused,
+        measured.settings,
+        measured.rate,
+        measured.refused,
         named=str(found.master) if found.master and not _is_named(view.node, found) else "",
         on_empty=config.failover.on_empty == "ask",
         down_after=None if down_after is None else down_after / 1000,

@@ -116,7 +116,7 @@ def _failover_timeout(facts: GroupFacts) -> Iterator[Finding]:
         what = f"{FAILOVER_TIMEOUT} is {timeout}: a promotion that takes longer is given up half way"
         yield Finding(Level.WARN, "sentinels", what, mend, id="sentinel.failover_timeout_short")
     elif timeout > MOST_FAILOVER_TIMEOUT:
-        what = f"{FAILOVER_TIMEOUT} is {timeout}: after a failover that failed, or that was asked for, the next one of this master waits up to {timeout * 2 // 1000} s"
+        what = f"{FAILOVER_TIMEOUT} is {timeout}: after a failover that failed, the next one of this master begins up to {timeout * 2 // 1000} s later"
         yield Finding(Level.WARN, "sentinels", what, mend, id="sentinel.failover_timeout_long")
 
 

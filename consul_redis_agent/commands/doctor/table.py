@@ -229,8 +229,8 @@ FINDINGS: Mapping[str, Kind] = {
     "sentinel.failover_timeout_short": Kind((WARN,), "A promotion is given up half way.", _SENTINEL_SET),
     "sentinel.failover_timeout_long": Kind(
         (WARN,),
-        "After a failover that failed, or one that was asked for, Sentinel begins none for twice this time: the second death "
-        "of an evening takes minutes.",
+        "After a failover that failed, Sentinel begins the next one of this master only when twice this time has passed: by its "
+        "default of 180 s, six minutes.",
         _SENTINEL_SET,
     ),
     "sentinel.quorum_above_all": Kind((FAIL,), "The quorum is more than there are Sentinels.", _SENTINEL_SET),
@@ -411,6 +411,9 @@ FINDINGS: Mapping[str, Kind] = {
     "agent.running": Kind((OK,), "The agent answers, and nothing is in error."),
     "agent.not_running": Kind(
         (WARN,), "No agent answers on this host.", "Start it, as printed; `--socket` names another place."
+    ),
+    "agent.not_asked": Kind(
+        (WARN,), "The agent may run, and could not be asked: another user's, or it hangs.", "Run `check` as root."
     ),
     "agent.other_version": Kind((WARN,), "The running agent is of another version.", "Restart it."),
     "agent.complains": Kind((WARN,), "The running agent says what it cannot do.", "`consul-redis-agent status`"),
