@@ -2,13 +2,13 @@
 # Each takes another Consul than the one on PATH or the one that was set up: make test CONSUL=/path/to/consul
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.servers/bin:/usr/sbin:/sbin
 
-.PHONY: demo test chaos matrix soak bench lint audit setup
+.PHONY: demo test chaos matrix soak bench lint audit lowest fuzz setup deb image
 
 demo: setup
 	@consul-redis-agent demo
 
 test:
-	@tests/setup older audit deploy
+	@tests/setup older audit deploy packages
 	@tests/run
 
 # Every fault on real servers, and random mixes of them: make chaos RUNS=3 SEED=7 FAULTS="host lost" JSON=figures.json
@@ -49,6 +49,21 @@ lint: setup
 audit:
 	@tests/setup audit
 	@python -m tests.audit
+
+# New input of every kind from outside, for SECONDS: make fuzz SECONDS=600
+fuzz: setup
+	@python -m tests.fuzz $(or $(SECONDS),60)
+
+# The unit tests on the oldest versions of our dependencies, two minutes
+lowest: setup
+	@tests/lowest
+
+# The Debian package for this machine's release and architecture, in build/deb; and the image, with Docker or what takes its place.
+deb: setup
+	@config/debian/build
+
+image:
+	@$(or $(ENGINE),docker) build -t consul-redis-agent .
 
 setup:
 	@tests/setup

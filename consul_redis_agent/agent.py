@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never
@@ -23,6 +23,8 @@ from consul_redis_agent.beside import FILE_TIMEOUT, FILES
 from consul_redis_agent.clock import Pulse, clock
 from consul_redis_agent.config import Config, RedisConfig
 from consul_redis_agent.consul.api import ConsulAPI, consul_api
+from consul_redis_agent.consul.domain import name_of
+from consul_redis_agent.consul.unread import missing
 from consul_redis_agent.decide.identity import is_loopback
 from consul_redis_agent.decide.memory import Memory, over_a_reload
 from consul_redis_agent.errors import ConfigError, LocalError
@@ -36,13 +38,17 @@ from consul_redis_agent.tell.journal import Journal
 from consul_redis_agent.tell.notify import Notifier
 from consul_redis_agent.tell.pages import DECIDED_WITHIN, Pages
 from consul_redis_agent.tell.server import Server
-from consul_redis_agent.tell.shown import Shown
+from consul_redis_agent.tell.shown import Masters
 from consul_redis_agent.tell.snapshot import snapshot
 from consul_redis_agent.tell.tally import Tally
+from consul_redis_agent.tell.unseen import Unseen
 from consul_redis_agent.watch.catalog import CatalogWatch
 from consul_redis_agent.watch.discovery import Sentinels
 from consul_redis_agent.watch.lookout import sentinel_link
 from consul_redis_agent.watch.token import TokenWatch
+
+if TYPE_CHECKING:
+    from consul_redis_agent.tell.dns import DnsWatch
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +94,12 @@ class Agent:
         """This host's address towards the Consul agent."""
         self._ended: set[int] = set()
         """Places of the nodes whose work a defect has ended, until it is begun anew."""
-        self._pages = Pages(snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json)
+        self._pages = Pages(
+            snapshot=self.snapshot, metrics=self._metrics, healthy=self._healthy, history=self.history.json
+        )
         self._defects: set[str] = set()
-        self.dns: tuple[Shown, ...] = ()
-        """What DNS shows under each service name, where it is asked."""
+        self._dns: dict[str, DnsWatch] = {}
+        """What DNS shows under each service name, where somebody can see what it shows."""
         self._api: ConsulAPI | None = None
         self._render: Callable[[], bytes] | None = None
 
@@ -214,14 +222,18 @@ class Agent:
         await self._find_address(config)
         async with asyncio.TaskGroup() as tasks:
             catalogs = self._catalogs(api, config)
+            self._dns = self._dns_watches(api, config) if config.http.listen else {}
             sentinels = Sentinels(partial(sentinel_link, config.sentinel), tasks)
             for place, redis in enumerate(config.redis):
                 make = partial(self._make, config, redis, api, sentinels, catalogs, place % TICKS / TICKS)
                 node = self._take_in(place, make())
                 work = partial(self._look_after, place, node, make)
                 tasks.create_task(supervised(node.name, work, partial(self._ended.add, place)))
+            self.history.only({node.name for node in self.nodes})
             for name, catalog in catalogs.items():
                 tasks.create_task(supervised(f"Consul's catalog of {name!r}", catalog.run, catalog.over))
+            for name, watch in self._dns.items():
+                tasks.create_task(supervised(f"DNS of {name!r}", watch.run))
             if config.consul.token or config.consul.token_file:
                 tasks.create_task(supervised("Consul's token", TokenWatch(api, self._wake_all).run))
 
@@ -263,7 +275,10 @@ class Agent:
 
     def _take_in(self, place: int, node: NodeAgent) -> NodeAgent:
         self.nodes[place : place + 1] = [node]
-        self.journals[node.name] = Journal(node)
+        unseen = None
+        if watch := self._dns.get(node.redis.service):
+            unseen = Unseen(node, watch.shown, partial(missing, self.config.consul, node.redis.service))
+        self.journals[node.name] = Journal(node, unseen)
         self.tallies[node.name] = Tally(node)
         return node
 
@@ -284,6 +299,25 @@ class Agent:
                 wait = ALARM if len(kind) <= turns else shared * turns / len(kind)
                 catalogs[name] = CatalogWatch(api, name, wait, taking, partial(self._wake_of_service, name))
         return catalogs
+
+    def _dns_watches(self, api: ConsulAPI, config: Config) -> dict[str, DnsWatch]:
+        from consul_redis_agent.tell.dns import DnsWatch  # its library takes memory
+
+        at = config.consul.domain or "", config.consul.dns, partial(self._tell, self._shown)
+        nodes = {redis.service: redis for redis in config.redis}
+        return {
+            name: DnsWatch(
+                api, name, partial(name_of, config, redis), *at, phase=place % TICKS / TICKS + place // TICKS
+            )
+            for place, (name, redis) in enumerate(nodes.items())
+        }
+
+    def _shown(self, service: str, masters: Masters | None, at: float) -> None:
+        """DNS answers something else."""
+        for node in self.nodes:
+            if node.redis.service == service:
+                self.tallies[node.name].shown(masters, at)
+        self.history.dns(service, masters, at)
 
     def _wake_of_service(self, name: str) -> None:
         for node in self.nodes:
@@ -308,6 +342,8 @@ class Agent:
         journal = self.journals[node.name]
         journal.decided()
         self.tallies[node.name].decided()
+        if watch := self._dns.get(node.redis.service):
+            watch.decided(node)
         self._tell(self.history.decided, node, journal.stray.total)
         if self._warnings.may_grow:
             asked = (node.latest.ask,) if node.latest and node.latest.ask else ()
@@ -370,7 +406,7 @@ class Agent:
                 "collections": gc.get_stats()[-1]["collections"],
             },
             "nodes": [snapshot(self.journals[node.name], self.tallies[node.name]) for node in self.nodes],
-            "dns": [shown.as_json() for shown in self.dns],
+            "dns": [watch.shown.as_json() for watch in self._dns.values()],
             "consul": {
                 "requests": self._api.latency.as_json() if self._api else None,
                 "errors": dict(self._api.failed) if self._api else {},

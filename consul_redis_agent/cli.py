@@ -36,6 +36,7 @@ examples:
   consul-redis-agent check                 is everything in place on this host?
   consul-redis-agent run --config agent.toml
   consul-redis-agent status                what the running agent decided, and why
+  consul-redis-agent history               what happened in the night, and when
   consul-redis-agent resolve --watch       the master that applications see, as it moves
   consul-redis-agent failover --dry-run    could the master be moved now, and to where?
   consul-redis-agent COMMAND --help        the flags of a command"""
@@ -56,6 +57,15 @@ docs/doctor.md lists every finding, with the ids that --json gives."""
 STATUS_EPILOG = """\
 The exit code is 0 if the agent answers, every node is published as the master or replica
 that it is, and nothing is in error; else 1."""
+
+HISTORY_EPILOG = """\
+An episode begins with the first sign of a change, which may be long before it, and ends when
+the node is settled again. Each tells who saw what when: Redis, the Sentinels, the decisions with
+their reasons, the writes to Consul, the fence, DNS. Of a failover each host has its own side.
+
+It asks the running agent. Where none answers it reads what the last one has kept, and says so.
+Where output is no terminal, each event is nine columns with tabs between: number of the
+episode, node, kind, ISO time, seconds since its first sign, lane, name, Sentinel, sentence."""
 
 RESOLVE_EPILOG = """\
 The exit code is 0 only if DNS names one address, the node there says that it is the
@@ -180,6 +190,20 @@ def _parser() -> argparse.ArgumentParser:
     status = command("status", "Show what the running agent knows, decided, and why.", config=False, more=STATUS_EPILOG)
     _add_socket(status)
     status.add_argument("--json", action="store_true", help="as JSON, for programs; also where output is no terminal")
+    history = command(
+        "history",
+        "Show what happened to this host's Redis nodes: each transition and failover, with milliseconds.",
+        config=False,
+        more=HISTORY_EPILOG,
+    )
+    _add_socket(history)
+    history.add_argument("--json", action="store_true", help="as JSON, for programs")
+    history.add_argument("--svg", metavar="FILE", help="draw the last failover, or --episode; - is standard output")
+    history.add_argument("--episode", type=_count, metavar="N", help="only this one; 1 is the last that began")
+    history.add_argument(
+        "--last", type=_count, metavar="N", help="only the last N (default on a terminal: 5; else all)"
+    )
+    history.add_argument("--node", metavar="HOST:PORT", help="only those of this Redis node, as `status` calls it")
     resolve = command(
         "resolve",
         "Ask DNS for the master as an application would, and verify the answer.",
@@ -219,6 +243,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--keep", action="store_true", help="leave the fleet up until Ctrl-C, with commands to try on it")
     return parser
+
+
+def _count(text: str) -> int:
+    """One or more. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _add_socket(parser: argparse.ArgumentParser) -> None:

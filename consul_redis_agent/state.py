@@ -65,7 +65,7 @@ def load(directory: Path | None, kept_as: str) -> Memory:
         return NOTHING
     try:
         kept = json.loads(_file(directory, kept_as).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return NOTHING
     match kept:
         case {"group": str(group), "had_sentinel": bool(had_sentinel)}:

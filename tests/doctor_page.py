@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from consul_redis_agent.commands.doctor.report import SHAPE
 from consul_redis_agent.commands.doctor.table import AREAS, FINDINGS
 
 _HEAD = """\
@@ -21,22 +20,13 @@ something it says so. To have all of it looked at, run it once with more rights,
     consul-redis-agent check --redis-username admin --redis-password-file FILE     # may CONFIG GET
     CONSUL_HTTP_TOKEN=… consul-redis-agent check                                   # has agent:read
 
-## For programs: `check --json`
-
-One JSON object, when all is looked at:
-
+`check --json` gives the same as one JSON object, when all is looked at ([interface.md](interface.md)).
 """
 
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([_HEAD.rstrip("\n"), "", *_shape(), "", *(line for area in AREAS for line in _area(area))])
-
-
-def _shape() -> Iterator[str]:
-    yield "| key | |"
-    yield "|---|---|"
-    yield from (f"| `{key}` | {what} |" for key, what in SHAPE.items())
+    return "\n".join([_HEAD, *(line for area in AREAS for line in _area(area))])
 
 
 def _area(area: str) -> Iterator[str]:

@@ -7,7 +7,9 @@ from typing import Any
 
 from consul_redis_agent.cli import BAD_CONFIG, INTERRUPTED
 from consul_redis_agent.consul import form
-from consul_redis_agent.tell.metrics import FAMILIES, PREFIX, Family
+from consul_redis_agent.tell.events import EVENTS
+from consul_redis_agent.tell.metrics import FAMILIES, LABELS, PREFIX, PROCESS, Family
+from consul_redis_agent.tell.tale import SIGNS
 from tests.documented import SCHEMA
 
 _HEAD = """\
@@ -79,14 +81,24 @@ META = {
 }
 """The keys in an entry's Meta."""
 
+_EVENTS = (
+    'With `log.format = "json"` a line has `event` and these fields beside `time`, `level`, `logger` and `message`, the sentence for people. '
+    "`reason` is the short name of a row, as in `/status`. A line without `event` tells of nothing that has to be counted. "
+    "OpenTelemetry's collector reads these lines as they are (its filelog receiver with a JSON parser); the agent has no exporter of its own, "
+    "which would be one more thing that can hang."
+)
+_SIGNS = "In `/history` and `history --json`, beside `at`, `lane`, `name` and `text`. What stands before the colon is the lane."
+
 DOCUMENTS = {
     "status": "The JSON of `/status` and `status --json`",
     "history": "The JSON of `/history` and `history --json`",
+    "check": "The JSON of `check --json`",
     "failover": "The JSON of `failover --json`",
 }
 PARTS = {
     "status": ("node", "sentinel", "peer", "entry", "claim", "histogram"),
     "history": ("episode",),
+    "check": (),
     "failover": (),
 }
 """What else of the schema each document has a table of."""
@@ -102,6 +114,10 @@ def page() -> str:
             *(line for name in DOCUMENTS for line in _document(name)),
             *metrics(FAMILIES),
             *_meta(),
+            *named("The events of the log", _EVENTS, EVENTS),
+            *named(
+                "The events of an episode", _SIGNS, {n: (f"{lane}: {doc}", f) for n, (lane, doc, f) in SIGNS.items()}
+            ),
         ]
     )
 
@@ -109,9 +125,13 @@ def page() -> str:
 def metrics(families: Iterable[Family]) -> Iterator[str]:
     """The section of the metrics."""
     yield "## Metrics\n"
-    yield "`node` is the Redis node as configured, `service` a service name; the other labels have one of a closed set of values.\n"
+    yield f"Beside those of the process, as all programs have them: {_codes(PROCESS)}.\n"
     yield from _table(
         ("metric", "type", "labels", ""), ((f"`{PREFIX}{f.name}`", f.type, _codes(f.labels), f.help) for f in families)
+    )
+    yield from _table(
+        ("label", "values"),
+        ((f"`{label}`", _codes(values) if len(values) > 1 else values[0]) for label, values in LABELS.items()),
     )
 
 

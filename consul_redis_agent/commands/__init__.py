@@ -1,6 +1,6 @@
 """The commands: one module each, with ``main(args) -> exit code``. Here is how they read the configuration.
 
-run.py status.py resolve.py check.py failover/ deregister.py demo/
+run.py status.py history.py resolve.py check.py failover/ deregister.py demo/
 check_redis.py check_sentinel.py check_consul.py     what check asks of each
 check_fence.py check_failover.py    the same for [fence] and [failover]
 check_entries.py   what it says of the entries in Consul   pure
@@ -11,6 +11,7 @@ failover/dns.py       DNS, asked without pause
 failover/watch.py     DNS, nodes and Sentinels during the move
 failover/move.py      the move
 failover/outcome.py   how it went, and the exit code               pure
+history_lanes.py history_picture.py   an episode as lanes, and how they look   pure
 lookup.py   DNS, asked as an application would
 survey.py   one look at a Redis node and at all Sentinels
 truth.py    whether an answer of DNS is the one true master         pure

@@ -17,28 +17,29 @@ from consul_redis_agent.commands import load_config, socket_path
 from consul_redis_agent.commands.belonging import belonging
 from consul_redis_agent.commands.check_address import address_findings
 from consul_redis_agent.commands.check_consul import ConsulView, look_at_consul
-from consul_redis_agent.commands.check_entries import others_findings, own_findings
+from consul_redis_agent.commands.check_entries import claim_findings, others_findings, own_findings
 from consul_redis_agent.commands.check_failover import failover_findings
 from consul_redis_agent.commands.check_fence import fence_findings, fence_trial
 from consul_redis_agent.commands.check_redis import RedisView, look_at_redis
 from consul_redis_agent.commands.check_sentinel import sentinel_findings
 from consul_redis_agent.commands.doctor.agent import UNIT, agent_findings
 from consul_redis_agent.commands.doctor.consul import ttl_findings
-from consul_redis_agent.commands.doctor.look import look_at_group
-from consul_redis_agent.commands.doctor.look import look_at_node as look_at_settings
+from consul_redis_agent.commands.doctor.look import Measured, look_at_group, measure, node_facts
 from consul_redis_agent.commands.doctor.redis import redis_findings
 from consul_redis_agent.commands.doctor.report import Report
 from consul_redis_agent.commands.doctor.sentinel import group_findings
 from consul_redis_agent.commands.lookup import Answer, DnsError, srv
-from consul_redis_agent.commands.resolve import judge_answers, name_of
+from consul_redis_agent.commands.resolve import judge_answers
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.silence import why_silent
 from consul_redis_agent.commands.status import TIMEOUT, ask
 from consul_redis_agent.commands.survey import Survey, survey
 from consul_redis_agent.config import Config, RedisConfig, read_secret
+from consul_redis_agent.consul.domain import name_of
 from consul_redis_agent.consul.form import is_own
+from consul_redis_agent.consul.unread import NODE_READ, WHOSE, missing
 from consul_redis_agent.decide.facts import Role
-from consul_redis_agent.errors import LocalError
+from consul_redis_agent.errors import ConsulError, LocalError
 from consul_redis_agent.in_clear import UNCHECKED, exposed
 from consul_redis_agent.watch.lookout import redis_link, where
 from consul_redis_agent.watch.redis_node import announced_replicas
@@ -153,13 +154,15 @@ async def _node(config: Config, redis: RedisConfig, consul: asyncio.Task[ConsulV
     """One Redis node: itself, its Sentinels, the fence, the address to publish, its entries."""
     discovery = config.sentinel.mode != "off" and not (config.sentinel.hosts and redis.master_name)
     view = await look_at_redis(redis, discovery=discovery)
+    measuring = asyncio.create_task(measure(redis)) if view.node else None
     found = await survey(config, redis, [redis_link(redis)] if view.node else [], view.node)
     sentinels = await sentinel_findings(config, found, listened=view.node is not None)
-    trial = await fence_trial(config, redis, view)
+    group = await look_at_group(config, found)
+    measured = await measuring if measuring else Measured()
+    settings = node_facts(config, redis, view, found, group, measured)
+    trial = await fence_trial(config, redis, view)  # it counts as a refused login, so not while that is measured
     fence = fence_findings(config, redis, view, found, trial)
     failover = await failover_findings(config, redis, view, found)
-    group = await look_at_group(config, found)
-    settings = await look_at_settings(config, redis, view, found, group)
     address = address_findings(redis, view, found, (await consul).consul_address)
     outside = [*address, *_entries(redis, view, found, await consul)]
     clear = _in_clear(config, found, view)
@@ -188,6 +191,7 @@ def _entries(redis: RedisConfig, view: RedisView, found: Survey, consul: ConsulV
     kept = state.load(state.on_this_host(os.environ), naming.kept_as)
     whose = belonging(entries, naming, consul.consul_node, found, view.node, kept)
     yield from others_findings(naming.service, naming.replica, whose)
+    yield from claim_findings(found, whose.masters.ours)
 
 
 async def _dns(
@@ -208,6 +212,13 @@ async def _dns(
     return [await _answer(config, redis, name, answers, (await node)[1], await consul), *kept]
 
 
+async def _dns_lacks(config: Config, service: str) -> list[str]:
+    try:
+        return await missing(config.consul, service)
+    except ConsulError:
+        return []  # whoever asks Consul for more than this says what is wrong
+
+
 async def _answer(
     config: Config, redis: RedisConfig, name: str, answers: tuple[Answer, ...], found: Survey, consul: ConsulView
 ) -> Finding:
@@ -220,6 +231,10 @@ async def _answer(
     if judgement.true:
         return Finding(Level.OK, topic, f"{name}: {judgement.sentence}", id="dns.true")
     if not answers and consul.entries == ():
+        if NODE_READ in await _dns_lacks(config, redis.service):
+            what = f"{name}: nobody is published yet, and DNS could show nobody: its token lacks {NODE_READ}"
+            mend = f"give {NODE_READ} to the token that DNS uses: {WHOSE}"
+            return Finding(Level.WARN, topic, what, mend, id="dns.token")
         mend = "start the agent on each Redis host: consul-redis-agent run"
         return Finding(Level.WARN, topic, f"{name}: nobody is published yet", mend, id="dns.nobody_yet")
     if not answers and (silence := await why_silent(config, redis.service)):

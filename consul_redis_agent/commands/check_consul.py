@@ -11,10 +11,10 @@ from typing import Any
 from consul_redis_agent import state
 from consul_redis_agent.agent import address_towards
 from consul_redis_agent.commands.doctor.consul import ConsulFacts, consul_findings
-from consul_redis_agent.commands.domain import domain_in
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.config import Config
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource, consul_api, way
+from consul_redis_agent.consul.domain import domain_in
 from consul_redis_agent.consul.form import read_entry
 from consul_redis_agent.consul.http import Consul, HTTPClient
 from consul_redis_agent.decide.facts import Entry
@@ -135,6 +135,7 @@ async def _settings(config: Config, token: TokenSource, told: Mapping[str, Any] 
         tuple(one for one in members if isinstance(one, dict)) if isinstance(members, list) else (),
         len(peers) if isinstance(peers, list) else 0,
         config.service.ttl,
+        config.consul.domain or "",
     )
 
 

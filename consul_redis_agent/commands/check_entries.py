@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from consul_redis_agent.commands.belonging import Belonging
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.survey import Survey
-from consul_redis_agent.consul.form import EPOCH
+from consul_redis_agent.consul.form import EPOCH, FORMAT, MARKER
 from consul_redis_agent.decide.facts import Entry, Node, Role
 
 SHOWN = "DNS answers with it, whoever the master is"
@@ -27,6 +27,20 @@ def own_findings(
     for entry in own:
         mismatch = _mismatch(topic, node, found, entry) if node and entry.name == service else None
         yield mismatch or _own(topic, entry, only_passing=only_passing)
+
+
+def claim_findings(found: Survey, entries: Iterable[Entry]) -> Iterator[Finding]:
+    """What is odd about claims of the own group: of an agent of another version; of an epoch that no majority of the Sentinels
+    has reached, which is early, or false and not believed.
+    """
+    for entry in entries:
+        if (form := entry.meta.get(MARKER)) != FORMAT:
+            what = f"{entry.id} on {entry.node} ({entry.address}) is of an agent that writes format {form}, and this one writes {FORMAT}"
+            yield Finding(Level.WARN, "catalog", what, "give all hosts the same version", id="catalog.other_version")
+        if found.master and entry.passing and entry.claim and entry.claim.epoch > found.epoch:
+            what = f"{entry.id} on {entry.node} ({entry.address}) claims epoch {entry.claim.epoch}, and the Sentinels are at {found.epoch}"
+            mend = "wait 5 s, for a failover may be under way; else consul-redis-agent deregister on that host"
+            yield Finding(Level.WARN, "catalog", what, mend, id="catalog.claim_ahead")
 
 
 def others_findings(service: str, replica: str, whose: Belonging) -> Iterator[Finding]:

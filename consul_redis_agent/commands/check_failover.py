@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from redis.exceptions import NoPermissionError
 
 from consul_redis_agent.commands.check_redis import RedisView
+from consul_redis_agent.commands.doctor.shell import sentinel_cli, sentinel_set
 from consul_redis_agent.commands.screen import Finding, Level
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import Config, RedisConfig
@@ -81,10 +82,9 @@ def _one(config: Config, found: Survey, answer: _Answer) -> Iterator[Finding]:
         )
     if answer.down_after is not None and answer.down_after < LEAST_DOWN_AFTER:
         what = f"down-after-milliseconds of {found.master_name!r} is {answer.down_after}: below {LEAST_DOWN_AFTER} no failover is asked for"
-        set_ = f"SENTINEL SET {found.master_name} down-after-milliseconds {LEAST_DOWN_AFTER}"
-        yield Finding(
-            Level.WARN, topic, what, f"redis-cli -p {address.port} {set_}, on each Sentinel", id="failover.down_after"
-        )
+        cli = sentinel_cli(address, tls=config.sentinel.tls is not None)
+        mend = sentinel_set(cli, found.master_name, "down-after-milliseconds", LEAST_DOWN_AFTER)
+        yield Finding(Level.WARN, topic, what, mend, id="failover.down_after")
 
 
 def _together(

@@ -6,11 +6,8 @@ from dataclasses import replace
 
 from consul_redis_agent.config import Config
 from consul_redis_agent.consul.api import consul_api
+from consul_redis_agent.consul.domain import USUAL, domain_in
 from consul_redis_agent.errors import ConsulError, LocalError
-from consul_redis_agent.text import is_host
-
-USUAL = "consul"
-"""Consul's own default."""
 
 
 async def with_domain(config: Config) -> Config:
@@ -30,11 +27,3 @@ async def with_domain(config: Config) -> Config:
     except (ConsulError, LocalError):
         pass  # whoever asks Consul for more than this says what is wrong
     return replace(config, consul=replace(config.consul, domain=domain or USUAL))
-
-
-def domain_in(answer: object) -> str:
-    """The domain in what ``/v1/agent/self`` answers, without a dot at its end; "" where there is none."""
-    match answer:
-        case {"DebugConfig": {"DNSDomain": str(given)}} if is_host(domain := given.strip(".")):
-            return domain
-    return ""

@@ -12,14 +12,15 @@ from typing import NoReturn
 from consul_redis_agent import names
 from consul_redis_agent.clock import cancelling
 from consul_redis_agent.commands import load_config
-from consul_redis_agent.commands.domain import USUAL, with_domain
+from consul_redis_agent.commands.domain import with_domain
 from consul_redis_agent.commands.lookup import Answer, DnsError, srv
 from consul_redis_agent.commands.screen import Level, is_terminal, say
 from consul_redis_agent.commands.silence import why_silent
 from consul_redis_agent.commands.survey import Survey, look_at_node, survey
 from consul_redis_agent.commands.truth import Judgement, Looks, describe, judge
 from consul_redis_agent.config import Config, RedisConfig
-from consul_redis_agent.consul.api import consul_api, place_of
+from consul_redis_agent.consul.api import consul_api
+from consul_redis_agent.consul.domain import name_of, within
 from consul_redis_agent.decide.facts import Address, Node
 from consul_redis_agent.decide.identity import is_ip, is_loopback
 from consul_redis_agent.errors import ConsulError, LocalError, Unanswered
@@ -42,17 +43,6 @@ def main(args: argparse.Namespace) -> int:
     if args.watch:
         asyncio.run(_watch(name, config.consul.dns))
     return asyncio.run(_once(config, redis, name))
-
-
-def name_of(config: Config, redis: RedisConfig) -> str:
-    """The name under which applications find the master."""
-    tag = "master." if config.service.mode == "tags" else ""
-    return tag + _within(config, redis.service)
-
-
-def _within(config: Config, service: str) -> str:
-    """A service's name in Consul's DNS, with Enterprise's namespace and partition where they are set."""
-    return f"{service}.service{place_of(config.consul).labels}.{config.consul.domain or USUAL}"
 
 
 async def judge_answers(
@@ -121,7 +111,7 @@ async def _look(link: Link) -> Node | str:
 def question(config: Config, given: str | None) -> tuple[RedisConfig, str]:
     """The name to ask for, and the node whose login is used: the one that is published under it, else the first."""
     if given and "." not in given:
-        given = _within(config, given)
+        given = within(config, given)
     for redis in config.redis:
         if given in (None, name_of(config, redis)):
             return redis, name_of(config, redis)

@@ -110,6 +110,8 @@ class _Loader:
             self.problems.append(str(error))
         except UnicodeDecodeError:
             self.problems.append(f"{self.file}: is not UTF-8 text")
+        except RecursionError:
+            self.problems.append(f"{self.file}: has brackets within brackets, far deeper than any key takes")
         except tomllib.TOMLDecodeError as error:
             place = _PLACE.fullmatch(str(error))
             reason, at = (place[1], f"{place[2]}: ") if place else (str(error), "")

@@ -334,7 +334,7 @@ KEYS = (
         "listen",
         "",
         values.optional(values.address),
-        "host:port that serves /metrics, /status and /healthz; nothing when not given.",
+        "host:port that serves a page, /metrics, /status, /history, and what load balancers ask; nothing when not given.",
     ),
     Key(
         "log",

@@ -71,14 +71,14 @@ class Address(_Place):
         """Read ``host:port`` or ``[v6]:port``. Raises ValueError with the reason."""
         host, colon, port = text.rpartition(":")
         if not colon or not host:
-            raise ValueError(f"{text!r} is not host:port")
+            raise ValueError(f"{text[:80]!r} is not host:port")
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
         elif ":" in host:
-            raise ValueError(f"{text!r} needs brackets around the IPv6 address")
+            raise ValueError(f"{text[:80]!r} needs brackets around the IPv6 address")
         number = whole(port, 65535)
         if not number:
-            raise ValueError(f"{text!r} needs a port from 1 to 65535")
+            raise ValueError(f"{text[:80]!r} needs a port from 1 to 65535")
         return cls(host, number)
 
 

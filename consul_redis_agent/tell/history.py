@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from consul_redis_agent.decide.decision import Decision, Order
 from consul_redis_agent.decide.facts import Address, Facts
 from consul_redis_agent.node import NodeAgent
 from consul_redis_agent.publish.steps import Target
-from consul_redis_agent.tell.episode import Episode, Sign, State, span
+from consul_redis_agent.tell.episode import Episode, Sign, State
 from consul_redis_agent.tell.shelf import Shelf, text
 from consul_redis_agent.tell.signs import Signs, of_dns, of_order, of_outcome, of_step
 
@@ -37,7 +37,7 @@ SETTLED, UNSETTLED = 3.0, 60.0
 LONGEST = 600.0
 """Seconds after which one ends in any case: what goes on and on is told in parts."""
 SAVED = 5.0
-"""Seconds between two times that what is going on is written down."""
+"""Seconds until what is going on is written down, so that nothing of it is told in the moments that count."""
 
 
 class History:
@@ -46,21 +46,20 @@ class History:
     def __init__(self, directory: Path | None) -> None:
         self._shelf = Shelf(directory)
         self._nodes: dict[str, _Recorder] = {}
-        self._fresh = False
-        """Something is not written down yet."""
-        self._saved = 0.0
+        self._fresh = inf
+        """Since when something is not written down yet."""
 
     def decided(self, node: NodeAgent, stray: int) -> None:
         """Take in the node's last decision. ``stray``: its stray writes since the process has started."""
         if node.facts is None or node.latest is None:
             return
         recorder = self._of(node)
-        recorder.address = str(node.lookout.publish_at or "")
-        if recorder.decided(node.facts, node.latest, node.decided, stray):
-            self._fresh = True
+        recorder.address = node.lookout.publish_at
         if recorder.episode:
-            self._end(recorder, calm=recorder.verdict in PUBLISHED and node.writer.at_rest)
-        if self._fresh and clock() - self._saved >= SAVED and self._shelf.is_free:
+            self._end(recorder, calm=recorder.calm and node.writer.at_rest)
+        if recorder.decided(node.facts, node.latest, node.decided, stray) and recorder.episode:
+            self._fresh = min(self._fresh, clock())
+        if clock() - self._fresh >= SAVED and self._shelf.is_free:
             self._save()
 
     def stepped(self, node: NodeAgent, step: Step, began: float, error: str) -> None:
@@ -70,7 +69,7 @@ class History:
 
     def written(self, node: NodeAgent, target: Target, seconds: float) -> None:
         """Consul holds what was decided ``seconds`` ago."""
-        words = f"Consul holds what was decided, {span(seconds)} after the decision"
+        words = f"Consul holds what was decided, {seconds * 1000:.1f} ms after the decision"
         self._of(node).note(Sign(clock(), "consul_holds", words, {"seconds": round(seconds, 4)}))
 
     def carried_out(self, node: NodeAgent, order: Order, began: float, error: str) -> None:
@@ -92,13 +91,18 @@ class History:
             b",".join((*self._shelf.texts(), *going_on)),
         )
 
-    def close(self) -> None:
-        """The process ends: what is going on ends with it, and everything is written down."""
-        for recorder in self._nodes.values():
+    def only(self, names: Collection[str]) -> None:
+        """Look after these nodes from now on: what is going on at others ends."""
+        for name in [name for name in self._nodes if name not in names]:
+            recorder = self._nodes.pop(name)
             if recorder.episode:
                 self._shelf.add(recorder.over())
-                self._fresh = True
-        if self._fresh:
+                self._fresh = min(self._fresh, clock())
+
+    def close(self) -> None:
+        """The process ends: what is going on ends with it, and everything is written down."""
+        self.only(())
+        if self._fresh < inf:
             self._save()
 
     def _of(self, node: NodeAgent) -> _Recorder:
@@ -110,13 +114,13 @@ class History:
         now = clock()
         if now - recorder.heard > (SETTLED if calm else UNSETTLED) or now - recorder.began > LONGEST:
             self._shelf.add(recorder.over())
-            self._fresh = True
+            self._fresh = min(self._fresh, now)
 
     def _going_on(self) -> Iterator[dict[str, Any]]:
-        return (recorder.episode.as_json() for recorder in self._nodes.values() if recorder.episode)
+        return (_told(recorder.episode) for recorder in self._nodes.values() if recorder.episode)
 
     def _save(self) -> None:
-        self._fresh, self._saved = False, clock()
+        self._fresh = inf
         self._shelf.save(self._going_on())
 
 
@@ -125,7 +129,7 @@ class _Recorder:
 
     def __init__(self, name: str, service: str) -> None:
         self.name, self.service = name, service
-        self.address = ""
+        self.address: Address | None = None
         """The published one."""
         self.episode: Episode | None = None
         self.began = self.heard = 0.0
@@ -146,6 +150,12 @@ class _Recorder:
         """What the node is published as, or is to be."""
         return self._signs.decided.verdict.value if self._signs.decided else ""
 
+    @property
+    def calm(self) -> bool:
+        """Whether nothing more is to be expected: it is published, nobody holds the master for down, and DNS names one."""
+        one = not self._named or len(self._named[-1].fields["answers"] or ()) == 1
+        return one and self.verdict in PUBLISHED and not self._signs.trouble
+
     def decided(self, facts: Facts, latest: Decision, at: float, stray: int) -> bool:
         """Take in a decision and what it rests on; returns whether anything was new."""
         signs = self._signs.of(facts, latest, at)
@@ -159,7 +169,7 @@ class _Recorder:
             self.note(sign)
         now = State(self.verdict, self._signs.life.run_id if self._signs.life else "", stray)
         if self.episode:
-            self.episode.after, self.episode.address = now, self.address
+            self.episode.after, self.episode.address = now, str(self.address or "")
         else:
             self._rests = now
             self._since = at if self._since is None else self._since
@@ -167,8 +177,9 @@ class _Recorder:
         return bool(signs)
 
     def named(self, sign: Sign) -> None:
-        """DNS gives another answer."""
-        self.note(sign)
+        """DNS gives another answer; the first is none."""
+        if self.episode or self._named:
+            self.note(sign)
         self._named.append(sign)
 
     def note(self, sign: Sign) -> None:
@@ -189,23 +200,39 @@ class _Recorder:
             return {}
         episode.ended = True
         self._rests = episode.after
-        return episode.as_json()
+        return _told(episode)
 
     def _begin(self, sign: Sign) -> None:
-        waited = [*self._ring, sign]
-        while waited[0] is not sign and not (_leads(waited[0]) and waited[0].at >= sign.at - LOOK_BACK):
-            waited.pop(0)
+        waited = _from_the_cause([one for one in self._ring if one.at >= sign.at - LOOK_BACK], sign)
         self._ring.clear()
         self.began = clock()
         named = next((one.fields["answers"] for one in reversed(self._named) if one.at < waited[0].at), None)
-        wall, after = time.time() - self.began, replace(self._rests)
-        self.episode = Episode(self.name, self.service, wall, self._rests, after, self.address, named)
+        wall = time.time() - self.began
+        self.episode = Episode(self.name, self.service, wall, self._rests, str(self.address or ""), named)
         for one in waited:
             self.episode.add(one)
 
 
-def _leads(sign: Sign) -> bool:
-    """Whether it may be the cause of a transition: what has gone wrong, not what has been put right."""
+def _told(episode: Episode) -> dict[str, Any]:
+    from consul_redis_agent.tell.tale import as_json  # not before there is anything to tell
+
+    return as_json(episode)
+
+
+def _from_the_cause(waited: list[Sign], change: Sign) -> list[Sign]:
+    """What led to the change: from the first thing on that has gone wrong, and was not put right before."""
+    wrong: dict[tuple[str, object], int] = {}
+    for place, sign in enumerate(waited):
+        about = sign.name, sign.fields.get("sentinel")
+        if (is_wrong := _is_wrong(sign)) is True:
+            wrong.setdefault(about, place)
+        elif is_wrong is False:
+            wrong.pop(about, None)
+    return [*waited[min(wrong.values(), default=len(waited)) :], change]
+
+
+def _is_wrong(sign: Sign) -> bool | None:
+    """Whether something has gone wrong, or was put right; None: neither."""
     given = sign.fields
     match sign.name:
         case "redis_turned":
@@ -218,7 +245,7 @@ def _leads(sign: Sign) -> bool:
             return not given["reached"]
         case "dns_answers":
             return given["answers"] is None or len(given["answers"]) != 1
-    return False
+    return None
 
 
 def _changes(sign: Sign) -> bool:

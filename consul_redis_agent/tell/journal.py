@@ -18,6 +18,7 @@ from consul_redis_agent.marked import event
 from consul_redis_agent.node import NodeAgent
 from consul_redis_agent.publish.steps import Target
 from consul_redis_agent.tell.stray import StrayWrites
+from consul_redis_agent.tell.unseen import Unseen
 from consul_redis_agent.watch import causes
 from consul_redis_agent.watch.causes import IS_CLUSTER, MEND_CLUSTER
 
@@ -27,12 +28,14 @@ log = logging.getLogger(__name__)
 class Journal:
     """One Redis node's transitions and complaints."""
 
-    def __init__(self, node: NodeAgent) -> None:
+    def __init__(self, node: NodeAgent, unseen: Unseen | None = None) -> None:
         self.node = node
         self.transitions: Counter[str] = Counter()
         self.since = time.time()
         """Wall time of the last transition; for people only."""
         self.stray = StrayWrites()
+        self._unseen = unseen
+        """What DNS does not show, where it is asked."""
         self._told: Decision | None = None
         self._published = ""
         self._looked: tuple[object, ...] = ()
@@ -133,7 +136,9 @@ class Journal:
         if facts.catalog and looked != self._looked:
             self._looked = looked
             self._watch_the_catalog(facts, memory)
-        self._complain("DNS", self._hidden())
+        if self._unseen:
+            self._unseen.look()
+        self._complain("DNS", self._hidden() or (self._unseen.said if self._unseen else ""))
         for catalog in self.node.lookout.catalogs():
             self._complain(f"Consul's catalog of {catalog.service!r}", catalog.error)
 

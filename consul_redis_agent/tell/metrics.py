@@ -12,8 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from consul_redis_agent.decide.decision import Reason, Verdict
+from consul_redis_agent.decide.decision import Do, Reason, Verdict
 from consul_redis_agent.errors import CONSUL_ERRORS
+from consul_redis_agent.tell.shown import Shows
 
 PREFIX = "consul_redis_agent_"
 ROLES = ("master", "replica", "loading", "unreachable")
@@ -342,6 +343,22 @@ FAMILIES = (
     ),
 )
 """Every metric of this program; those of its process, as all programs have them, are in :data:`PROCESS`."""
+
+LABELS = {
+    "node": ("the Redis node as configured",),
+    "service": ("a service name",),
+    "sentinel": ("the address of a Sentinel",),
+    "version": ("the version that runs",),
+    "shows": tuple(shows.value for shows in Shows),
+    "role": ROLES,
+    "decision": VERDICTS,
+    "reason": REASONS,
+    "by": ("sentinels", "servers"),
+    "vote": ("for", "against", "none"),
+    "result": ("done", "refused", "failed"),
+    "kind": (*(do.name.lower() for do in Do), *CONSUL_ERRORS),
+}
+"""What each label is, by which the values of the closed ones are known; of ``reason``, the names of the rows of the rules' table."""
 
 PROCESS = {
     "process_cpu_seconds_total": "counter",

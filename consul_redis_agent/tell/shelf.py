@@ -126,7 +126,7 @@ def _episode(line: bytes, number: int) -> dict[str, Any]:
 
 
 def is_episode(found: object) -> bool:
-    """Whether it has the shape that :mod:`consul_redis_agent.tell.episode` documents, as far as readers rely on it."""
+    """Whether it has the shape that :mod:`consul_redis_agent.tell.tale` documents, as far as readers rely on it."""
     match found:
         case {
             "node": str(),

@@ -32,12 +32,13 @@ class Shown:
         self.masters: Masters | None = None
         """Whom DNS names, sorted; None: it has not answered."""
         self.seconds = dict.fromkeys(Shows, 0.0)
-        self._at = inf
+        self.at = inf
+        """When the last answer came, or was given up; infinite before."""
 
     def answered(self, masters: Masters | None, at: float) -> bool:
         """Take in one answer, None where none came in time; returns whether it is another one than before."""
-        first, self.seconds[self.shows] = self._at == inf, self.seconds[self.shows] + max(0.0, at - self._at)
-        changed, self.masters, self._at = first or masters != self.masters, masters, at
+        first, self.seconds[self.shows] = self.at == inf, self.seconds[self.shows] + max(0.0, at - self.at)
+        changed, self.masters, self.at = first or masters != self.masters, masters, at
         return changed
 
     @property

@@ -36,13 +36,22 @@ class Signs:
         self._catalog: Catalog | None = None
         self._claims: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def trouble(self) -> bool:
+        """Whether the node is away or without its master, or a Sentinel holds that for down or fails it over."""
+        node = self.life
+        alone = node is not None and node.role is Role.REPLICA and not node.link_up
+        away = self.condition in ("loading", "silent", "gone")
+        return away or alone or any(s.down or s.promoting is not None for s in self._sentinels.values())
+
     def of(self, facts: Facts, latest: Decision, at: float) -> list[Sign]:
         """What is new, in the order redis, sentinel, consul, decision. ``at``: when it was decided."""
         signs = [*self._redis(facts.node)]
         for sentinel in facts.sentinels:
             if (before := self._sentinels.get(sentinel.address)) is not sentinel:
                 self._sentinels[sentinel.address] = sentinel
-                signs += _sentinel(before, sentinel) if before else ()
+                if before and _word(before) != _word(sentinel):
+                    signs += _sentinel(before, sentinel)
         if len(self._sentinels) > len(facts.sentinels):
             there = {sentinel.address for sentinel in facts.sentinels}
             self._sentinels = {address: s for address, s in self._sentinels.items() if address in there}
@@ -116,6 +125,12 @@ def condition(node: Node | Silence | None) -> str:
     if isinstance(node, Silence):
         return "gone" if node.gone else "silent"
     return "loading" if node.loading else node.role.value
+
+
+def _word(sentinel: Sentinel) -> tuple[object, ...]:
+    """All of it that a sign is made of."""
+    s = sentinel
+    return s.error, s.looked, s.down, s.promoting, s.selection, s.master, s.epoch
 
 
 def _sentinel(before: Sentinel, now: Sentinel) -> Iterator[Sign]:

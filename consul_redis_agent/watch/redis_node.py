@@ -189,7 +189,7 @@ class RedisWatch(Looks):
         if self._keys:
             fact = replace(fact, empty=not has_keys(info) or began_empty(info))
         if "errorstats" in more:
-            self.refused = sum(_count(info.get(f"errorstat_{error}", "")) for error in ("WRONGPASS", "NOAUTH"))
+            self.refused = refused_logins(info)
         fact = replace(fact, lag=self._lag(fact))
         new = not isinstance(self.fact, Node) or self.fact.run_id != fact.run_id
         if new or (self._tells_settings and fact.role is Role.REPLICA and not fact.link_up):
@@ -333,6 +333,11 @@ async def ask_peer(address: Address, link: Link) -> Peer:
 def refused(answer: Exception) -> Unanswered:
     """The error for a node that does not tell of itself."""
     return Unanswered(f"it refuses INFO: {plain(str(answer))}")
+
+
+def refused_logins(info: Mapping[str, str]) -> int:
+    """How many logins, and commands of somebody who is not logged in, the server has refused since its start; of INFO errorstats."""
+    return sum(_count(info.get(f"errorstat_{error}", "")) for error in ("WRONGPASS", "NOAUTH"))
 
 
 def parse_info(answer: object) -> Mapping[str, str]:

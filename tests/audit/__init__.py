@@ -1,1 +1,1 @@
-"""What is known against the packages that users get, and the list of them (``sbom``)."""
+"""What is known against the packages that users get."""

@@ -1,12 +1,13 @@
-// Reads a Nomad job or a compose file as Nomad and Docker Compose do, strictly: what they refuse is printed, and the exit
-// code is 1. Of a compose file it prints, as JSON, what Docker Compose makes of it.
+// Reads a Nomad job or a compose file as Nomad and Docker Compose do, strictly, and prints as JSON what they make of it.
+// What they refuse is printed, and the exit code is 1.
 //
-//	checker nomad FILE
+//	checker nomad FILE [VARIABLE=VALUE ...]
 //	checker compose FILE
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 
@@ -14,36 +15,33 @@ import (
 	"github.com/hashicorp/nomad/jobspec2"
 )
 
-func nomad(path string) error {
+func nomad(path string, variables []string) (any, error) {
 	body, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: path, Body: body, Strict: true})
-	return err
+	return jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: path, Body: body, ArgVars: variables, Strict: true})
 }
 
-func compose(path string) error {
-	options, err := cli.NewProjectOptions([]string{path}, cli.WithName("checked"))
+func compose(path string, _ []string) (any, error) {
+	options, err := cli.NewProjectOptions([]string{path})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	project, err := options.LoadProject(context.Background())
-	if err != nil {
-		return err
-	}
-	meant, err := project.MarshalJSON()
-	fmt.Println(string(meant))
-	return err
+	return options.LoadProject(context.Background())
 }
 
 func main() {
-	read := map[string]func(string) error{"nomad": nomad, "compose": compose}
-	if len(os.Args) != 3 || read[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: checker nomad|compose FILE")
+	readers := map[string]func(string, []string) (any, error){"nomad": nomad, "compose": compose}
+	if len(os.Args) < 3 || readers[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: checker nomad|compose FILE [VARIABLE=VALUE ...]")
 		os.Exit(2)
 	}
-	if err := read[os.Args[1]](os.Args[2]); err != nil {
+	meant, err := readers[os.Args[1]](os.Args[2], os.Args[3:])
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(meant)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -187,11 +187,15 @@ def test_a_check_that_hides_the_entry_is_named(fleet: Fleet, only_passing: bool)
 
 
 def test_dns_without_the_right_to_read(fleet: Fleet) -> None:
-    """The catalog holds the master, DNS' own token may not see it: `resolve` and `check` name the right and whose it is."""
+    """The catalog holds the master, DNS' own token may not see it: `resolve`, `check` and the running agent name the right."""
     consul = small(fleet, token=TOKEN)
     anonymous = "/v1/acl/token/00000000-0000-0000-0000-000000000002"
     token = consul.create_token(WRITES + READS)
-    agent = fleet.agent(fleet.nodes[0], env={"CONSUL_HTTP_TOKEN": token})
+    agent = fleet.agent(
+        fleet.nodes[0],
+        env={"CONSUL_HTTP_TOKEN": token},
+        more=f'[http]\nlisten = "127.0.0.1:{fleet.nodes[0].host.port(0)}"\n',
+    )
     until(lambda: consul.srv("redis") == frozenset({fleet.nodes[0].address}), within=15, what="DNS names the master")
     for rules, missing in (("", "service:read on redis and node:read"), (READS, "service:read on redis")):
         name = f"dns-{len(rules)}"
@@ -206,6 +210,7 @@ def test_dns_without_the_right_to_read(fleet: Fleet) -> None:
                 in said
             )
             assert token not in said
+    complains(agent, "but DNS does not show it: its token lacks service:read on redis")
     assert token not in agent.log()
 
 

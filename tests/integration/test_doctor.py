@@ -166,18 +166,17 @@ def test_settings_of_sentinels_are_found_and_mended_by_what_is_printed(fleet: Fl
 
 
 def test_a_group_in_which_nobody_may_be_promoted_fails(fleet: Fleet) -> None:
-    """Its only replica has priority 0; Sentinel has the new one with its next INFO."""
+    """Its only replica has priority 0."""
     fleet.consul(servers=1)
     master = fleet.redis()
     fleet.redis(replica_of=master, settings={"replica-priority": "0"})
     fleet.wait_for_replicas()
-    sentinel = fleet.sentinel(master=master, quorum=1)
+    fleet.sentinel(master=master, quorum=1)
     fleet.settle()
     found = check(fleet)
     assert found["sentinel.nobody_to_promote"]["level"] == "fail"
     run(found, "sentinel.nobody_to_promote")
-    until(lambda: sentinel.replicas()[0]["slave-priority"] == "100", within=15, what="Sentinel knows the priority")
-    assert "sentinel.nobody_to_promote" not in check(fleet)
+    assert fleet.nodes[1].info("replication")["slave_priority"] == 100
 
 
 @pytest.mark.main_path
@@ -226,3 +225,27 @@ def test_what_may_not_be_looked_at_is_told(fleet: Fleet) -> None:
     assert done.returncode == 0, done.stdout
     assert {"redis.settings_unread", "redis.writes_when_cut_off"} <= found
     assert "redis.keeps_nothing" not in found
+
+
+def test_a_sentinel_with_a_wrong_password_is_noticed_where_it_is_refused(fleet: Fleet) -> None:
+    """It says no hello, so nobody finds it; but Redis counts whom it refuses."""
+    fleet.consul(servers=1)
+    master = fleet.redis(password="word")
+    sentinel = fleet.sentinel(master=master, quorum=1)
+    assert "redis.refuses_logins" not in check(fleet)
+    sentinel.ask("SENTINEL", "SET", "mymaster", "auth-pass", "wrong")
+    until(lambda: "s_down" in sentinel.master()["flags"], within=10, what="it holds the master for down")
+    found = check(fleet)
+    are(("redis.refuses_logins", "sentinel.none"), found)
+    sentinel.ask("SENTINEL", "SET", "mymaster", "auth-pass", "word")
+    until(lambda: sentinel.master()["flags"] == "master", within=15, what="it is let in")
+    assert "redis.refuses_logins" not in check(fleet)
+
+
+def test_a_master_that_sentinel_does_not_name_fails(fleet: Fleet) -> None:
+    """A second one that says so, for the eight seconds at least that Sentinel lets it."""
+    fleet.populate(nodes=2, sentinels=1, quorum=1, down_after=30_000)
+    rogue = fleet.nodes[1]
+    assert "redis.not_named" not in check(fleet, rogue)
+    rogue.ask("REPLICAOF", "NO", "ONE")
+    assert check(fleet, rogue)["redis.not_named"]["level"] == "fail"

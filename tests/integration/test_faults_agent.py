@@ -263,7 +263,7 @@ def test_a_taken_port_costs_the_pages_and_nothing_else(stage: Stage) -> None:
 
 
 def test_a_closed_dns_port_is_none_of_the_agents_business(stage: Stage, free_port: Address) -> None:
-    """Only the commands for people ask DNS."""
+    """Only the commands for people, and who looks at ``http.listen``, ask DNS."""
     node = stage.redis()
     agent = stage.agent(node, consul=f'dns = "{free_port}"')
     stage.wait_for(node)

@@ -94,7 +94,7 @@ def telling(page: Address) -> Iterator[Account]:
             snapshot=lambda: account.status,
             metrics=bytes,
             healthy=lambda: (True, "well"),
-            history=lambda: account.history,
+            history=lambda: json.dumps(account.history).encode(),
         )
         server = Server(tell)
         await server.listen_tcp(page)
@@ -141,6 +141,9 @@ def episode(sentence: str, began: float = 1.7e9) -> dict[str, Any]:
         "began": began,
         "ended": began + 9,
         "sentence": sentence,
+        "from": "replica",
+        "to": "master",
+        "answers": None,
         "events": [{"at": at, "lane": lane, "name": lane, "text": f"{lane} changed"} for at, lane in seen],
         "seconds": {
             "promotion_to_decision": 0.001,
@@ -268,9 +271,10 @@ def with_trouble(account: Account) -> None:
     node["entries"].append(node["entries"][0] | {"id": "by-hand", "name": "redis", "visible": True, "foreign": True})
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1600])
-@pytest.mark.parametrize("trouble", [False, True])
+@pytest.mark.parametrize(
+    ("scheme", "width", "trouble"),
+    [("light", 1600, False), *((scheme, width, True) for scheme in ("light", "dark") for width in (360, 1600))],
+)
 def test_everybody_can_read_it(account: Account, window: Browser, scheme: str, width: int, trouble: bool) -> None:
     """axe-core finds nothing, contrast included, and nothing is wider than the window, on a telephone and on a wide screen."""
     if trouble:
@@ -335,6 +339,22 @@ def test_a_hundred_services_are_one_sentence(account: Account, window: Browser) 
         == 42
     )
     assert window.violations() == []
+
+
+def test_dns_has_the_last_word(account: Account, window: Browser) -> None:
+    """Where the agent has asked DNS, and it names somebody else than the catalog or nobody, that is said and not the promise."""
+    (master,) = {e["address"] for e in account.node["entries"] if e["visible"] and e["claim"]}
+    answers = [
+        ([master], "This agent has asked DNS."),
+        (None, "DNS does not answer"),
+        ([], "named nobody"),
+        ([master, "b:1"], "b:1"),
+    ]
+    for masters, text in answers:
+        account.status["dns"] = [{"service": "redis", "masters": masters, "seconds": {}}]
+        window.open(f"http://{account.page}/")
+        window.wait_for(text, "#verdict")
+        assert ("Promise kept" in window.text("#verdict")) == (masters in ([master], None))
 
 
 def test_a_page_that_nobody_sees_asks_nothing(account: Account, window: Browser) -> None:

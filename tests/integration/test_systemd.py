@@ -101,6 +101,8 @@ def _own_control_groups() -> Iterator[Path]:
 class Machine(Process):
     """A systemd that runs the unit and a Redis, in its own namespaces but for the network, which is the host's."""
 
+    boot = BOOT
+
     def __init__(self, *, host: Host, folder: Path) -> None:
         self.units = folder / "units"
         self.units.mkdir()
@@ -115,7 +117,7 @@ class Machine(Process):
         (folder / "wrapper").write_text(WRAPPER.format(python=f"python3.{sys.version_info.minor}"))
         (folder / "wrapper").chmod(0o755)
         (folder / "agent.toml").write_text('[service]\nttl = "1m"\n[sentinel]\nmode = "off"\n[log]\nformat = "text"\n')
-        (folder / "boot").write_text(BOOT)
+        (folder / "boot").write_text(self.boot)
         self.group = ControlGroup(f"cra-{os.getpid()}")
         enter = "for procs; do echo $$ >$procs; done\n"
         namespaces = "--pid --fork --mount --uts --ipc --cgroup --kill-child"

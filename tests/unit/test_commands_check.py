@@ -10,11 +10,11 @@ import pytest
 
 from consul_redis_agent.cli import _complain
 from consul_redis_agent.commands.belonging import Belonging
-from consul_redis_agent.commands.check_entries import others_findings, own_findings
+from consul_redis_agent.commands.check_entries import claim_findings, others_findings, own_findings
 from consul_redis_agent.commands.check_redis import explain_login
 from consul_redis_agent.commands.screen import Finding, Level, say, show
 from consul_redis_agent.commands.survey import Survey
-from consul_redis_agent.consul.form import EPOCH
+from consul_redis_agent.consul.form import EPOCH, FORMAT, MARKER
 from consul_redis_agent.decide.claim import Claim
 from consul_redis_agent.decide.facts import Address, Entry, Node, Role, Sentinel
 from consul_redis_agent.decide.group import Told
@@ -236,3 +236,23 @@ def test_the_own_entry_is_held_against_the_node_and_the_sentinels() -> None:
 def test_a_refused_login_is_explained(reason: str, what: str, mend: str) -> None:
     """What the server said, what it means, and which key mends it."""
     assert explain_login(reason, "app", "redis") == (what, mend)
+
+
+def claimed(epoch: int, *, form: str = FORMAT, passing: bool = True) -> Entry:
+    meta, claim = {MARKER: form}, Claim(epoch, 0, "run")
+    return entry("redis-6379", OTHER, marked=True, says_master=True, claim=claim, meta=meta, passing=passing)
+
+
+def test_a_claim_that_no_majority_of_the_sentinels_has_reached_is_worth_a_look() -> None:
+    """An early one for a moment, a false one for longer; what does not pass misleads nobody."""
+    one = Sentinel(0, "s1", Address("10.0.1.1", 26379), master=OTHER, epoch=7, run_ids={OTHER: "run"})
+    named = Survey("mymaster", (one,))
+    (finding,) = claim_findings(named, [claimed(7), claimed(8)])
+    assert (finding.id, "claims epoch 8, and the Sentinels are at 7" in finding.what) == ("catalog.claim_ahead", True)
+    assert [*claim_findings(named, [claimed(8, passing=False)]), *claim_findings(Survey(), [claimed(8)])] == []
+
+
+def test_an_agent_of_another_version_is_told() -> None:
+    """By what it writes into the catalog."""
+    (finding,) = claim_findings(Survey(), [claimed(1, form="1"), claimed(1)])
+    assert (finding.id, "writes format 1" in finding.what) == ("catalog.other_version", True)

@@ -79,7 +79,7 @@ async def test_a_sentinel_that_would_elect_soon_is_never_asked(down_after: int, 
         assert lines == [
             (
                 "warn sentinel S: down-after-milliseconds of 'm' is 4999: below 5000 no failover is asked for; "
-                "redis-cli -p P SENTINEL SET m down-after-milliseconds 5000, on each Sentinel"
+                "redis-cli -h 127.0.0.1 -p P SENTINEL SET m down-after-milliseconds 5000"
             ),
         ]
 

@@ -17,8 +17,9 @@ import dns.rrset
 import pytest
 
 from consul_redis_agent.commands.lookup import ANSWERS, Answer, DnsError, srv
-from consul_redis_agent.commands.resolve import name_of, question
+from consul_redis_agent.commands.resolve import question
 from consul_redis_agent.config import load
+from consul_redis_agent.consul.domain import name_of
 from consul_redis_agent.decide.facts import Address
 
 NAME = "redis.service.consul"

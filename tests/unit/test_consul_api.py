@@ -23,6 +23,7 @@ from consul_redis_agent.consul import http as consul_http
 from consul_redis_agent.consul.api import ConsulAPI, TokenSource
 from consul_redis_agent.consul.http import HTTPClient, TransactionConflict, no_token
 from consul_redis_agent.errors import (
+    ConsulConflict,
     ConsulDenied,
     ConsulError,
     ConsulUnknown,
@@ -175,6 +176,7 @@ async def test_a_blocking_query_delays_nobody() -> None:
         assert await api.services() == {}
         assert fake.connections == 2
         assert "index=7&wait=60000ms" in fake.requests[0][0]
+        assert sum(api.latency.as_json()["counts"]) == 1
         waiting.cancel()
         await asyncio.wait({waiting})
         assert waiting.cancelled()
@@ -243,6 +245,7 @@ async def test_every_refusal_has_its_error(said: bytes, error: type[ConsulError]
         with pytest.raises(error, match=message) as caught:
             await api.check_update("c", "passing", "")
     assert type(caught.value) is error
+    assert api.failed == ({} if issubclass(error, ConsulConflict) else {error.kind: 1})
     assert len(str(caught.value)) < 400
     assert str(caught.value).isprintable()
 
@@ -414,6 +417,7 @@ async def test_txn_refusals_carry_consuls_reasons() -> None:
         with pytest.raises(TransactionConflict, match="index is stale") as caught:
             await api.txn([])
         assert caught.value.errors == ((2, 'failed to set check "c", index is stale'),)
+        assert api.failed == {}, "somebody was quicker: that is no error"
         with pytest.raises(ConsulDenied, match="Permission denied"):
             await api.txn([])
         with pytest.raises(TransactionConflict) as caught:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from consul_redis_agent.commands.doctor.report import CLEAR, SHAPE, Report
+from consul_redis_agent.commands.doctor.report import CLEAR, Report
 from consul_redis_agent.commands.doctor.table import AREAS, FINDINGS
 from consul_redis_agent.commands.screen import Finding, Level
 from tests.doctor_page import page
+from tests.documented import assert_documented
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ROOT / "consul_redis_agent" / "commands"
@@ -73,17 +74,7 @@ def test_the_page_is_current() -> None:
     assert (ROOT / "docs" / "doctor.md").read_text() == page()
 
 
-def keys(told: object, before: str = "") -> Iterator[str]:
-    if isinstance(told, dict):
-        for key, value in told.items():
-            yield f"{before}{key}"
-            yield from keys(value, f"{before}{key}.") if key != "summary" else ()
-    elif isinstance(told, list):
-        for one in told:
-            yield from keys(one, before.removesuffix(".") + "[].")
-
-
-def test_json_has_the_shape_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_what_is_written_down_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is printed before its end; what others have put into it steers no terminal."""
     report = Report(as_json=True)
     report.tell([Finding(Level.OK, "redis", "says master", id="redis.role")])
@@ -95,7 +86,7 @@ def test_json_has_the_shape_that_is_told(capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr().out
     assert all(char.isprintable() or char == "\n" for char in printed)
     told = json.loads(printed)
-    assert {*keys(told)} == {*SHAPE}
+    assert_documented("check", told)
     assert told["summary"] == {"ok": 1, "warn": 0, "fail": 1}
     assert (told["ok"], told["findings"][1]["what"]) == (False, "na\x1b[2Jmes\x7f nobody")
     assert [finding["id"] for finding in told["findings"]] == ["redis.role", "dns.wrong"]

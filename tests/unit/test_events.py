@@ -12,9 +12,9 @@ import pytest
 
 import consul_redis_agent
 from consul_redis_agent.marked import event
-from consul_redis_agent.tell.episode import SIGNS
 from consul_redis_agent.tell.events import EVENTS
 from consul_redis_agent.tell.logs import JournalFormatter, JsonFormatter, TextFormatter
+from consul_redis_agent.tell.tale import SIGNS
 
 SOURCES = sorted(Path(consul_redis_agent.__file__).parent.rglob("*.py"))
 ALERTING = ("warning", "error", "critical", "exception", "log")

@@ -147,6 +147,7 @@ async def test_writes_wait_for_two_seconds_and_everything_for_one(said: pytest.L
     made = await prepared()
     assert await done(made, PAUSE) == [("CLIENT", "PAUSE", "2000", "WRITE")]
     assert await done(made, HOLD) == [("CLIENT", "PAUSE", "1000")]
+    assert (made.fence.done, made.fence.failed) == ({Do.PAUSE: 1, Do.HOLD: 1}, {})
     assert said.messages == [
         "node: its writes wait, 2 s at most: why its writes wait",
         "node: everything waits, 1 s at most: why everything waits",
@@ -169,6 +170,7 @@ async def test_a_sentinel_is_asked_once_over_a_connection_of_its_own(said: pytes
     made = await prepared()
     assert await done(made, FAIL_OVER) == []
     assert (made.where, made.sentinel.asked, made.sentinel.closed) == ([S2], [("SENTINEL", "FAILOVER", "shop")], 1)
+    assert (made.fence.done, made.fence.failed) == ({Do.FAIL_OVER: 1}, {})
     assert said.messages == ["node: asked Sentinel at s2:26379 for a failover: why a failover is asked for"]
 
 
@@ -202,6 +204,7 @@ async def test_a_node_that_does_not_answer_is_named(order: Order, said: pytest.L
     sent = await done(made, order)
     assert len(sent) == (7 if order is FOLLOW else 1)
     assert said.messages == [f"node: could not be told '{order.do.value}': no answer within 2 s"]
+    assert (made.fence.done, made.fence.failed) == ({}, {order.do: 1})
 
 
 async def test_a_right_that_is_missing_is_named_with_what_mends_it(said: pytest.LogCaptureFixture) -> None:
@@ -212,6 +215,7 @@ async def test_a_right_that_is_missing_is_named_with_what_mends_it(said: pytest.
     (line,) = said.messages
     assert line.startswith("node: refuses to be told 'follow that one': ")
     assert line.endswith("; allow its login +replicaof +client|kill")
+    assert (made.fence.done, made.fence.failed) == ({}, {Do.FOLLOW: 1})
     assert said.records[0].levelno == logging.WARNING
 
 

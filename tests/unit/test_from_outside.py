@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -47,9 +47,10 @@ from consul_redis_agent.watch.redis_node import (
     parse_info,
 )
 from consul_redis_agent.watch.sentinels import PEERS, REPLICAS, SentinelWatch, hello, parse_hello
+from tests.fuzz.effort import effort
 
-MANY = settings(max_examples=150, deadline=None, derandomize=True, database=None)
-FEW = settings(MANY, max_examples=50)
+MANY = effort(150)
+FEW = effort(50)
 """Where each example takes a socket."""
 AT = Address("127.0.0.1", 6379)
 DEEP = 3

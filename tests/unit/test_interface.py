@@ -29,7 +29,7 @@ def test_the_schema_is_one() -> None:
 
 def test_every_path_and_parameter_is_told() -> None:
     """And none that is not served."""
-    pages = Pages(snapshot=dict, metrics=bytes, healthy=lambda: (True, ""), history=dict)
+    pages = Pages(snapshot=dict, metrics=bytes, healthy=lambda: (True, ""), history=bytes)
     assert {path: query for path, (query, _, _) in ENDPOINTS.items()} == {
         path: q for path, (_, q) in pages._routes.items()
     }

@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from consul_redis_agent.decide.decision import Do
 from consul_redis_agent.tell import metrics
-from consul_redis_agent.tell.metrics import FAMILIES, PREFIX, PROCESS, REASONS, ROLES, VERDICTS, renderer
+from consul_redis_agent.tell.metrics import FAMILIES, LABELS, PREFIX, PROCESS, REASONS, ROLES, VERDICTS, renderer
+from tests.prometheus import OPEN
 from tests.simulation.scripts import two_failovers
 from tests.simulation.world import World
 
@@ -116,6 +117,8 @@ def test_the_table_is_what_is_rendered(snapshots: list[Snapshot]) -> None:
         found = page[PREFIX + family.name]
         assert (found.type, found.documentation) == (family.type, family.help)
         assert {key for sample in found.samples for key in sample.labels} - {"le"} == {*family.labels}, family.name
+        for label in {*family.labels} - OPEN:
+            assert {sample.labels[label] for sample in found.samples} <= {*LABELS[label]}, family.name
     assert {name: page[name].type for name in PROCESS} == PROCESS
 
 
@@ -150,3 +153,4 @@ def test_the_table_has_each_name_once() -> None:
     names = [family.name for family in metrics.FAMILIES]
     assert len(names) == len({*names})
     assert all(family.name.endswith("_total") == (family.type == "counter") for family in FAMILIES)
+    assert {label for family in FAMILIES for label in family.labels} == LABELS.keys()

@@ -58,7 +58,7 @@ def pages(
     *nodes: dict[str, Any],
     snapshot: Callable[[], Any] | None = None,
     metrics: Callable[[], bytes] = never,
-    history: Callable[[], Any] = never,
+    history: Callable[[], bytes] = never,
 ) -> Pages:
     return Pages(
         snapshot=snapshot or (lambda: {"nodes": nodes}),
@@ -146,7 +146,7 @@ async def test_ready_is_what_systemd_is_told() -> None:
 @pytest.mark.parametrize("page", ["/", "/status", "/history", "/metrics", "/healthz", "/readyz", "/master", "/replica"])
 async def test_options_answers_with_the_code_alone(page: str) -> None:
     """As HAProxy asks by default; and what else a page takes is said."""
-    given = pages(MASTER, metrics=lambda: b"up 1\n", history=lambda: {"episodes": []})
+    given = pages(MASTER, metrics=lambda: b"up 1\n", history=lambda: b"{}")
     got, asked = await given.answer("GET", page), await given.answer("OPTIONS", page)
     assert (asked.status, asked.body) == (got.status, b"")
     refused = await given.answer("POST", page)
@@ -176,7 +176,7 @@ async def test_pages_are_made_seldom(now: Now) -> None:
     given = pages(
         snapshot=counted("status", {"nodes": [MASTER]}),
         metrics=counted("metrics", b"up 1\n"),
-        history=counted("history", {}),
+        history=counted("history", b"{}"),
     )
     for _ in range(3):
         for page in ("/status", "/metrics", "/history"):

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from consul_redis_agent.commands.domain import domain_in
-from consul_redis_agent.commands.resolve import name_of, question
+from consul_redis_agent.commands.resolve import question
 from consul_redis_agent.config import load
 from consul_redis_agent.consul.api import ConsulAPI, consul_api, place_of
+from consul_redis_agent.consul.domain import domain_in, name_of
 from consul_redis_agent.consul.place import Place
 from consul_redis_agent.errors import ConsulConflict, ConsulError, ConsulUnknown
 from tests.doubles.strict_consul import StrictConsul

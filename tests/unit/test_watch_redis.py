@@ -118,6 +118,7 @@ async def test_every_look_that_fails_is_counted() -> None:
             redis.silent = silent
             await watch.fresh()
         assert watch.missed >= 2
+        assert sum(watch.latency.as_json()["counts"]) >= 1
         before = watch.missed
         redis.silent = False
         await watch.fresh()

@@ -307,6 +307,7 @@ async def test_a_master_is_published_in_its_transaction_and_then_told_to_the_con
     assert (await scene.holds(MASTER))[:2] == ["txn", "register redis-6379 passing"]
     assert scene.consul.passing() == {(HERE, "redis-6379")}
     assert (scene.writer.error, scene.writer.errors) == ("", 0)
+    assert (scene.writer.transactions, scene.writer.evictions, scene.writer.refused) == (1, 1, 0)
     assert await scene.holds_still(MASTER) == []
 
 
@@ -699,6 +700,7 @@ async def test_a_refused_transaction_is_repeated_with_the_next_decision(
     await until(lambda: bool(scene.held))
     assert scene.consul.passing() == {(HERE, "redis-6379")}
     assert (scene.writer.error, scene.writer.errors) == ("", 0), "somebody was quicker: that is no error"
+    assert (scene.writer.transactions, scene.writer.refused) == (1, 1)
 
 
 async def test_a_target_that_differs_does_not_wait_for_the_pause_after_an_error(

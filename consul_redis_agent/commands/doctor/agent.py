@@ -9,11 +9,17 @@ from consul_redis_agent import __version__
 from consul_redis_agent.commands.screen import Finding, Level
 
 UNIT = "consul-redis-agent.service"
+NOBODY = "no agent answers"
+"""How it begins where nothing listens (tell/server.py)."""
 
 
 def agent_findings(snapshot: Mapping[str, Any] | str, unit: str) -> Iterator[Finding]:
     """``snapshot`` is what the agent told, or why it did not; ``unit`` what ``systemctl is-enabled`` says, "" without systemd."""
     installed = unit in ("enabled", "disabled")
+    if isinstance(snapshot, str) and not snapshot.startswith(NOBODY):
+        mend = "run check as root or as the agent's user; if it hangs, see its log"
+        yield Finding(Level.WARN, "agent", f"it could not be asked: {snapshot}", mend, id="agent.not_asked")
+        return
     if isinstance(snapshot, str):
         mend = f"systemctl enable --now {UNIT}" if installed else "start it: consul-redis-agent run"
         yield Finding(Level.WARN, "agent", f"{snapshot}; without it nothing is published", mend, id="agent.not_running")

@@ -26,6 +26,8 @@ class ConsulFacts:
     """How many servers take part in raft; 0: not known."""
     ttl: float = 10.0
     """``service.ttl`` in seconds."""
+    domain: str = ""
+    """``consul.domain`` of the configuration; "": learned."""
 
     def debug(self, key: str, kind: type = bool) -> Any:
         """A value of ``DebugConfig``, None where it is of another kind or not told."""
@@ -58,6 +60,13 @@ def _unread(facts: ConsulFacts) -> Iterator[Finding]:
         what = "the token may not read the Consul agent's settings, so those of its DNS were not looked at"
         mend = 'give it agent_prefix "" { policy = "read" }, or run check once with a token that has it'
         yield Finding(Level.WARN, "consul agent", what, mend, id="consul.settings_unread")
+
+
+def _domain(facts: ConsulFacts) -> Iterator[Finding]:
+    domains = [str(facts.debug(key, str) or "").strip(".") for key in ("DNSDomain", "DNSAltDomain")]
+    if facts.domain and domains[0] and facts.domain.strip(".") not in domains:
+        what = f"consul.domain is {facts.domain!r}, and the Consul agent answers under {domains[0]!r}"
+        yield Finding(Level.FAIL, "dns", what, "take consul.domain out: it is learned", id="dns.other_domain")
 
 
 def _stale(facts: ConsulFacts) -> Iterator[Finding]:
@@ -127,4 +136,4 @@ def _seconds(text: str) -> float | None:
     return hours * 3600 + minutes * 60 + seconds
 
 
-RULES = (_unread, _stale, _cached, _leaves, _servers, _versions)
+RULES = (_unread, _domain, _stale, _cached, _leaves, _servers, _versions)

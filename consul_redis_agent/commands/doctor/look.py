@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from consul_redis_agent.clock import clock
 from consul_redis_agent.commands.check_redis import RedisView
@@ -12,11 +13,12 @@ from consul_redis_agent.commands.doctor.sentinel import DOWN_AFTER, GroupFacts, 
 from consul_redis_agent.commands.doctor.shell import redis_cli
 from consul_redis_agent.commands.survey import Survey
 from consul_redis_agent.config import Config, RedisConfig
-from consul_redis_agent.decide.facts import Sentinel, whole
+from consul_redis_agent.decide.facts import Node, Sentinel, whole
+from consul_redis_agent.decide.identity import address_at_sentinel
 from consul_redis_agent.errors import Unanswered
 from consul_redis_agent.watch import reply
 from consul_redis_agent.watch.lookout import redis_link, sentinel_link, where
-from consul_redis_agent.watch.redis_node import parse_info
+from consul_redis_agent.watch.redis_node import parse_info, refused_logins
 
 SPAN = 1.0
 """Seconds over which the rate of writes is measured at least."""
@@ -38,6 +40,7 @@ async def look_at_group(config: Config, found: Survey) -> GroupFacts:
         found.master,
         config.service.ttl,
         tls=config.sentinel.tls is not None,
+        ids=tuple((s.id, s.address) for s in found.sentinels),
     )
 
 
@@ -58,36 +61,51 @@ async def _watching(config: Config, sentinel: Sentinel, found: Survey) -> Watchi
         await link.close()
 
 
-async def look_at_node(
-    config: Config, redis: RedisConfig, view: RedisView, found: Survey, group: GroupFacts
-) -> RedisFacts | None:
-    """What the node is set to, and how much is written to it; None where it is not reached. Never raises.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a Redis node showed within :data:`SPAN`, as :class:`RedisFacts` has it."""
 
-    It takes a second since the node was first asked.
-    """
-    if view.node is None:
-        return None
-    others = max(len(s.run_ids) - 1 for s in found.sentinels) if found.sentinels else 0
-    down_after = group.most(DOWN_AFTER)
-    settings, rate = None, None
+    settings: Mapping[str, str] | None = None
+    rate: float | None = None
+    refused: int = 0
+
+
+async def measure(redis: RedisConfig) -> Measured:
+    """Look at a node for a second: what it is set to, how much is written, whom it refuses. Never raises."""
+    settings = None
     link = redis_link(redis)
     try:
-        settings = _settings(await link.ask(*(("CONFIG", "GET", name) for name in NAMES)))
-        await asyncio.sleep(max(0.0, view.node.at + SPAN - clock()))
-        (later,) = await link.ask(("INFO",))
-        rate = _rate(view, later, clock() - view.node.at)
+        first, *answers = await link.ask(("INFO",), *(("CONFIG", "GET", name) for name in NAMES))
+        began, settings = clock(), _settings(answers)
+        await asyncio.sleep(SPAN)
+        (second,) = await link.ask(("INFO",))
+        before, after = parse_info(first), parse_info(second)
+        refused = max(0, refused_logins(after) - refused_logins(before))
+        return Measured(settings, _rate(before, after, clock() - began), refused)
     except Unanswered:
-        pass  # it has just answered; what is not known is not judged
+        return Measured(settings)  # that it does not answer is said elsewhere; what is not known is not judged
     finally:
         await link.close()
+
+
+def node_facts(
+    config: Config, redis: RedisConfig, view: RedisView, found: Survey, group: GroupFacts, measured: Measured
+) -> RedisFacts | None:
+    """What was seen of a node and of its group, put together; None where the node was not reached."""
+    if view.node is None:
+        return None
+    others = max((len(s.run_ids) - 1 for s in found.sentinels), default=0)
+    down_after = group.most(DOWN_AFTER)
     return RedisFacts(
         str(where(redis)),
         redis_cli(redis, valkey="valkey_version" in view.info),
         view.node.role,
         max(others, whole(view.info.get("connected_slaves", ""), MOST) or 0),
         view.info,
-        settings,
-        rate,
+        measured.settings,
+        measured.rate,
+        measured.refused,
+        named=str(found.master) if found.master and not _is_named(view.node, found) else "",
         on_empty=config.failover.on_empty == "ask",
         down_after=None if down_after is None else down_after / 1000,
     )
@@ -103,11 +121,14 @@ def _settings(answers: Iterable[object]) -> dict[str, str] | None:
     return found
 
 
-def _rate(view: RedisView, later: object, seconds: float) -> float | None:
+def _is_named(node: Node, found: Survey) -> bool:
+    at = address_at_sentinel(node.run_id, found.sentinels)
+    return found.master_run_id in ("", node.run_id) or (at is not None and found.names(at, node.run_id))
+
+
+def _rate(before: Mapping[str, str], after: Mapping[str, str], seconds: float) -> float | None:
     """Bytes that went to replicas, a second; None where that is not told or began anew."""
-    if isinstance(later, Exception):
-        return None
-    offsets = [whole(info.get(OFFSET, ""), MOST) for info in (view.info, parse_info(later))]
+    offsets = [whole(info.get(OFFSET, ""), MOST) for info in (before, after)]
     match offsets:
         case [int(first), int(second)] if second >= first and seconds > 0:
             return (second - first) / seconds

@@ -55,6 +55,10 @@ class RedisFacts:
     """By name, of :data:`NAMES`; None: they may not be read."""
     rate: float | None = None
     """Bytes of writes a second, as they go to replicas; None: not measured."""
+    refused: int = 0
+    """How many logins it refused while it was looked at."""
+    named: str = ""
+    """Whom a majority of the Sentinels names, where that is another node."""
     on_empty: bool = False
     """The agent has a replica promoted when a master comes back empty."""
     down_after: float | None = None
@@ -93,6 +97,21 @@ def _unread(facts: RedisFacts) -> Iterator[Finding]:
         what = "the login may not read settings (CONFIG GET), so those that lose data were looked at only as far as INFO tells"
         mend = "run check once with a login that may: --redis-username NAME --redis-password-file FILE"
         yield Finding(Level.WARN, f"settings {facts.name}", what, mend, id="redis.settings_unread")
+
+
+def _not_named(facts: RedisFacts) -> Iterator[Finding]:
+    if facts.role is Role.MASTER and facts.named:
+        host, _, port = facts.named.rpartition(":")
+        what = f"it says master, and Sentinel names {facts.named}: what is written to it is lost"
+        mend = f"wait 20 s, in which Sentinel makes it a replica; else {facts.cli} REPLICAOF {host.strip('[]')} {port}"
+        yield Finding(Level.FAIL, f"redis {facts.name}", what, mend, id="redis.not_named")
+
+
+def _refuses_logins(facts: RedisFacts) -> Iterator[Finding]:
+    if facts.refused:
+        what = f"it refused {facts.refused} logins or commands without login within a second: somebody has the wrong password"
+        mend = "a Sentinel (sentinel auth-pass and auth-user) or a replica (masterauth)? see ACL LOG and CLIENT LIST"
+        yield Finding(Level.WARN, f"redis {facts.name}", what, mend, id="redis.refuses_logins")
 
 
 def _persistence(facts: RedisFacts) -> Iterator[Finding]:
@@ -279,6 +298,8 @@ def _as_replica(facts: RedisFacts) -> Iterator[Finding]:
 
 
 RULES = (
+    _not_named,
+    _refuses_logins,
     _unread,
     _persistence,
     _cannot_save,

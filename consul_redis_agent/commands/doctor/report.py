@@ -15,19 +15,6 @@ QUIET = 2.0
 """Seconds until somebody at a terminal is told what is still waited for."""
 CLEAR = "\r\x1b[K"
 
-SHAPE = {
-    "version": "of the program that checked",
-    "ok": "true if no finding is a `fail`: the exit code is 0, else 1",
-    "summary": "how many findings there are of each level: `ok`, `warn`, `fail`",
-    "findings": "in the order of the text; each with the keys below",
-    "findings[].id": "short and stable; every one stands in docs/doctor.md",
-    "findings[].level": "`ok`, `warn` (worth a look) or `fail` (wrong)",
-    "findings[].topic": "what was looked at: `redis 127.0.0.1:6379`, `token`",
-    "findings[].what": "what was seen, and what it means",
-    "findings[].mend": "what to do; empty where there is nothing to do",
-}
-"""The keys of ``check --json``. A bad configuration (exit code 78) prints no JSON."""
-
 
 class Report:
     """Says each finding once."""
@@ -57,7 +44,7 @@ class Report:
         return all(finding.level is not Level.FAIL for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, as :data:`SHAPE` has it."""
+        """All of it, as docs/interface.md has it; a bad configuration (exit code 78) prints no JSON."""
         levels = Counter(finding.level for finding in self.findings)
         return {
             "version": __version__,

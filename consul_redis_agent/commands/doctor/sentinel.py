@@ -53,6 +53,8 @@ class GroupFacts:
     ttl: float
     """``service.ttl`` in seconds."""
     tls: bool = False
+    ids: tuple[tuple[str, Address], ...] = ()
+    """The id of each, with where it is."""
 
     def set(self, option: str, value: object, *where: Watching) -> str:
         """The command that sets an option on these Sentinels, by default on all of them."""
@@ -114,7 +116,7 @@ def _failover_timeout(facts: GroupFacts) -> Iterator[Finding]:
         what = f"{FAILOVER_TIMEOUT} is {timeout}: a promotion that takes longer is given up half way"
         yield Finding(Level.WARN, "sentinels", what, mend, id="sentinel.failover_timeout_short")
     elif timeout > MOST_FAILOVER_TIMEOUT:
-        what = f"{FAILOVER_TIMEOUT} is {timeout}: after a failover that failed, or that was asked for, the next one of this master waits up to {timeout * 2 // 1000} s"
+        what = f"{FAILOVER_TIMEOUT} is {timeout}: after a failover that failed, the next one of this master begins up to {timeout * 2 // 1000} s later"
         yield Finding(Level.WARN, "sentinels", what, mend, id="sentinel.failover_timeout_long")
 
 
@@ -148,6 +150,15 @@ def _spread(facts: GroupFacts) -> Iterator[Finding]:
         yield Finding(Level.WARN, "sentinels", what, "run one more, or one less", id="sentinel.even")
 
 
+def _ids(facts: GroupFacts) -> Iterator[Finding]:
+    for id_, count in Counter(id_ for id_, _ in facts.ids).items():
+        if count > 1:
+            where = " and ".join(str(address) for one, address in facts.ids if one == id_)
+            what = f"the Sentinels at {where} have one id, from a copied file: they do not hear each other, and count as one"
+            mend = "stop all but one, take `sentinel myid` out of their files, and start them again"
+            yield Finding(Level.FAIL, "sentinels", what, mend, id="sentinel.same_id")
+
+
 def _replicas(facts: GroupFacts) -> Iterator[Finding]:
     """What there is to promote, by the word of the Sentinel that lists most."""
     told = [s.replicas for s in facts.watching if s.replicas is not None]
@@ -176,4 +187,4 @@ def _is_up(replica: Mapping[str, str]) -> bool:
     return not flags & {"s_down", "o_down", "disconnected"}
 
 
-RULES = (_differ, _down_after, _failover_timeout, _quorum, _spread, _replicas)
+RULES = (_differ, _down_after, _failover_timeout, _quorum, _ids, _spread, _replicas)

@@ -75,6 +75,17 @@ FINDINGS: Mapping[str, Kind] = {
         "It is a node of Redis Cluster, whose clients find masters by themselves.",
         "Nothing is published of it.",
     ),
+    "redis.not_named": Kind(
+        (FAIL,),
+        "It says master, and a majority of the Sentinels names another node: what is written to it is lost.",
+        "Wait until Sentinel makes it a replica; else `REPLICAOF`, as printed.",
+    ),
+    "redis.refuses_logins": Kind(
+        (WARN,),
+        "Logins were refused while it was looked at: a Sentinel with a wrong password says no hello and holds the node for down; "
+        "a replica with one never follows.",
+        "`sentinel auth-pass` there, `masterauth` here; `ACL LOG` and `CLIENT LIST` tell who it is.",
+    ),
     "redis.settings_unread": Kind(
         (WARN,),
         "The login may not read settings. The agent does not need that right; what depends on them is not judged.",
@@ -218,8 +229,8 @@ FINDINGS: Mapping[str, Kind] = {
     "sentinel.failover_timeout_short": Kind((WARN,), "A promotion is given up half way.", _SENTINEL_SET),
     "sentinel.failover_timeout_long": Kind(
         (WARN,),
-        "After a failover that failed, or one that was asked for, Sentinel begins none for twice this time: the second death "
-        "of an evening takes minutes.",
+        "After a failover that failed, Sentinel begins the next one of this master only when twice this time has passed: by its "
+        "default of 180 s, six minutes.",
         _SENTINEL_SET,
     ),
     "sentinel.quorum_above_all": Kind((FAIL,), "The quorum is more than there are Sentinels.", _SENTINEL_SET),
@@ -227,6 +238,11 @@ FINDINGS: Mapping[str, Kind] = {
         (WARN,), "The quorum is more than a majority: fewer losses are survived.", _SENTINEL_SET
     ),
     "sentinel.quorum_low": Kind((WARN,), "The quorum is 1: one that is cut off begins failovers.", _SENTINEL_SET),
+    "sentinel.same_id": Kind(
+        (FAIL,),
+        "Several Sentinels have one id, from a copied file: they do not hear each other.",
+        "Take `sentinel myid` out of all files but one, and restart.",
+    ),
     "sentinel.same_host": Kind(
         (WARN,),
         "Without one host there is no majority. If it is the master's own, its loss is never mended.",
@@ -349,6 +365,15 @@ FINDINGS: Mapping[str, Kind] = {
         "An entry of this tool says master, and its claim is not readable: another version or mode.",
         "Give all agents the same, or deregister it.",
     ),
+    "catalog.other_version": Kind(
+        (WARN,), "An entry of this group is of an agent of another version.", "Give all hosts the same version."
+    ),
+    "catalog.claim_ahead": Kind(
+        (WARN,),
+        "A claim is of an epoch that no majority of the Sentinels has reached: a failover is under way, or it is false, and not "
+        "believed.",
+        "Wait; else `consul-redis-agent deregister` on that host.",
+    ),
     "catalog.untold": Kind(
         (WARN,), "Too few Sentinels answer to tell whose some entries are.", "Mend the Sentinels, and check again."
     ),
@@ -358,6 +383,11 @@ FINDINGS: Mapping[str, Kind] = {
     "dns.true": Kind((OK,), "DNS names the one true master, held against Sentinel and the node itself."),
     "dns.wrong": Kind((FAIL,), "DNS does not name the one true master; the line says what it names.", "See `status`."),
     "dns.nobody_yet": Kind((WARN,), "Nobody is published yet.", "Start the agents."),
+    "dns.token": Kind(
+        (WARN,),
+        "Nobody is published yet, and DNS could show nobody: a request without a token, as DNS makes it, may not read nodes.",
+        "Give `node:read` and `service:read` to the token that DNS uses, as printed.",
+    ),
     "dns.unanswered": Kind((FAIL,), "Consul's DNS does not answer, or not with DNS.", "Correct `consul.dns`."),
     "dns.hidden": Kind(
         (FAIL,),
@@ -366,6 +396,9 @@ FINDINGS: Mapping[str, Kind] = {
     ),
     "dns.target_without_address": Kind(
         (FAIL,), "DNS has no address for the name of the master's host.", "Set `redis.announce` to an IP address."
+    ),
+    "dns.other_domain": Kind(
+        (FAIL,), "`consul.domain` is not the domain of this Consul.", "Take it out: it is learned."
     ),
     "dns.ttl": Kind((WARN,), "The answer has a TTL: applications may go to the old master for that long.", _CONSUL),
     "dns.cache": Kind((WARN,), "The Consul agent answers DNS from a cache.", _CONSUL),
@@ -378,6 +411,9 @@ FINDINGS: Mapping[str, Kind] = {
     "agent.running": Kind((OK,), "The agent answers, and nothing is in error."),
     "agent.not_running": Kind(
         (WARN,), "No agent answers on this host.", "Start it, as printed; `--socket` names another place."
+    ),
+    "agent.not_asked": Kind(
+        (WARN,), "The agent may run, and could not be asked: another user's, or it hangs.", "Run `check` as root."
     ),
     "agent.other_version": Kind((WARN,), "The running agent is of another version.", "Restart it."),
     "agent.complains": Kind((WARN,), "The running agent says what it cannot do.", "`consul-redis-agent status`"),

@@ -16,9 +16,9 @@ from consul_redis_agent.commands.failover.move import Move
 from consul_redis_agent.commands.failover.outcome import Outcome, as_json, exit_code, summary, timeline
 from consul_redis_agent.commands.failover.plan import Plan, Situation, plan
 from consul_redis_agent.commands.failover.watch import Watch
-from consul_redis_agent.commands.resolve import name_of
 from consul_redis_agent.commands.screen import is_terminal, say, show
 from consul_redis_agent.config import Config, RedisConfig
+from consul_redis_agent.consul.domain import name_of
 from consul_redis_agent.errors import LocalError
 from consul_redis_agent.tell.logs import escape
 from consul_redis_agent.watch.lookout import redis_link, sentinel_link
