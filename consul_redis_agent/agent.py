@@ -403,6 +403,7 @@ class Agent:
             "process": {  # where a leak shows first
                 "tasks": len(asyncio.all_tasks(self._loop)) if self._loop else 0,
                 "blocks": sys.getallocatedblocks(),
+                "collections": gc.get_stats()[-1]["collections"],
             },
             "nodes": [snapshot(self.journals[node.name], self.tallies[node.name]) for node in self.nodes],
             "dns": [watch.shown.as_json() for watch in self._dns.values()],

@@ -831,10 +831,13 @@ def _publishes_nobody(arena: Arena, node: RedisNode) -> bool:
     return all(entry["decision"] == "none" for entry in status.ask(arena.agent(node).socket)["nodes"])
 
 
-@fault(moves=False, empty=Empty.NEVER)
+@fault(moves=False, empty=Empty.ALLOWED)
 def replica_cut_off_from_everything(arena: Arena) -> None:
+    """Back again, its Consul agent may tell the servers that the master's host is dead, until that host denies it."""
+    since = arena.witness.up_to
     with cut_off(arena, arena.random.choice(arena.replicas())):
         arena.watch(TTL + 3, "anybody but the master is concerned")
+        assert not arena.witness.seconds_of_none(since=since), "the name went with a replica"
     arena.watch(3, "the returned one disturbs")
 
 

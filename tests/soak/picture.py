@@ -18,7 +18,8 @@ from matplotlib.axes import Axes
 
 from tests.bench.page import BLUE, GREEN, GREY, GRID, ORANGE, PURPLE, RULES, SMALL, VERMILION, Page, save
 
-from .record import Record, grown, problems, rows
+from .record import Record, problems, rows
+from .verdict import Trend
 
 LEFT, WIDTH, GAP = 52.0, 640.0, 40.0
 """Pixels: where the panels begin, how wide they are, and between two."""
@@ -28,6 +29,10 @@ EVERY = 15.0
 """Seconds between two points of a line."""
 COLOURS = (BLUE, GREEN, PURPLE)
 """Of the agents."""
+
+
+NAMES = {"uss": "memory", "blocks": "Python's blocks"}
+"""Of measures, in the title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,10 @@ def _left_by_a_fault(page: Page, record: Record, panel: Panel, top: float, agent
 
 
 def _title(record: Record) -> str:
-    outcome = f"{', '.join(growing)} grows" if (growing := [*grown(record)]) else "nothing is seen to grow"
+    growing = dict.fromkeys(
+        NAMES.get(row["measure"], row["measure"]) for row in rows(record) if row["trend"] == Trend.GROWS.value
+    )
+    outcome = f"grows: {', '.join(growing)}" if growing else "nothing is seen to grow"
     return f"{record['seconds'] / 60:.0f} minutes, {len(record['faults'])} faults, the same processes: {outcome}"
 
 

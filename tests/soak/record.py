@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from math import isfinite
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -88,13 +89,18 @@ def rows(record: Record) -> Iterator[Row]:
 
 
 def levels(record: Record, process: str, measure: str) -> list[Level]:
-    """The lowest that was seen of a process at rest after each fault, oldest first."""
-    lowest: dict[tuple[int, int], float] = {}
+    """The lowest that was seen of a process at rest after each fault, oldest first.
+
+    Of Python's blocks: between two of its full collections, since garbage of cycles stays until the next one.
+    """
+    lowest: dict[tuple[int, int], Level] = {}
     for sample in record["samples"]:
         if sample["process"] == process and sample["rest"] is not None and measure in sample:
-            key = sample["rest"], sample["pid"]
-            lowest[key] = min(sample[measure], lowest.get(key, sample[measure]))
-    return [Level(fault, pid, value) for (fault, pid), value in lowest.items()]
+            seen = Level(sample["rest"], sample["pid"], sample[measure])
+            between = sample.get("collections") if measure == "blocks" else None
+            key = seen.generation, seen.fault if between is None else between
+            lowest[key] = min(seen, lowest.get(key, seen), key=attrgetter("value"))
+    return [*lowest.values()]
 
 
 def grown(record: Record) -> Iterator[str]:
@@ -109,7 +115,6 @@ def problems(record: Record) -> list[str]:
 
 def save(record: Record, path: Path) -> None:
     """Write it down, with the verdicts."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     written: dict[str, Any] = {**record, "rows": [*rows(record)], "problems": problems(record)}
     path.write_text(json.dumps(written, separators=(",", ":")) + "\n")
 

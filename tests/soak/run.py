@@ -32,6 +32,7 @@ def soak(arena: Arena, plan: Plan, seed: int, seconds: float, tell: Tell, path: 
 
     ``path`` is of the JSON, which is written after each fault; beside it goes the story of one that broke a promise.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     spared = arena.nodes[-1]
     began = time.monotonic()
     sampler = Sampler(arena, began)

@@ -90,6 +90,7 @@ def of_agent(agent: AgentNode) -> Sample:
         "uss": (memory["Private_Clean"] + memory["Private_Dirty"]) * 1024,
         "blocks": own["blocks"],
         "tasks": own["tasks"],
+        "collections": own["collections"],
         "descriptors": len([*(proc / "fd").iterdir()]),
         "threads": int(spent[17]),
         "cpu": (int(spent[11]) + int(spent[12])) / _TICKS,

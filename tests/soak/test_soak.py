@@ -29,6 +29,9 @@ def test_a_short_soak(tmp_path: Path) -> None:
         record = soak(arena, Plan(faults, 1, mixes=False), 1, inf, said.append, tmp_path / "soak.json", most=2)
         assert not arena.broken
         assert len(arena.marks) < 20
+        arena.remove_sentinel(arena.sentinels[0])
+        arena.begin_anew()  # what it said before is told no more
+        assert arena.names_holder()
     assert not problems(record), said
     assert len(record["faults"]) == 2
     measured = {(row["process"], row["measure"]) for row in rows(record)}
