@@ -33,6 +33,10 @@ class Process(process.Process):
     def __repr__(self) -> str:
         return f"<{self.name} on {self.host.name}>"
 
+    def lines(self, text: str, *, since: int = 0) -> int:
+        """How many lines of the log, from a number of characters on, hold a text; JSON may have it twice in one line."""
+        return sum(text in line for line in self.log()[since:].splitlines())
+
     def launch(self) -> None:
         """Start the program on its host and return at once. Raises RuntimeError while it runs."""
         argv = self.argv

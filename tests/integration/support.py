@@ -92,7 +92,7 @@ def wait_for_sentinels(fleet: Fleet, number: int) -> None:
 
 def wait_for_word(agent: AgentNode, text: str, *, times: int = 1, within: float = 10) -> None:
     """Wait until the agent has logged a text so many times."""
-    until(lambda: agent.log().count(text) >= times, within=within, what=f"{agent.name} logs {text!r} {times} times")
+    until(lambda: agent.lines(text) >= times, within=within, what=f"{agent.name} logs {text!r} {times} times")
 
 
 def assert_steady(witness: Witness, *nodes: RedisNode, since: float) -> None:

@@ -275,7 +275,7 @@ def test_a_revoked_token_is_noticed_said_and_healed(beside: Fleet) -> None:
     assert refused(agent)
     witness.watch(4)
     witness.assert_only(node, since=since)
-    assert agent.log().count("do not know the token") == 1
+    assert agent.lines("do not know the token") == 1
 
     node.kill()
     wait_for_word(agent, "master -> none")

@@ -35,7 +35,7 @@ def test_dns_does_not_blink_while_an_agent_restarts(
 ) -> None:
     """Killed or stopped, and started again: the answer stays. Watched for longer than the TTL of what was left."""
     (one, _), (agent, _), began = shared_fleet.nodes, shared_fleet.agents, time.monotonic()
-    starts = agent.log().count("Consul holds")
+    starts = agent.lines("Consul holds")
     end(agent)
     agent.start()
     wait_for_word(agent, "Consul holds", times=starts + 1)

@@ -234,7 +234,7 @@ def test_a_proxy_that_errs_is_named_and_outlived(stage: Stage) -> None:
         stage.agent(node, url=proxy.url, ttl="3s")
         stage.wait_for(node)
         for number, (fault, word) in enumerate(FAULTS, 1):
-            before = stage.agents[0].log().count(word)
+            before = stage.agents[0].lines(word)
             proxy.misbehave = fault
             stage.heard(word, times=before + 1)
             node.kill()

@@ -108,7 +108,7 @@ def test_an_entry_made_by_hand_is_reported_and_left_alone(shared_fleet: Fleet, w
     witness.wait_for(new, within=3)
     for agent in fleet.agents[:2]:
         wait_for_word(agent, "Consul's catalog: recovered")
-        assert agent.log().count("left alone: by-hand") == 1
+        assert agent.lines("left alone: by-hand") == 1
 
 
 def by_hand(consul: ConsulNode) -> object:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from consul_redis_agent.commands import status
 from tests.fleet import SCALE, AgentNode, Certificates, ConsulNode, Fleet, Pair, RedisNode, SentinelNode, until
 from tests.integration.support import assert_steady, start_agents, wait_for_word
 
@@ -228,4 +229,5 @@ def test_certificates_are_rotated_under_a_running_agent_without_a_blink() -> Non
         until(back, within=10, what="the agent is connected again, with its new certificate")
         witness.watch(2)
         assert_steady(witness, node, since=since)
-        assert "TLS:" not in fleet.agents[0].log()
+        (told,) = status.ask(fleet.agents[0].socket)["nodes"]
+        assert not told["errors"]
