@@ -8,7 +8,7 @@ demo: setup
 	@consul-redis-agent demo
 
 test:
-	@tests/setup older audit deploy packages
+	@tests/setup older audit deploy packages judges
 	@tests/run
 
 # Every fault on real servers, and random mixes of them: make chaos RUNS=3 SEED=7 FAULTS="host lost" JSON=figures.json

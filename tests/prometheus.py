@@ -30,7 +30,9 @@ def program(name: str) -> str:
     own = ROOT / ".servers" / "prometheus" / name
     found = shutil.which(name) or (str(own) if own.exists() else None)
     if not found:
-        pytest.skip(f"{name} is neither on PATH nor in .servers: tests/setup takes it from Debian's package prometheus")
+        pytest.skip(
+            f"{name} is neither on PATH nor in .servers: `tests/setup judges` takes it from Debian's package prometheus"
+        )
     return found
 
 

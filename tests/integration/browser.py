@@ -97,7 +97,7 @@ class Browser:
     def violations(self) -> list[str]:
         """What axe-core finds wrong with the page for people with a keyboard, a screen reader or weak eyes."""
         if not AXE.exists():
-            pytest.skip("axe-core is not there: tests/setup says why")
+            pytest.skip("axe-core is not there: `tests/setup judges` says why")
         self.run(AXE.read_text() + "; window.axe = axe")
         self._driver.set_script_timeout(60)
         found = self._driver.execute_async_script("const done = arguments[0]; axe.run().then(done)")
@@ -124,7 +124,7 @@ def browser(folder: Path) -> Iterator[Browser]:
     """Start one, with its files in ``folder``; skips the test where there is none."""
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (program and driver):
-        pytest.skip("no chromium and chromedriver on PATH; tests/setup installs them as root on Debian")
+        pytest.skip("no chromium and chromedriver on PATH; `tests/setup judges` installs them as root on Debian")
     options = ChromeOptions()
     options.binary_location = program
     for option in (*OPTIONS, f"--user-data-dir={folder}"):

@@ -23,7 +23,7 @@ def judge(path: Path) -> str:
     """What Grafana's own model has to say against a dashboard."""
     program = ROOT / ".servers" / "dashboard-judge"
     if not program.exists():
-        pytest.skip(".servers/dashboard-judge is not there: tests/setup builds it where Go is at hand")
+        pytest.skip(".servers/dashboard-judge is not there: `tests/setup judges` builds it where Go is at hand")
     return subprocess.run([program, path], capture_output=True, text=True, check=False, timeout=60).stderr
 
 
