@@ -36,10 +36,16 @@ class AgentNode(Process):
 
     def reaches(self, sentinels: int) -> bool:
         """Whether each of its nodes has found so many Sentinels and reaches them all, so that no selection is missed."""
-        nodes = status.ask(self.socket)["nodes"]
-        return bool(nodes) and all([s["reachable"] for s in node["sentinels"]] == [True] * sentinels for node in nodes)
+        return _reaches(status.ask(self.socket), sentinels)
 
     def is_settled(self, sentinels: int) -> bool:
         """The same, and Consul holds what it wants."""
         snapshot = status.ask(self.socket)
-        return self.reaches(sentinels) and status.is_well(snapshot) and all(n["entries"] for n in snapshot["nodes"])
+        return (
+            _reaches(snapshot, sentinels) and status.is_well(snapshot) and all(n["entries"] for n in snapshot["nodes"])
+        )
+
+
+def _reaches(snapshot: status.Snapshot, sentinels: int) -> bool:
+    nodes = snapshot["nodes"]
+    return bool(nodes) and all([s["reachable"] for s in node["sentinels"]] == [True] * sentinels for node in nodes)
